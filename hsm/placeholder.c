@@ -1,0 +1,1 @@
+typedef int hsm_placeholder;

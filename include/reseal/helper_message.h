@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What reseald and reseal-hsm say to each other, inside frames (reseal/frame.h).
+ *
+ *   helper -> connector   HELLO     once, as request number 0: the token, its keys, the probe
+ * report; or the error for which the helper cannot serve connector -> helper   RESEAL    one job
+ *   helper -> connector   RESEALED  CMS DER and the custody that was really used
+ *   helper -> connector   FAILED    an error (kind, text, hint)
+ *   connector -> helper   STATUS    asks for counters
+ *   helper -> connector   STATUS_IS the counters
+ *
+ * Each side decodes with bounds and treats the other as hostile. Decoded views point into the
+ * frame.
+ */
+#ifndef RESEAL_HELPER_MESSAGE_H
+#define RESEAL_HELPER_MESSAGE_H
+
+#include "reseal/cms.h"
+#include "reseal/probe_report.h"
+#include "reseal/request.h"
+
+/* Body of one frame: prefix, suffix, sealed password and certificate, with room for the fields
+ * around. */
+#define HELPER_BODY_MAX  (160 * 1024)
+#define HELPER_AFFIX_MAX (64 * 1024) /* prefix and suffix each, bytes */
+#define HELPER_FD        3           /* the helper's end of the socket pair */
+
+enum helper_message_type {
+    HELPER_HELLO = 1,
+    HELPER_RESEAL = 2,
+    HELPER_RESEALED = 3,
+    HELPER_FAILED = 4,
+    HELPER_STATUS = 5,
+    HELPER_STATUS_IS = 6,
+};
+
+struct hello_message {
+    bool ready; /* false: `error` says why, and the helper ends */
+    struct error error;
+    unsigned sessions; /* jobs that are worked on at once */
+    struct probe_report report;
+};
+
+struct reseal_message {
+    char key_name[RECORD_NAME_MAX + 1];
+    enum padding padding;
+    struct bytes sealed;             /* at most RECORD_SEALED_MAX */
+    struct bytes prefix, suffix;     /* content around the password; usually empty */
+    struct bytes device_certificate; /* DER */
+    enum key_transport transport;
+};
+
+struct resealed_message {
+    enum custody custody;
+    struct bytes der; /* at most CMS_DER_MAX */
+};
+
+struct status_message {
+    uint64_t done, failed; /* jobs since the start */
+    uint64_t busy;         /* jobs in hand */
+    uint64_t token_cpu_us; /* reserved for CPU accounting of C_* calls; 0 where not measured */
+};
+
+bool hello_encode(const struct hello_message *message, struct buf *out, struct error *err) MUST_USE;
+bool hello_decode(struct bytes body, struct hello_message *out, struct error *err) MUST_USE;
+bool reseal_encode(const struct reseal_message *message, struct buf *out,
+                   struct error *err) MUST_USE;
+bool reseal_decode(struct bytes body, struct reseal_message *out, struct error *err) MUST_USE;
+bool resealed_encode(const struct resealed_message *message, struct buf *out,
+                     struct error *err) MUST_USE;
+bool resealed_decode(struct bytes body, struct resealed_message *out, struct error *err) MUST_USE;
+bool failed_encode(const struct error *failure, struct buf *out, struct error *err) MUST_USE;
+bool failed_decode(struct bytes body, struct error *out, struct error *err) MUST_USE;
+bool status_encode(const struct status_message *message, struct buf *out,
+                   struct error *err) MUST_USE;
+bool status_decode(struct bytes body, struct status_message *out, struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The HTTP queue client: Amazon SQS, AWS JSON 1.0 protocol, signed with SigV4 by libcurl.
+ *
+ * Asynchronous: an operation is begun, and its callback runs from queue_turn when the answer is
+ * there, the operation has failed for good, or the client is freed (FAIL_REMOTE). A fault that
+ * another try may mend (no connection, 429, 5xx, a cut answer) is tried again inside with back-off
+ * and jitter, except for receives, whose failure goes to the callback with FAIL_REMOTE; the caller
+ * decides. One client serves one thread.
+ *
+ * The client knows nothing of PKCS#11, of the hub or of what messages say.
+ */
+#ifndef RESEAL_QUEUE_H
+#define RESEAL_QUEUE_H
+
+#include <poll.h>
+#include "reseal/buf.h"
+#include "reseal/credentials.h"
+
+#define QUEUE_BATCH_MAX      10
+#define QUEUE_MESSAGE_MAX    (1024 * 1024) /* bytes of one body that is received */
+#define QUEUE_RECEIPT_MAX    1024
+#define QUEUE_MESSAGE_ID_MAX 128
+
+struct queue_options {
+    const char *endpoint; /* "http://127.0.0.1:9324" */
+    const char *region;
+    const char *ca_file;                 /* NULL: the system's */
+    const struct credential *credential; /* copied */
+};
+
+struct queue_message {
+    char message_id[QUEUE_MESSAGE_ID_MAX + 1];
+    char receipt[QUEUE_RECEIPT_MAX + 1];
+    struct bytes body;      /* valid during the callback */
+    unsigned receive_count; /* ApproximateReceiveCount; 1 the first time, 0 where not told */
+};
+
+struct queue_client;
+struct queue; /* one queue by its name; belongs to the client */
+
+bool queue_client_new(const struct queue_options *options, struct queue_client **out,
+                      struct error *err) MUST_USE;
+/* Calls every callback that is due, with FAIL_REMOTE. */
+void queue_client_free(struct queue_client **client);
+
+/* Names a queue; its URL is asked for (GetQueueUrl) at the first use. */
+bool queue_named(struct queue_client *client, const char *name, struct queue **out,
+                 struct error *err) MUST_USE;
+
+/*
+ * Waits for up to `timeout_ms` until HTTP or one of the caller's descriptors is ready (their
+ * revents are set), does what can be done, and runs callbacks.
+ */
+bool queue_turn(struct queue_client *client, struct pollfd *fds, size_t count, int timeout_ms,
+                struct error *err) MUST_USE;
+
+/* `err` is NULL on success. */
+typedef void queue_done(void *context, const struct error *err);
+typedef void queue_received(void *context, const struct error *err,
+                            const struct queue_message *messages, size_t count);
+
+/* One receive: at most `max` (1..10) messages, hidden for `lease_s`, waiting up to `wait_s`
+ * seconds. */
+bool queue_receive(struct queue *queue, unsigned max, unsigned lease_s, unsigned wait_s,
+                   queue_received *done, void *context, struct error *err) MUST_USE;
+/* Ends the receive that is under way, if any: its callback runs with no messages. A message that
+ * the service hands out at this very moment comes back when its lease ends. */
+void queue_receive_cancel(struct queue *queue);
+
+/*
+ * The following gather what is asked for in one turn into batches of up to ten (SendMessageBatch
+ * and so on); each has its own answer. Everything passed is copied.
+ */
+bool queue_send(struct queue *queue, struct bytes body, queue_done *done, void *context,
+                struct error *err) MUST_USE;
+bool queue_delete(struct queue *queue, const char *receipt, queue_done *done, void *context,
+                  struct error *err) MUST_USE;
+/* Sets the lease to `lease_s` from now; 0 gives the message back at once. */
+bool queue_extend(struct queue *queue, const char *receipt, unsigned lease_s, queue_done *done,
+                  void *context, struct error *err) MUST_USE;
+
+/* Operations that have been begun and not answered. */
+size_t queue_in_flight(const struct queue_client *client) MUST_USE;
+
+/* For doctor: one GetQueueAttributes, blocking, no second try. Fills counts and the clock
+ * difference (service minus ours, from the Date header). */
+struct queue_facts {
+    int64_t visible, in_flight, delayed;
+    int64_t clock_skew_ms;
+};
+bool queue_examine(struct queue *queue, struct queue_facts *out, struct error *err) MUST_USE;
+
+#endif

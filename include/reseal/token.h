@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The door of hsm/: tokens behind PKCS#11 modules (PKCS#11 v3.1). Nothing here shows a PKCS#11
+ * type; a CK_RV leaves hsm/ by name only, inside error texts and reports.
+ *
+ * A process opens one module, finds one token on it, logs in once (the login belongs to the
+ * application), and gives each worker thread a session of its own. `struct token` may be shared
+ * between threads, a `struct session` may not.
+ */
+#ifndef RESEAL_TOKEN_H
+#define RESEAL_TOKEN_H
+
+#include "reseal/cms.h"
+#include "reseal/config.h"
+#include "reseal/probe_report.h"
+#include "reseal/secret.h"
+
+#define PIN_MAX 255 /* bytes */
+
+/* Which module and which token: from the configuration's [token] section or from options. */
+struct token_address {
+    char module[1024];    /* path of the shared library */
+    char init_args[1025]; /* library parameters (NSS), or empty */
+    char label[33];       /* empty: any; at least one of label and serial decides */
+    char serial[17];
+    char manufacturer[33]; /* only compared where not empty, as model */
+    char model[17];
+};
+
+/* Fills the address from [token] (module, init_args, label, serial, or uri). */
+bool token_address_from_config(const struct config *config, struct token_address *out,
+                               struct error *err) MUST_USE;
+/* RFC 7512: module-path, module-name, token, serial, manufacturer, model. pin-value is refused: a
+ * secret does not belong into a URI. */
+bool token_address_from_uri(const char *uri, struct token_address *out, struct error *err) MUST_USE;
+
+struct token;
+struct session;
+
+/* Loads and initialises the module and finds the token; FAIL_NOT_FOUND lists the tokens that are
+ * there. */
+bool token_open(const struct token_address *address, struct token **out,
+                struct error *err) MUST_USE;
+void token_close(struct token **token);
+void token_facts_get(const struct token *token, struct token_facts *out);
+
+enum pin_state {
+    PIN_STATE_OK,        /* no failed try since the last login, as far as the token tells */
+    PIN_STATE_COUNT_LOW, /* CKF_USER_PIN_COUNT_LOW: someone tried a wrong PIN */
+    PIN_STATE_FINAL_TRY, /* CKF_USER_PIN_FINAL_TRY */
+    PIN_STATE_LOCKED,    /* CKF_USER_PIN_LOCKED */
+    PIN_STATE_UNSET,     /* no CKF_USER_PIN_INITIALIZED */
+    PIN_STATE_EXPIRED,   /* CKF_USER_PIN_TO_BE_CHANGED */
+};
+/* Reads the flags anew; burns no try. */
+bool token_pin_state(const struct token *token, enum pin_state *out, struct error *err) MUST_USE;
+const char *pin_state_text(enum pin_state state) MUST_USE;
+/* Length bounds that the token states, in bytes. */
+void token_pin_bounds(const struct token *token, size_t *min, size_t *max);
+
+/*
+ * Logs the user in: one try. Refuses beforehand (FAIL_PIN) where the token says that its count is
+ * low, that it is the final try, or that the PIN is locked or expired. CKR_USER_ALREADY_LOGGED_IN
+ * is success. A wrong PIN is FAIL_PIN and is never tried again by this code.
+ */
+bool token_login(struct token *token, const struct secret *pin, struct error *err) MUST_USE;
+
+enum session_mode {
+    SESSION_READ_ONLY,
+    SESSION_READ_WRITE, /* for making and destroying token objects */
+};
+bool session_open(struct token *token, enum session_mode mode, struct session **out,
+                  struct error *err) MUST_USE;
+void session_close(struct session **session);
+/* True where the last error of this session means that handles are lost
+ * (CKR_SESSION_HANDLE_INVALID, CKR_DEVICE_REMOVED ...): close it, open a new one, try once more. */
+bool session_lost(const struct session *session) MUST_USE;
+
+/* A private key on the token, with the public half beside it. Handles are good for one session's
+ * life. */
+struct sealing_key;
+/* By CKA_LABEL. None: FAIL_NOT_FOUND. Two with one label: FAIL_POLICY. */
+bool sealing_key_find(struct session *session, const char *label, struct sealing_key **out,
+                      struct error *err) MUST_USE;
+void sealing_key_free(struct sealing_key **key);
+/* Attributes, bits, id, fingerprint; the padding findings are left empty. */
+bool sealing_key_describe(struct session *session, const struct sealing_key *key,
+                          struct key_finding *out, struct error *err) MUST_USE;
+
+/*
+ * Finds out by doing: seals a random secret in software, reseals it on the token for a throw-away
+ * certificate, opens the result and compares, for each padding, first with custody token, then with
+ * custody host. Fills key->paddings. False only where the token as such fails; an unusable padding
+ * is a finding.
+ */
+bool token_probe(struct session *session, const struct sealing_key *key, struct key_finding *out,
+                 struct error *err) MUST_USE;
+
+struct reseal_job {
+    enum padding padding;
+    enum custody custody; /* as the probe found it; nothing weaker is tried */
+    struct bytes sealed;
+    struct bytes prefix, suffix;
+    X509 *recipient; /* already checked against the device CA */
+    enum key_transport transport;
+};
+/*
+ * Appends the DER of an EnvelopedData. FAIL_CRYPTO: this message is bad (uniform text); FAIL_TOKEN:
+ * the token could not do it now; FAIL_UNSUPPORTED: this custody cannot make this form.
+ */
+bool token_reseal(struct session *session, const struct sealing_key *key,
+                  const struct reseal_job *job, struct buf *der, struct error *err) MUST_USE;
+
+/*
+ * Listing, through libp11. Each loads the module anew and is for commands only: not in a process
+ * that holds a `struct token`.
+ */
+struct token_list_item {
+    struct token_facts facts;
+    bool initialized, login_required;
+    enum pin_state pin_state;
+};
+bool token_list(const struct token_address *address, struct token_list_item **out, size_t *count,
+                struct error *err) MUST_USE; /* free(*out) */
+
+struct key_list_item {
+    char label[129];
+    char id[65];
+    char type[16]; /* "RSA", "EC" */
+    int bits;
+    bool has_private, has_public;
+    char fingerprint[FINGERPRINT_TEXT];
+};
+/* With `pin` NULL only public objects are seen. */
+bool key_list(const struct token_address *address, const struct secret *pin,
+              struct key_list_item **out, size_t *count,
+              struct error *err) MUST_USE; /* free(*out) */
+/* The public key of that label; the caller frees it by EVP_PKEY_free. */
+bool key_export(const struct token_address *address, const struct secret *pin, const char *label,
+                EVP_PKEY **out, struct error *err) MUST_USE;
+
+#endif

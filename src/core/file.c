@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* renameat2 */
+#include "reseal/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool fd_write_all(int fd, struct bytes content, struct error *err)
+{
+    while (content.len > 0) {
+        ssize_t put = write(fd, content.data, content.len);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return error_errno(err, FAIL_IO, "cannot write");
+        content.data += put;
+        content.len -= (size_t)put;
+    }
+    return true;
+}
+
+static bool read_all(int fd, const char *path, struct buf *out, struct error *err)
+{
+    uint8_t chunk[16384];
+    for (;;) {
+        ssize_t got = read(fd, chunk, sizeof chunk);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return error_errno(err, FAIL_IO, "cannot read %s", path);
+        if (got == 0)
+            return buf_check(out, path, err);
+        buf_put(out, chunk, (size_t)got);
+        if (!buf_check(out, path, err))
+            return false;
+    }
+}
+
+bool file_read(const char *path, struct buf *out, struct error *err)
+{
+    if (strcmp(path, "-") == 0)
+        return read_all(STDIN_FILENO, "standard input", out, err);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) {
+        error_errno(err, errno == ENOENT ? FAIL_NOT_FOUND : FAIL_IO, "cannot open %s", path);
+        return false;
+    }
+    bool ok = read_all(fd, path, out, err);
+    close(fd);
+    return ok;
+}
+
+static bool sync_folder(const char *path, struct error *err)
+{
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof copy, "%s", path);
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, FAIL_IO, "cannot open the folder of %s", path);
+    bool ok = fsync(fd) == 0;
+    if (!ok)
+        error_errno(err, FAIL_IO, "cannot sync the folder of %s", path);
+    close(fd);
+    return ok;
+}
+
+static bool move_into_place(const char *from, const char *path, enum file_rule rule,
+                            struct error *err)
+{
+    unsigned flags = rule == FILE_NEW ? RENAME_NOREPLACE : 0;
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, path, flags) == 0)
+        return true;
+    if (errno == EEXIST) {
+        error_set(err, FAIL_EXISTS, "%s exists already and is never overwritten", path);
+        return error_hint(err, "choose another name, or move the old file away first");
+    }
+    return error_errno(err, FAIL_IO, "cannot move the new file to %s", path);
+}
+
+bool file_write(const char *path, mode_t mode, enum file_rule rule, struct bytes content,
+                struct error *err)
+{
+    char temporary[PATH_MAX];
+    bool ok = false;
+    struct stat st;
+    if (rule == FILE_NEW && lstat(path, &st) == 0) {
+        error_set(err, FAIL_EXISTS, "%s exists already and is never overwritten", path);
+        return error_hint(err, "choose another name, or move the old file away first");
+    }
+    int len = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
+    if (len < 0 || (size_t)len >= sizeof temporary)
+        return error_set(err, FAIL_IO, "the path %.64s... is too long", path);
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, FAIL_IO, "cannot create a file beside %s", path);
+    if (fchmod(fd, mode) != 0) {
+        error_errno(err, FAIL_IO, "cannot set the mode of %s", temporary);
+        goto done;
+    }
+    if (!fd_write_all(fd, content, err)) {
+        error_context(err, "%s", path);
+        goto done;
+    }
+    if (fsync(fd) != 0) {
+        error_errno(err, FAIL_IO, "cannot sync %s", temporary);
+        goto done;
+    }
+    ok = move_into_place(temporary, path, rule, err) && sync_folder(path, err);
+done:
+    if (!ok)
+        unlink(temporary);
+    close(fd);
+    return ok;
+}

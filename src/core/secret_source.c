@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where secrets come from: file, descriptor, systemd credential, terminal. */
+#include "reseal/secret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+static const char source_hint[] =
+    "use file:PATH, fd:N, credential:NAME or prompt; the secret itself is never given here";
+
+static const char *after(const char *text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return strncmp(text, prefix, len) == 0 ? text + len : NULL;
+}
+
+static bool parse_descriptor(const char *text, int *out)
+{
+    char *end = NULL;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || value < 0 || value > INT_MAX)
+        return false;
+    *out = (int)value;
+    return true;
+}
+
+static bool bad_source(struct error *err)
+{
+    /* The text may be the secret itself, given by mistake: it is not repeated. */
+    error_set(err, FAIL_USAGE, "a secret's source has none of the known forms");
+    return error_hint(err, "%s", source_hint);
+}
+
+bool secret_source_check(const char *source, struct error *err)
+{
+    int fd;
+    const char *rest;
+    if (strcmp(source, "prompt") == 0)
+        return true;
+    if ((rest = after(source, "file:")) != NULL && *rest != '\0')
+        return true;
+    if ((rest = after(source, "credential:")) != NULL && *rest != '\0' && strchr(rest, '/') == NULL)
+        return true;
+    if ((rest = after(source, "fd:")) != NULL && parse_descriptor(rest, &fd))
+        return true;
+    return bad_source(err);
+}
+
+static void strip_line_end(struct secret *secret)
+{
+    size_t len = secret_len(secret);
+    const uint8_t *data = secret_data(secret);
+    if (len > 0 && data[len - 1] == '\n')
+        len--;
+    if (len > 0 && len < secret_len(secret) && data[len - 1] == '\r')
+        len--;
+    secret_truncate(secret, len);
+}
+
+/* Reads until the end (or, on a terminal, the end of the line) straight into locked memory. */
+static bool read_descriptor(int fd, const char *what, size_t max, bool one_line,
+                            struct secret **out, struct error *err)
+{
+    struct secret *secret = NULL;
+    bool ok = false;
+    *out = NULL;
+    if (!secret_new(max + 3, &secret, err)) /* a line end, and one byte that shows "too long" */
+        return false;
+    size_t len = 0;
+    while (len < secret_len(secret)) {
+        size_t room = one_line ? 1 : secret_len(secret) - len;
+        ssize_t got = read(fd, secret_data(secret) + len, room);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            error_errno(err, FAIL_IO, "cannot read %s", what);
+            goto done;
+        }
+        if (got == 0)
+            break;
+        len += (size_t)got;
+        if (one_line && secret_data(secret)[len - 1] == '\n')
+            break;
+    }
+    secret_truncate(secret, len);
+    strip_line_end(secret);
+    if (secret_len(secret) > max) {
+        error_set(err, FAIL_TOO_LARGE, "%s holds more than %zu bytes", what, max);
+        goto done;
+    }
+    *out = secret;
+    secret = NULL; /* transferred */
+    ok = true;
+done:
+    secret_free(&secret);
+    return ok;
+}
+
+static bool read_file(const char *path, bool guarded, size_t max, struct secret **out,
+                      struct error *err)
+{
+    char what[PATH_MAX + 16];
+    struct stat st;
+    bool ok = false;
+    snprintf(what, sizeof what, "secret file %s", path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) {
+        error_errno(err, errno == ENOENT ? FAIL_NOT_FOUND : FAIL_IO, "cannot open %s", what);
+        return error_hint(err,
+                          "create it with mode 0600, readable by the user who runs this program");
+    }
+    if (fstat(fd, &st) != 0) {
+        error_errno(err, FAIL_IO, "cannot examine %s", what);
+        goto done;
+    }
+    if (guarded && S_ISREG(st.st_mode) && (st.st_mode & (S_IROTH | S_IWOTH)) != 0) {
+        error_set(err, FAIL_POLICY, "%s is open to every user (mode %04o)", what,
+                  (unsigned)(st.st_mode & 07777));
+        error_hint(err, "chmod 600 %s, and consider the secret known", path);
+        goto done;
+    }
+    ok = read_descriptor(fd, what, max, false, out, err);
+done:
+    close(fd);
+    return ok;
+}
+
+static bool read_credential(const char *name, size_t max, struct secret **out, struct error *err)
+{
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    char path[PATH_MAX];
+    if (folder == NULL) {
+        error_set(err, FAIL_USAGE, "credential %s: the service manager passed no credentials",
+                  name);
+        return error_hint(err, "add LoadCredential=%s:PATH to the unit", name);
+    }
+    int len = snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (len < 0 || (size_t)len >= sizeof path)
+        return error_set(err, FAIL_USAGE, "credential %s: the path is too long", name);
+    return read_file(path, false, max, out, err);
+}
+
+static bool read_terminal(const char *question, size_t max, struct secret **out, struct error *err)
+{
+    struct termios before, quiet;
+    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (tty < 0 || tcgetattr(tty, &before) != 0) {
+        if (tty >= 0)
+            close(tty);
+        error_set(err, FAIL_USAGE, "cannot ask for \"%s\": there is no terminal", question);
+        return error_hint(err, "%s", source_hint);
+    }
+    quiet = before;
+    quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+    bool ok = false;
+    dprintf(tty, "%s: ", question);
+    if (tcsetattr(tty, TCSAFLUSH, &quiet) == 0) {
+        ok = read_descriptor(tty, "the terminal", max, true, out, err);
+        tcsetattr(tty, TCSAFLUSH, &before);
+    } else {
+        error_errno(err, FAIL_IO, "cannot silence the terminal");
+    }
+    dprintf(tty, "\n");
+    close(tty);
+    return ok;
+}
+
+bool secret_read(const char *source, const char *prompt, size_t max, struct secret **out,
+                 struct error *err)
+{
+    const char *rest;
+    int fd;
+    *out = NULL;
+    if (!secret_source_check(source, err))
+        return false;
+    if ((rest = after(source, "file:")) != NULL)
+        return read_file(rest, true, max, out, err);
+    if ((rest = after(source, "credential:")) != NULL)
+        return read_credential(rest, max, out, err);
+    if ((rest = after(source, "fd:")) != NULL && parse_descriptor(rest, &fd))
+        return read_descriptor(fd, source, max, false, out, err);
+    return read_terminal(prompt, max, out, err);
+}

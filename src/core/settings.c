@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reseal/settings.h"
+
+#include <stddef.h>
+
+#define PADDINGS "oaepSha256|oaepSha384|oaepSha512"
+
+const struct config_key reseal_settings[] = {
+    /* The token, read by reseal-hsm and by the token commands. */
+    {"token", "module", CONFIG_PATH, 0, 0, NULL, NULL,
+     "path of the PKCS#11 module (.so) of the token's maker"},
+    {"token", "uri", CONFIG_TEXT, 0, 1024, NULL, NULL,
+     "RFC 7512 URI instead of module, label and serial: pkcs11:token=...?module-path=..."},
+    {"token", "init_args", CONFIG_TEXT, 0, 1024, NULL, NULL,
+     "library parameters for modules that want them (NSS: configDir='sql:/path' ...)"},
+    {"token", "label", CONFIG_TEXT, 0, 32, NULL, NULL, "label of the token"},
+    {"token", "serial", CONFIG_TEXT, 0, 16, NULL, NULL, "serial number of the token"},
+    {"token", "pin", CONFIG_SECRET, 0, 0, NULL, NULL,
+     "where the user PIN is: file:PATH, fd:N or credential:NAME"},
+    {"token", "key", CONFIG_LIST, 0, 0, NULL, NULL,
+     "labels of the sealing keys that the connector serves"},
+
+    /* The connector. */
+    {"connector", "name", CONFIG_TEXT, 1, 128, NULL, NULL,
+     "name of this connector in results and logs (default: the host's name)"},
+    {"connector", "device_ca", CONFIG_PATH, 0, 0, NULL, NULL,
+     "PEM file with the CA certificates that device certificates must chain to"},
+    {"connector", "device_crl", CONFIG_PATH, 0, 0, NULL, NULL,
+     "PEM file with the CRLs of these CAs; where given, every certificate is checked against it"},
+    {"connector", "require", CONFIG_CHOICE, 0, 0, "token|host", "token",
+     "weakest custody that is accepted: token, or host"},
+    {"connector", "key_transport", CONFIG_CHOICE, 0, 0, "pkcs1|oaepSha256", "pkcs1",
+     "how CMS wraps the content key for an RSA device: pkcs1 (v1.5) or oaepSha256"},
+    {"connector", "workers", CONFIG_NUMBER, 1, 64, NULL, "2",
+     "sessions on the token, each with a thread of its own"},
+    {"connector", "helper", CONFIG_PATH, 0, 0, NULL, NULL,
+     "path of reseal-hsm (default: the installed one)"},
+    {"connector", "helper_deadline", CONFIG_NUMBER, 1, 600, NULL, "30",
+     "seconds after which a job in the helper counts as hung and the helper is replaced"},
+    {"connector", "status_socket", CONFIG_PATH, 0, 0, NULL, NULL,
+     "UNIX socket on which `reseal status` and `reseal doctor` ask the running connector"},
+    {"connector", "attempts", CONFIG_NUMBER, 1, 100, NULL, "5",
+     "times a request may be received before a token failure is answered instead of tried again"},
+
+    /* The queue, used by the connector. */
+    {"queue", "endpoint", CONFIG_TEXT, 8, 512, NULL, "http://127.0.0.1:9324",
+     "URL of the SQS-compatible service"},
+    {"queue", "region", CONFIG_TEXT, 1, 64, NULL, "local", "region that requests are signed for"},
+    {"queue", "credentials", CONFIG_PATH, 0, 0, NULL, NULL,
+     "AWS shared credentials file: aws_access_key_id and aws_secret_access_key"},
+    {"queue", "profile", CONFIG_TEXT, 1, 64, NULL, "default", "section of that file"},
+    {"queue", "ca_file", CONFIG_PATH, 0, 0, NULL, NULL,
+     "PEM file with the CAs of an https endpoint (default: the system's)"},
+    {"queue", "requests", CONFIG_TEXT, 1, 80, NULL, "reseal-requests",
+     "queue that requests are taken from"},
+    {"queue", "results", CONFIG_TEXT, 1, 80, NULL, "reseal-results", "queue that results go to"},
+    {"queue", "lease", CONFIG_NUMBER, 2, 43200, NULL, "60",
+     "seconds for which a request is hidden from other connectors; extended while it is worked on"},
+    {"queue", "wait", CONFIG_NUMBER, 0, 20, NULL, "20", "seconds of one long poll"},
+
+    /* The hub. */
+    {"hub", "listen", CONFIG_TEXT, 3, 128, NULL, "127.0.0.1:9324",
+     "address and port to listen on, ADDRESS:PORT or [ADDRESS]:PORT"},
+    {"hub", "database", CONFIG_PATH, 0, 0, NULL, NULL, "SQLite file of the hub"},
+    {"hub", "api_token", CONFIG_SECRET, 0, 0, NULL, NULL,
+     "where the bearer token of the record and delivery API is"},
+    {"hub", "credentials", CONFIG_PATH, 0, 0, NULL, NULL,
+     "AWS shared credentials file: each section is an access key for the queue"},
+    {"hub", "requests", CONFIG_TEXT, 1, 80, NULL, "reseal-requests", "queue that requests go to"},
+    {"hub", "results", CONFIG_TEXT, 1, 80, NULL, "reseal-results",
+     "queue that results are taken from"},
+    {"hub", "request_lifetime", CONFIG_NUMBER, 10, 604800, NULL, "86400",
+     "seconds after which a request expires unanswered"},
+    {"hub", "max_receives", CONFIG_NUMBER, 1, 1000, NULL, "50",
+     "times a request is handed out before it goes to the dead-letter queue"},
+
+    /* Commands that talk to the record store and the hub. */
+    {"client", "records", CONFIG_TEXT, 8, 512, NULL, "http://127.0.0.1:9324/beta",
+     "URL of the Graph-shaped record store"},
+    {"client", "hub", CONFIG_TEXT, 8, 512, NULL, "http://127.0.0.1:9324", "URL of the hub's API"},
+    {"client", "api_token", CONFIG_SECRET, 0, 0, NULL, NULL, "where the bearer token for both is"},
+    {"client", "ca_file", CONFIG_PATH, 0, 0, NULL, NULL,
+     "PEM file with the CAs of https URLs (default: the system's)"},
+    {"client", "public_key", CONFIG_PATH, 0, 0, NULL, NULL,
+     "public sealing key, PEM or CNG RSAPUBLICBLOB"},
+    {"client", "key_name", CONFIG_TEXT, 1, 128, NULL, NULL, "name of that key, as on the token"},
+    {"client", "provider_name", CONFIG_TEXT, 1, 128, NULL, "reseal",
+     "provider name written into records"},
+    {"client", "padding", CONFIG_CHOICE, 0, 0, PADDINGS, "oaepSha512",
+     "padding scheme that passwords are sealed with"},
+
+    /* Logs of the daemons. */
+    {"log", "level", CONFIG_CHOICE, 0, 0, "debug|info|warning|error", "info",
+     "least level that is written"},
+    {"log", "format", CONFIG_CHOICE, 0, 0, "auto|text|json", "auto",
+     "text, json, or auto: text on a terminal, json elsewhere"},
+    {NULL, NULL, CONFIG_TEXT, 0, 0, NULL, NULL, NULL},
+};
+
+bool settings_load(const char *path, struct config **out, struct error *err)
+{
+    if (path != NULL)
+        return config_load(path, reseal_settings, out, err);
+    if (config_load(SETTINGS_DEFAULT_PATH, reseal_settings, out, err))
+        return true;
+    if (err->kind == FAIL_NOT_FOUND)
+        error_hint(err, "give the configuration with --config FILE");
+    return false;
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reseal/text.h"
+
+#include <ctype.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+
+/* Length of the well-formed sequence at `at` (RFC 3629, section 4), or 0. */
+static size_t utf8_sequence(const uint8_t *at, size_t left)
+{
+    uint8_t first = at[0];
+    if (first == 0)
+        return 0;
+    if (first < 0x80)
+        return 1;
+    size_t len = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || len > left)
+        return 0;
+    uint8_t low = 0x80, high = 0xbf; /* bounds of the second byte */
+    if (first == 0xe0)
+        low = 0xa0; /* shorter forms exist */
+    else if (first == 0xed)
+        high = 0x9f; /* surrogates */
+    else if (first == 0xf0)
+        low = 0x90;
+    else if (first == 0xf4)
+        high = 0x8f; /* beyond U+10FFFF */
+    if (at[1] < low || at[1] > high)
+        return 0;
+    for (size_t i = 2; i < len; i++) {
+        if (at[i] < 0x80 || at[i] > 0xbf)
+            return 0;
+    }
+    return len;
+}
+
+bool utf8_is_strict(const void *data, size_t len)
+{
+    const uint8_t *at = data;
+    while (len > 0) {
+        size_t step = utf8_sequence(at, len);
+        if (step == 0)
+            return false;
+        at += step;
+        len -= step;
+    }
+    return true;
+}
+
+void base64_encode(struct buf *out, const void *data, size_t len)
+{
+    if (len > INT_MAX / 2) {
+        uint8_t *too_long = buf_extend(out, SIZE_MAX - out->len); /* makes the failure stick */
+        (void)too_long;
+        return;
+    }
+    /* EVP_EncodeBlock writes an end mark where buf_extend keeps one anyway. */
+    uint8_t *place = buf_extend(out, (len + 2) / 3 * 4);
+    if (place != NULL && len > 0)
+        EVP_EncodeBlock(place, data, (int)len);
+}
+
+static int base64_value(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* EVP_DecodeBlock forgives white space and stray bits, so the form is checked here. */
+static bool base64_is_strict(const char *text, size_t len, size_t *padding)
+{
+    *padding = 0;
+    if (len % 4 != 0)
+        return false;
+    if (len == 0)
+        return true;
+    if (text[len - 1] == '=')
+        *padding = text[len - 2] == '=' ? 2 : 1;
+    for (size_t i = 0; i < len - *padding; i++) {
+        if (base64_value(text[i]) < 0)
+            return false;
+    }
+    int stray = *padding == 2 ? 0x0f : *padding == 1 ? 0x03 : 0;
+    return (base64_value(text[len - 1 - *padding]) & stray) == 0;
+}
+
+bool base64_decode(struct buf *out, const char *text, size_t len, const char *what,
+                   struct error *err)
+{
+    size_t padding;
+    if (len > INT_MAX / 2 || !base64_is_strict(text, len, &padding))
+        return error_set(err, FAIL_INPUT, "%s is not base64 (RFC 4648, section 4, with padding)",
+                         what);
+    if (len == 0)
+        return true;
+    size_t decoded = len / 4 * 3;
+    size_t before = out->len;
+    uint8_t *place = buf_extend(out, decoded);
+    if (place == NULL)
+        return buf_check(out, what, err);
+    if (EVP_DecodeBlock(place, (const unsigned char *)text, (int)len) != (int)decoded)
+        return error_set(err, FAIL_INPUT, "%s is not base64", what);
+    out->len = before + decoded - padding;
+    out->data[out->len] = '\0';
+    return true;
+}
+
+void hex_encode(char *out, const void *data, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *at = data;
+    for (size_t i = 0; i < len; i++) {
+        out[2 * i] = digits[at[i] >> 4];
+        out[2 * i + 1] = digits[at[i] & 15];
+    }
+    out[2 * len] = '\0';
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+bool hex_decode(struct buf *out, const char *text, size_t len, const char *what, struct error *err)
+{
+    if (len % 2 != 0)
+        return error_set(err, FAIL_INPUT, "%s is not hexadecimal: an odd number of digits", what);
+    for (size_t i = 0; i < len; i += 2) {
+        int high = hex_value(text[i]), low = hex_value(text[i + 1]);
+        if (high < 0 || low < 0)
+            return error_set(err, FAIL_INPUT, "%s is not hexadecimal", what);
+        buf_put_u8(out, (uint8_t)(high << 4 | low));
+    }
+    return buf_check(out, what, err);
+}
+
+static void uuid_format(uint8_t raw[static 16], uint8_t version, char out[static UUID_TEXT])
+{
+    raw[6] = (uint8_t)((raw[6] & 0x0f) | version << 4);
+    raw[8] = (uint8_t)((raw[8] & 0x3f) | 0x80);
+    char hex[33];
+    hex_encode(hex, raw, 16);
+    size_t at = 0;
+    for (size_t i = 0; i < 32; i++) {
+        if (i == 8 || i == 12 || i == 16 || i == 20)
+            out[at++] = '-';
+        out[at++] = hex[i];
+    }
+    out[at] = '\0';
+}
+
+bool uuid_random(char out[static UUID_TEXT], struct error *err)
+{
+    uint8_t raw[16];
+    if (RAND_bytes(raw, sizeof raw) != 1)
+        return error_openssl(err, FAIL_INTERNAL, "no random numbers");
+    uuid_format(raw, 4, out);
+    return true;
+}
+
+bool uuid_from(const void *data, size_t len, char out[static UUID_TEXT], struct error *err)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    if (EVP_Digest(data, len, digest, NULL, EVP_sha256(), NULL) != 1)
+        return error_openssl(err, FAIL_INTERNAL, "SHA-256 failed");
+    uuid_format(digest, 8, out);
+    return true;
+}
+
+bool text_equal_nocase(const char *a, const char *b)
+{
+    for (; *a != '\0' && *b != '\0'; a++, b++) {
+        char x = *a >= 'A' && *a <= 'Z' ? (char)(*a + 32) : *a;
+        char y = *b >= 'A' && *b <= 'Z' ? (char)(*b + 32) : *b;
+        if (x != y)
+            return false;
+    }
+    return *a == *b;
+}
+
+bool text_equal_constant_time(const char *a, const char *b)
+{
+    size_t len = strlen(a);
+    return len == strlen(b) && CRYPTO_memcmp(a, b, len) == 0;
+}
+
+/* Levenshtein distance, with words cut at 63 characters. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t row[64];
+    size_t la = strnlen(a, 63), lb = strnlen(b, 63);
+    for (size_t j = 0; j <= lb; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= la; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= lb; j++) {
+            size_t above = row[j];
+            size_t best = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+            if (above + 1 < best)
+                best = above + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+            diagonal = above;
+        }
+    }
+    return row[lb];
+}
+
+const char *text_nearest(const char *word, const char *const *names)
+{
+    const char *nearest = NULL;
+    size_t best = strlen(word) / 3 + 2; /* further away is no misspelling */
+    for (; *names != NULL; names++) {
+        size_t distance = edit_distance(word, *names);
+        if (distance < best) {
+            best = distance;
+            nearest = *names;
+        }
+    }
+    return nearest;
+}
