@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Putting an EnvelopedData together around what a token has encrypted. OpenSSL's CMS cannot take
+ * finished ciphertext, so the few types of RFC 5652 that are needed are declared here with its
+ * ASN.1 templates.
+ */
+#include "reseal/cms.h"
+
+#include <string.h>
+#include <openssl/asn1t.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/objects.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+
+/* RFC 5652, section 10.2.4 */
+typedef struct {
+    X509_NAME *issuer;
+    ASN1_INTEGER *serial;
+} ISSUER_AND_SERIAL;
+
+/* RFC 5652, section 6.2.1 */
+typedef struct {
+    ASN1_INTEGER *version;
+    ISSUER_AND_SERIAL *rid;
+    X509_ALGOR *algorithm;
+    ASN1_OCTET_STRING *encrypted_key;
+} KEY_TRANS_RECIPIENT;
+
+/* RFC 5652, section 6.1 */
+typedef struct {
+    ASN1_OBJECT *content_type;
+    X509_ALGOR *algorithm;
+    ASN1_OCTET_STRING *encrypted_content;
+} ENCRYPTED_CONTENT;
+
+typedef struct {
+    ASN1_INTEGER *version;
+    OPENSSL_STACK *recipients; /* of KEY_TRANS_RECIPIENT */
+    ENCRYPTED_CONTENT *content;
+} ENVELOPED_DATA;
+
+/* RFC 5652, section 3 */
+typedef struct {
+    ASN1_OBJECT *content_type;
+    ENVELOPED_DATA *enveloped;
+} CONTENT_INFO;
+
+ASN1_SEQUENCE(ISSUER_AND_SERIAL) =
+    {
+        ASN1_SIMPLE(ISSUER_AND_SERIAL, issuer, X509_NAME),
+        ASN1_SIMPLE(ISSUER_AND_SERIAL, serial, ASN1_INTEGER),
+} static_ASN1_SEQUENCE_END(ISSUER_AND_SERIAL)
+
+        ASN1_SEQUENCE(KEY_TRANS_RECIPIENT) =
+            {
+                ASN1_SIMPLE(KEY_TRANS_RECIPIENT, version, ASN1_INTEGER),
+                ASN1_SIMPLE(KEY_TRANS_RECIPIENT, rid, ISSUER_AND_SERIAL),
+                ASN1_SIMPLE(KEY_TRANS_RECIPIENT, algorithm, X509_ALGOR),
+                ASN1_SIMPLE(KEY_TRANS_RECIPIENT, encrypted_key, ASN1_OCTET_STRING),
+} static_ASN1_SEQUENCE_END(KEY_TRANS_RECIPIENT)
+
+                ASN1_SEQUENCE(ENCRYPTED_CONTENT) =
+                    {
+                        ASN1_SIMPLE(ENCRYPTED_CONTENT, content_type, ASN1_OBJECT),
+                        ASN1_SIMPLE(ENCRYPTED_CONTENT, algorithm, X509_ALGOR),
+                        ASN1_IMP(ENCRYPTED_CONTENT, encrypted_content, ASN1_OCTET_STRING, 0),
+} static_ASN1_SEQUENCE_END(ENCRYPTED_CONTENT)
+
+                        ASN1_SEQUENCE(ENVELOPED_DATA) =
+                            {
+                                ASN1_SIMPLE(ENVELOPED_DATA, version, ASN1_INTEGER),
+                                ASN1_SET_OF(ENVELOPED_DATA, recipients, KEY_TRANS_RECIPIENT),
+                                ASN1_SIMPLE(ENVELOPED_DATA, content, ENCRYPTED_CONTENT),
+} static_ASN1_SEQUENCE_END(ENVELOPED_DATA)
+
+                                ASN1_SEQUENCE(CONTENT_INFO) =
+                                    {
+                                        ASN1_SIMPLE(CONTENT_INFO, content_type, ASN1_OBJECT),
+                                        ASN1_EXP(CONTENT_INFO, enveloped, ENVELOPED_DATA, 0),
+} static_ASN1_SEQUENCE_END(CONTENT_INFO)
+
+                                    /* RSAES-OAEP-params with SHA-256 for both hashes (RFC 4055,
+                                       section 4.1). */
+                                    static ASN1_STRING
+                                    * oaep_parameters(void)
+{
+    ASN1_STRING *out = NULL;
+    ASN1_STRING *inner = NULL;
+    X509_ALGOR *mgf_hash = X509_ALGOR_new();
+    RSA_OAEP_PARAMS *params = RSA_OAEP_PARAMS_new();
+    if (mgf_hash == NULL || params == NULL)
+        goto done;
+    params->hashFunc = X509_ALGOR_new();
+    params->maskGenFunc = X509_ALGOR_new();
+    if (params->hashFunc == NULL || params->maskGenFunc == NULL ||
+        !X509_ALGOR_set0(params->hashFunc, OBJ_nid2obj(NID_sha256), V_ASN1_NULL, NULL) ||
+        !X509_ALGOR_set0(mgf_hash, OBJ_nid2obj(NID_sha256), V_ASN1_NULL, NULL))
+        goto done;
+    inner = ASN1_item_pack(mgf_hash, ASN1_ITEM_rptr(X509_ALGOR), NULL);
+    if (inner == NULL ||
+        !X509_ALGOR_set0(params->maskGenFunc, OBJ_nid2obj(NID_mgf1), V_ASN1_SEQUENCE, inner))
+        goto done;
+    inner = NULL; /* transferred */
+    out = ASN1_item_pack(params, ASN1_ITEM_rptr(RSA_OAEP_PARAMS), NULL);
+done:
+    ASN1_STRING_free(inner);
+    X509_ALGOR_free(mgf_hash);
+    RSA_OAEP_PARAMS_free(params);
+    return out;
+}
+
+static bool set_key_algorithm(X509_ALGOR *algorithm, enum key_transport transport)
+{
+    if (transport == KEY_TRANSPORT_PKCS1)
+        return X509_ALGOR_set0(algorithm, OBJ_nid2obj(NID_rsaEncryption), V_ASN1_NULL, NULL) == 1;
+    ASN1_STRING *parameters = oaep_parameters();
+    if (parameters != NULL &&
+        X509_ALGOR_set0(algorithm, OBJ_nid2obj(NID_rsaesOaep), V_ASN1_SEQUENCE, parameters) == 1)
+        return true;
+    ASN1_STRING_free(parameters);
+    return false;
+}
+
+static bool set_octets(ASN1_OCTET_STRING *out, struct bytes bytes)
+{
+    return bytes.len <= INT32_MAX && ASN1_OCTET_STRING_set(out, bytes.data, (int)bytes.len) == 1;
+}
+
+static bool fill_recipient(KEY_TRANS_RECIPIENT *recipient, X509 *certificate,
+                           const struct cms_parts *parts)
+{
+    return ASN1_INTEGER_set(recipient->version, 0) == 1 && /* issuerAndSerialNumber */
+           X509_NAME_set(&recipient->rid->issuer, X509_get_issuer_name(certificate)) == 1 &&
+           ASN1_STRING_copy(recipient->rid->serial, X509_get0_serialNumber(certificate)) == 1 &&
+           set_key_algorithm(recipient->algorithm, parts->transport) &&
+           set_octets(recipient->encrypted_key, parts->encrypted_key);
+}
+
+static bool fill_content(ENCRYPTED_CONTENT *content, const struct cms_parts *parts)
+{
+    ASN1_OCTET_STRING *iv = ASN1_OCTET_STRING_new();
+    if (iv == NULL || !ASN1_OCTET_STRING_set(iv, parts->iv, CMS_IV) ||
+        !X509_ALGOR_set0(content->algorithm, OBJ_nid2obj(NID_aes_256_cbc), V_ASN1_OCTET_STRING,
+                         iv)) {
+        ASN1_OCTET_STRING_free(iv);
+        return false;
+    }
+    content->content_type = OBJ_nid2obj(NID_pkcs7_data);
+    return set_octets(content->encrypted_content, parts->encrypted_content);
+}
+
+static CONTENT_INFO *build(X509 *recipient, const struct cms_parts *parts)
+{
+    KEY_TRANS_RECIPIENT *item =
+        (KEY_TRANS_RECIPIENT *)ASN1_item_new(ASN1_ITEM_rptr(KEY_TRANS_RECIPIENT));
+    CONTENT_INFO *info = (CONTENT_INFO *)ASN1_item_new(ASN1_ITEM_rptr(CONTENT_INFO));
+    bool ok = false;
+    if (item == NULL || info == NULL)
+        goto done;
+    info->content_type = OBJ_nid2obj(NID_pkcs7_enveloped);
+    if (info->enveloped->content->encrypted_content == NULL)
+        info->enveloped->content->encrypted_content = ASN1_OCTET_STRING_new();
+    if (info->enveloped->content->encrypted_content == NULL ||
+        !ASN1_INTEGER_set(info->enveloped->version, 0) ||
+        !fill_content(info->enveloped->content, parts) || !fill_recipient(item, recipient, parts) ||
+        OPENSSL_sk_push(info->enveloped->recipients, item) <= 0)
+        goto done;
+    item = NULL; /* transferred */
+    ok = true;
+done:
+    ASN1_item_free((ASN1_VALUE *)item, ASN1_ITEM_rptr(KEY_TRANS_RECIPIENT));
+    if (!ok) {
+        ASN1_item_free((ASN1_VALUE *)info, ASN1_ITEM_rptr(CONTENT_INFO));
+        info = NULL;
+    }
+    return info;
+}
+
+bool cms_assemble(X509 *recipient, const struct cms_parts *parts, struct buf *der,
+                  struct error *err)
+{
+    unsigned char *encoded = NULL;
+    CONTENT_INFO *info = build(recipient, parts);
+    if (info == NULL)
+        return error_openssl(err, FAIL_INTERNAL, "the CMS message cannot be put together");
+    int len = ASN1_item_i2d((const ASN1_VALUE *)info, &encoded, ASN1_ITEM_rptr(CONTENT_INFO));
+    ASN1_item_free((ASN1_VALUE *)info, ASN1_ITEM_rptr(CONTENT_INFO));
+    if (len <= 0)
+        return error_openssl(err, FAIL_INTERNAL, "the CMS message cannot be encoded");
+    buf_put(der, encoded, (size_t)len);
+    OPENSSL_free(encoded);
+    return buf_check(der, "a CMS message", err);
+}
