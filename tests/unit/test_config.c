@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <unistd.h>
+#include "tests/unit/check.h"
+#include "reseal/credentials.h"
+#include "reseal/file.h"
+#include "reseal/settings.h"
+
+static char folder[] = "/tmp/reseal-config-XXXXXX";
+static char path[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    if (mkdtemp(folder) == NULL || !secret_heap_open(65536, &err))
+        return -1;
+    snprintf(path, sizeof path, "%s/reseal.conf", folder);
+    return 0;
+}
+
+static int drop_folder(void **state)
+{
+    (void)state;
+    unlink(path);
+    return rmdir(folder);
+}
+
+static bool load(const char *text, struct config **out, struct error *err)
+{
+    struct bytes content = {(const uint8_t *)text, strlen(text)};
+    return file_write(path, 0600, FILE_REPLACE, content, err) && settings_load(path, out, err);
+}
+
+static void values_have_types_and_defaults(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct config *config = NULL;
+    char wanted[128];
+    assert_ok(load("; comment\n# comment\n[token]\nmodule = lib/x.so\nkey = a, b b ,c\n"
+                   "pin = file:pin\n[connector]\nworkers=7\nrequire = host\n",
+                   &config, &err),
+              &err);
+    assert_int_equal(config_number(config, "connector", "workers"), 7);
+    assert_string_equal(config_text(config, "connector", "require"), "host");
+    assert_int_equal(config_list_count(config, "token", "key"), 3);
+    assert_string_equal(config_list_at(config, "token", "key", 1), "b b");
+    snprintf(wanted, sizeof wanted, "%s/lib/x.so", folder);
+    assert_string_equal(config_text(config, "token", "module"), wanted);
+    snprintf(wanted, sizeof wanted, "file:%s/pin", folder);
+    assert_string_equal(config_text(config, "token", "pin"), wanted);
+    assert_int_equal(config_number(config, "queue", "lease"), 60);
+    assert_false(config_given(config, "queue", "lease"));
+    assert_null(config_text(config, "hub", "database"));
+    config_free(&config);
+}
+
+static void every_mistake_names_file_and_line(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"[token]\nmodul = x\n", ":2: unknown key \"modul\""},
+        {"[tokn]\nmodule = x\n", ":2: unknown section [tokn]"},
+        {"[connector]\n\nworkers = 65\n", ":3: workers must be a whole number from 1 to 64"},
+        {"[connector]\nworkers = 2x\n", ":2: workers must be"},
+        {"[connector]\nrequire = maybe\n", ":2: require must be one of"},
+        {"[connector]\nworkers = 1\nworkers = 2\n", ":3: workers is given a second time"},
+        {"[connector]\nrubbish\n", ":2: neither [section] nor name = value"},
+        {"[token]\npin = 1234\n", ":2: pin: a secret's source"},
+        {"workers = 2\n", ":1: unknown section []"},
+        {"[token]\nlabel = \xff\n", "UTF-8"},
+    };
+    struct error err = ERROR_INIT;
+    struct config *config = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_refused(load(cases[i][0], &config, &err), &err, FAIL_USAGE);
+        assert_null(config);
+        if (strstr(err.text, cases[i][1]) == NULL)
+            fail_msg("\"%s\" does not say \"%s\"", err.text, cases[i][1]);
+    }
+    assert_refused(load("[token]\nmodul = x\n", &config, &err), &err, FAIL_USAGE);
+    assert_string_equal(err.hint, "did you mean \"module\"?");
+}
+
+static void a_pin_given_by_mistake_is_not_repeated(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct config *config = NULL;
+    assert_refused(load("[token]\npin = SuperSecretPin\n", &config, &err), &err, FAIL_USAGE);
+    assert_null(strstr(err.text, "SuperSecretPin"));
+    assert_null(strstr(err.hint, "SuperSecretPin"));
+}
+
+static void huge_and_endless_files_are_refused(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct config *config = NULL;
+    size_t size = 10u << 20;
+    char *text = malloc(size + 1);
+    memset(text, 'x', size);
+    text[size] = '\0';
+    assert_refused(load(text, &config, &err), &err, FAIL_TOO_LARGE);
+    text[60000] = '\0'; /* one line */
+    assert_refused(load(text, &config, &err), &err, FAIL_USAGE);
+    assert_non_null(strstr(err.text, ":1: the line is longer"));
+    free(text);
+}
+
+static void what_show_prints_loads_again(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct config *config = NULL, *again = NULL;
+    char *text = NULL;
+    size_t len = 0;
+    assert_ok(load("[connector]\nworkers = 9\n", &config, &err), &err);
+    FILE *out = open_memstream(&text, &len);
+    config_print(config, out);
+    fclose(out);
+    assert_ok(load(text, &again, &err), &err);
+    assert_int_equal(config_number(again, "connector", "workers"), 9);
+    config_free(&config);
+    config_free(&again);
+    free(text);
+}
+
+static bool load_keys(const char *text, mode_t mode, struct credentials **out, struct error *err)
+{
+    struct bytes content = {(const uint8_t *)text, strlen(text)};
+    return file_write(path, mode, FILE_REPLACE, content, err) && credentials_load(path, out, err);
+}
+
+static void access_keys_are_read_by_profile(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct credentials *all = NULL;
+    assert_ok(load_keys("[default]\naws_access_key_id = AK1\naws_secret_access_key = a/b+c;=d\n"
+                        "[two]\naws_access_key_id=AK2\naws_secret_access_key=x\nregion = eu\n",
+                        0600, &all, &err),
+              &err);
+    const struct credential *one = credentials_by_profile(all, "default");
+    assert_non_null(one);
+    assert_string_equal(one->access_key_id, "AK1");
+    assert_int_equal(secret_len(one->secret_access_key), 8);
+    assert_memory_equal(secret_bytes(one->secret_access_key).data, "a/b+c;=d", 8);
+    assert_string_equal(credentials_by_access_key(all, "AK2")->profile, "two");
+    assert_null(credentials_by_access_key(all, "AK3"));
+    credentials_free(&all);
+}
+
+static void loose_or_incomplete_access_keys_are_refused(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct credentials *all = NULL;
+    static const char whole[] = "[default]\naws_access_key_id = A\naws_secret_access_key = b\n";
+    assert_refused(load_keys(whole, 0644, &all, &err), &err, FAIL_POLICY);
+    assert_refused(load_keys("[default]\naws_access_key_id = A\n", 0600, &all, &err), &err,
+                   FAIL_USAGE);
+    assert_refused(load_keys("", 0600, &all, &err), &err, FAIL_USAGE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_have_types_and_defaults),
+        cmocka_unit_test(every_mistake_names_file_and_line),
+        cmocka_unit_test(a_pin_given_by_mistake_is_not_repeated),
+        cmocka_unit_test(huge_and_endless_files_are_refused),
+        cmocka_unit_test(what_show_prints_loads_again),
+        cmocka_unit_test(access_keys_are_read_by_profile),
+        cmocka_unit_test(loose_or_incomplete_access_keys_are_refused),
+    };
+    return cmocka_run_group_tests(tests, make_folder, drop_folder);
+}
