@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ceremony_plan.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PADDINGS "oaepSha256|oaepSha384|oaepSha512"
+
+static const struct config_key plan_table[] = {
+    {"ceremony", "name", CONFIG_TEXT, 1, 256, NULL, NULL,
+     "what this ceremony is, as the record shall name it"},
+    {"ceremony", "place", CONFIG_TEXT, 1, 256, NULL, NULL, "where it is held"},
+    {"ceremony", "officer", CONFIG_TEXT, 1, 256, NULL, NULL, "who holds it"},
+
+    {"token", "module", CONFIG_PATH, 0, 0, NULL, NULL,
+     "path of the PKCS#11 module (.so) of the token's maker"},
+    {"token", "init_args", CONFIG_TEXT, 0, 1024, NULL, NULL,
+     "library parameters for modules that want them (NSS)"},
+    {"token", "uri", CONFIG_TEXT, 0, 1024, NULL, NULL,
+     "RFC 7512 URI instead of module, label and serial"},
+    {"token", "label", CONFIG_TEXT, 1, 32, NULL, NULL, "label of the token"},
+    {"token", "serial", CONFIG_TEXT, 1, 16, NULL, NULL, "serial number of the token"},
+    {"token", "manufacturer", CONFIG_TEXT, 1, 32, NULL, NULL, "its maker, as the token tells it"},
+    {"token", "model", CONFIG_TEXT, 1, 16, NULL, NULL, "its model, as the token tells it"},
+    {"token", "firmware", CONFIG_TEXT, 1, 15, NULL, NULL, "its firmware, as MAJOR.MINOR"},
+    {"token", "pin", CONFIG_SECRET, 0, 0, NULL, "prompt", "where the user PIN is"},
+
+    {"key", "label", CONFIG_TEXT, 1, 128, NULL, NULL, "label of the key that is made"},
+    {"key", "bits", CONFIG_CHOICE, 0, 0, "2048|3072|4096", "3072", "length of the RSA modulus"},
+    {"key", "custody", CONFIG_CHOICE, 0, 0, "token|host", "token",
+     "what the key is made for: token (it may only unwrap) or host (it may only decrypt)"},
+    {"key", "padding", CONFIG_LIST, 0, 0, PADDINGS, "oaepSha256, oaepSha384, oaepSha512",
+     "paddings that must be proved to work with that custody"},
+
+    {"output", "public_key", CONFIG_PATH, 0, 0, NULL, NULL, "new file for the public key (PEM)"},
+    {"output", "public_key_cng", CONFIG_PATH, 0, 0, NULL, NULL,
+     "new file for the public key as a CNG RSAPUBLICBLOB"},
+    {"output", "transcript", CONFIG_PATH, 0, 0, NULL, NULL, "new file for the record (JSON Lines)"},
+    {NULL, NULL, CONFIG_TEXT, 0, 0, NULL, NULL, NULL},
+};
+
+static bool plan_fault(const struct ceremony_plan *plan, struct error *err)
+{
+    return error_context(err, "%s", plan->path);
+}
+
+/* A label ends up on screens, in records and in other programs' configurations. */
+static bool label_printable(const char *label)
+{
+    for (const unsigned char *at = (const unsigned char *)label; *at != '\0'; at++) {
+        if (*at < 0x20 || *at == 0x7f || *at == ',') /* [token] key is a list with commas */
+            return false;
+    }
+    return true;
+}
+
+static bool read_token(struct ceremony_plan *plan, struct error *err)
+{
+    const struct config *config = plan->config;
+    if (!token_address_from_config(config, &plan->address, err))
+        return false;
+    if (plan->address.label[0] == '\0' && plan->address.serial[0] == '\0') {
+        error_set(err, FAIL_USAGE, "[token] names neither label nor serial");
+        error_hint(err,
+                   "a ceremony is for one token: `reseal token list` shows what identifies it");
+        return plan_fault(plan, err);
+    }
+    plan->manufacturer = config_text(config, "token", "manufacturer");
+    plan->model = config_text(config, "token", "model");
+    plan->firmware = config_text(config, "token", "firmware");
+    plan->pin = config_text(config, "token", "pin");
+    return true;
+}
+
+static bool read_paddings(struct ceremony_plan *plan, struct error *err)
+{
+    size_t count = config_list_count(plan->config, "key", "padding");
+    for (size_t i = 0; i < count; i++) {
+        enum padding padding;
+        const char *name = config_list_at(plan->config, "key", "padding", i);
+        if (!padding_parse(name, &padding, err))
+            return plan_fault(plan, err);
+        for (size_t j = 0; j < plan->padding_count; j++) {
+            if (plan->paddings[j] != padding)
+                continue;
+            error_set(err, FAIL_USAGE, "[key] padding names %s twice", name);
+            return plan_fault(plan, err);
+        }
+        plan->paddings[plan->padding_count++] = padding;
+    }
+    if (plan->padding_count > 0)
+        return true;
+    error_set(err, FAIL_USAGE, "[key] padding is empty");
+    return plan_fault(plan, err);
+}
+
+static bool read_key(struct ceremony_plan *plan, struct error *err)
+{
+    const char *label = NULL;
+    if (!config_want(plan->config, "key", "label", &label, err))
+        return false;
+    if (!label_printable(label)) {
+        error_set(err, FAIL_USAGE, "[key] label has a comma or a control character");
+        return plan_fault(plan, err);
+    }
+    snprintf(plan->key.label, sizeof plan->key.label, "%s", label);
+    plan->key.bits = atoi(config_text(plan->config, "key", "bits")); /* one of three choices */
+    if (!custody_parse(config_text(plan->config, "key", "custody"), &plan->key.custody))
+        return error_set(err, FAIL_INTERNAL, "custody of the plan");
+    return read_paddings(plan, err);
+}
+
+static bool output_possible(const char *path, struct error *err)
+{
+    struct stat st;
+    char copy[PATH_MAX];
+    if (lstat(path, &st) == 0) {
+        error_set(err, FAIL_EXISTS, "%s exists already and is never overwritten", path);
+        return error_hint(err, "nothing was done; name another file in the plan, or keep the old "
+                               "one elsewhere");
+    }
+    if (errno != ENOENT)
+        return error_errno(err, FAIL_IO, "cannot examine %s", path);
+    int len = snprintf(copy, sizeof copy, "%s", path);
+    if (len < 0 || (size_t)len >= sizeof copy)
+        return error_set(err, FAIL_USAGE, "the path %.64s... is too long", path);
+    const char *folder = dirname(copy);
+    if (access(folder, W_OK | X_OK) == 0)
+        return true;
+    error_errno(err, FAIL_IO, "cannot make %s in %s", path, folder);
+    return error_hint(err, "nothing was done; make the folder, or name another in the plan");
+}
+
+static bool read_outputs(struct ceremony_plan *plan, struct error *err)
+{
+    const struct config *config = plan->config;
+    if (!config_want(config, "output", "public_key", &plan->public_key, err) ||
+        !config_want(config, "output", "transcript", &plan->transcript, err))
+        return false;
+    plan->public_key_cng = config_text(config, "output", "public_key_cng");
+    const char *paths[] = {plan->transcript, plan->public_key, plan->public_key_cng};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        if (paths[i] == NULL)
+            continue;
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(paths[i], paths[j]) != 0)
+                continue;
+            error_set(err, FAIL_USAGE, "[output] names %s twice", paths[i]);
+            return plan_fault(plan, err);
+        }
+        if (!output_possible(paths[i], err))
+            return false;
+    }
+    return true;
+}
+
+bool ceremony_plan_load(const char *path, struct ceremony_plan **out, struct error *err)
+{
+    struct ceremony_plan *plan = calloc(1, sizeof *plan);
+    bool ok = false;
+    *out = NULL;
+    if (plan == NULL)
+        return error_memory(err);
+    if (!config_load(path, plan_table, &plan->config, err))
+        goto done;
+    plan->path = config_path(plan->config);
+    if (!digest_of_file(plan->path, plan->sha256, err) ||
+        !config_want(plan->config, "ceremony", "name", &plan->name, err))
+        goto done;
+    plan->place = config_text(plan->config, "ceremony", "place");
+    plan->officer = config_text(plan->config, "ceremony", "officer");
+    if (!read_token(plan, err) || !read_key(plan, err) || !read_outputs(plan, err))
+        goto done;
+    *out = plan;
+    plan = NULL; /* transferred */
+    ok = true;
+done:
+    ceremony_plan_free(&plan);
+    return ok;
+}
+
+void ceremony_plan_free(struct ceremony_plan **plan)
+{
+    if (plan == NULL || *plan == NULL)
+        return;
+    config_free(&(*plan)->config);
+    free(*plan);
+    *plan = NULL;
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `reseal status`: what the running connector says of itself. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "command.h"
+#include "reseal/clock.h"
+#include "status_client.h"
+
+#define WAIT_MAX_SECONDS 3600
+#define WAIT_STEP_MS     50
+
+/* A member as text for a person: strings and numbers as they are, the rest in words. */
+static const char *shown(const struct json_value *value)
+{
+    if (value == NULL || json_type(value) == JSON_NULL)
+        return "-";
+    if (json_type(value) == JSON_BOOL)
+        return json_true(value) ? "yes" : "no";
+    const char *text = json_text(value, NULL);
+    return text != NULL && text[0] != '\0' ? text : "-";
+}
+
+static const char *member(const struct json_value *object, const char *key)
+{
+    return shown(json_get(object, key));
+}
+
+static bool has_text(const struct json_value *object, const char *key)
+{
+    return strcmp(member(object, key), "-") != 0;
+}
+
+static void print_helper(const struct json_value *root)
+{
+    const struct json_value *helper = json_get(root, "helper");
+    bool ready = json_true(json_get(helper, "ready"));
+    print_mark(stdout, ready ? MARK_OK : MARK_FAILURE);
+    printf("  helper: %s, process %s, started again %s times", ready ? "ready" : "not ready",
+           member(helper, "pid"), member(helper, "restarts"));
+    if (has_text(helper, "error"))
+        printf(": %s", member(helper, "error"));
+    printf("\n");
+}
+
+static void print_queue(const struct json_value *root)
+{
+    const struct json_value *queue = json_get(root, "queue");
+    bool failing = has_text(queue, "error");
+    print_mark(stdout, failing ? MARK_FAILURE : MARK_OK);
+    printf("  queue: %s, takes from %s, sends to %s\n", member(queue, "endpoint"),
+           member(queue, "requests"), member(queue, "results"));
+    printf("      last poll %s, last good poll %s", member(queue, "lastPollAt"),
+           member(queue, "lastPollOk"));
+    if (failing)
+        printf(": %s", member(queue, "error"));
+    printf("\n");
+}
+
+static void print_token(const struct json_value *root)
+{
+    const struct json_value *token = json_get(root, "token");
+    if (json_count(token) > 0)
+        printf("token: %s, serial %s, %s %s, firmware %s\n", member(token, "label"),
+               member(token, "serial"), member(token, "manufacturer"), member(token, "model"),
+               member(token, "firmware"));
+    const struct json_value *keys = json_get(root, "keys");
+    for (size_t i = 0; i < json_count(keys); i++) {
+        const struct json_value *key = json_at(keys, i);
+        const struct json_value *paddings = json_get(key, "paddings");
+        printf("key %s: RSA-%s", member(key, "name"), member(key, "bits"));
+        for (size_t j = 0; j < json_count(paddings); j++)
+            printf(", %s %s", member(json_at(paddings, j), "padding"),
+                   member(json_at(paddings, j), "custody"));
+        printf("\n");
+    }
+}
+
+static void print_counts(const struct json_value *root)
+{
+    const struct json_value *counts = json_get(root, "counts");
+    for (size_t i = 0; i < json_count(counts); i++)
+        printf("%s%s %s", i == 0 ? "counts: " : ", ", json_key_at(counts, i),
+               shown(json_at(counts, i)));
+    printf("%sin hand %s\n", json_count(counts) > 0 ? "; " : "", member(root, "inHand"));
+}
+
+static void print_status(const struct json_value *root)
+{
+    bool serving = strcmp(member(root, "state"), "serving") == 0;
+    print_mark(stdout, serving ? MARK_OK : MARK_WARNING);
+    printf("  connector %s: %s (%s %s, process %s, requires custody %s, %s sessions)\n",
+           member(root, "connector"), member(root, "state"), member(root, "program"),
+           member(root, "version"), member(root, "pid"), member(root, "require"),
+           member(root, "sessions"));
+    print_helper(root);
+    print_queue(root);
+    print_token(root);
+    print_counts(root);
+}
+
+static bool socket_path(const struct invocation *invocation, const char **out, struct error *err)
+{
+    const struct config *config = NULL;
+    *out = invocation_option(invocation, "socket");
+    if (*out != NULL)
+        return true;
+    if (!invocation_config(invocation, &config, err))
+        return false;
+    if (!config_want(config, "connector", "status_socket", out, err))
+        return error_hint(err, "set it, or name the socket with --socket PATH");
+    return true;
+}
+
+static bool wait_seconds(const struct invocation *invocation, long *out, struct error *err)
+{
+    const char *text = invocation_option(invocation, "wait");
+    char *end = NULL;
+    *out = 0;
+    if (text == NULL)
+        return true;
+    errno = 0;
+    *out = strtol(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || *out < 0 || *out > WAIT_MAX_SECONDS)
+        return error_set(err, FAIL_USAGE, "--wait must be 0 to %d seconds, not \"%s\"",
+                         WAIT_MAX_SECONDS, text);
+    return true;
+}
+
+static bool is_serving(const struct json *json)
+{
+    return strcmp(member(json_root(json), "state"), "serving") == 0;
+}
+
+/* There is nothing to be told by while the connector starts, so it is asked again and again. */
+static bool wait_until_serving(const char *path, long seconds, struct json **out, struct error *err)
+{
+    int64_t deadline = clock_monotonic_ms() + seconds * 1000;
+    const struct timespec step = {.tv_nsec = WAIT_STEP_MS * 1000000L};
+    for (;;) {
+        bool answered = status_ask(path, out, err);
+        if (answered && is_serving(*out))
+            return true;
+        if (!answered && err->kind != FAIL_REMOTE)
+            return false;
+        if (clock_monotonic_ms() >= deadline)
+            break;
+        json_free(out);
+        (void)nanosleep(&step, NULL);
+    }
+    if (*out == NULL)
+        return error_context(err, "after %ld seconds", seconds);
+    const struct json_value *root = json_root(*out);
+    const struct json_value *helper = json_get(root, "helper");
+    error_set(err, FAIL_REMOTE, "after %ld seconds the connector is not serving but %s%s%s",
+              seconds, member(root, "state"), has_text(helper, "error") ? ": " : "",
+              has_text(helper, "error") ? member(helper, "error") : "");
+    json_free(out);
+    return error_hint(err, "`reseal status` and `reseal doctor` say more");
+}
+
+static bool run_status(const struct invocation *invocation, struct error *err)
+{
+    const char *path = NULL;
+    struct json *json = NULL;
+    struct json_writer *writer = NULL;
+    long seconds = 0;
+    bool ok = false;
+    if (!socket_path(invocation, &path, err) || !wait_seconds(invocation, &seconds, err))
+        return false;
+    if (invocation_option(invocation, "wait") != NULL) {
+        if (!wait_until_serving(path, seconds, &json, err))
+            goto done;
+    } else if (!status_ask(path, &json, err)) {
+        goto done;
+    }
+    if (!invocation_json(invocation)) {
+        print_status(json_root(json));
+        ok = true;
+        goto done;
+    }
+    if (!json_writer_new(true, &writer, err))
+        goto done;
+    json_put_value(writer, NULL, json_root(json));
+    ok = print_json(writer, err);
+done:
+    json_writer_free(&writer);
+    json_free(&json);
+    return ok;
+}
+
+static const struct command_option status_options[] = {
+    {"socket", "PATH", "status socket of the connector, instead of the configuration's"},
+    {"wait", "SECONDS", "wait until the connector is serving"},
+    {NULL, NULL, NULL}};
+
+const struct command status_commands[] = {
+    {"status", "", "", "ask the running connector how it is", status_options, 0, 0, run_status},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
+};

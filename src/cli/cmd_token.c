@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `reseal token list` and `reseal token probe`. */
+#include <stdlib.h>
+#include <string.h>
+#include "token_options.h"
+#include "token_report.h"
+
+static const char *item_state(const struct token_list_item *item)
+{
+    if (!item->initialized)
+        return "token not initialised";
+    if (!item->login_required)
+        return "no PIN needed";
+    return pin_state_text(item->pin_state);
+}
+
+static bool list_as_json(const struct token_list_item *items, size_t count, struct error *err)
+{
+    struct json_writer *json = NULL;
+    if (!json_writer_new(true, &json, err))
+        return false;
+    json_object(json, NULL);
+    json_array(json, "tokens");
+    for (size_t i = 0; i < count; i++) {
+        const struct token_facts *facts = &items[i].facts;
+        json_object(json, NULL);
+        json_put_text(json, "label", facts->label);
+        json_put_text(json, "serial", facts->serial);
+        json_put_text(json, "manufacturer", facts->manufacturer);
+        json_put_text(json, "model", facts->model);
+        json_put_text(json, "firmware", facts->firmware);
+        json_put_text(json, "library", facts->library);
+        json_put_integer(json, "slot", (int64_t)facts->slot);
+        json_put_bool(json, "initialized", items[i].initialized);
+        json_put_bool(json, "loginRequired", items[i].login_required);
+        json_put_text(json, "pinState", item_state(&items[i]));
+        json_object_end(json);
+    }
+    json_array_end(json);
+    json_object_end(json);
+    bool ok = print_json(json, err);
+    json_writer_free(&json);
+    return ok;
+}
+
+static bool list_as_table(const struct token_list_item *items, size_t count, struct error *err)
+{
+    static const char *const headers[] = {"LABEL",    "SERIAL", "MANUFACTURER", "MODEL",
+                                          "FIRMWARE", "SLOT",   "PIN"};
+    struct table *table = NULL;
+    bool ok = false;
+    if (!table_new(headers, ARRAY_LEN(headers), &table, err))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        const struct token_facts *facts = &items[i].facts;
+        char slot[24];
+        snprintf(slot, sizeof slot, "%lu", facts->slot);
+        const char *cells[] = {facts->label,    facts->serial, facts->manufacturer,  facts->model,
+                               facts->firmware, slot,          item_state(&items[i])};
+        if (!table_row(table, cells, err))
+            goto done;
+    }
+    table_print(table, stdout);
+    ok = true;
+done:
+    table_free(&table);
+    return ok;
+}
+
+static bool run_list(const struct invocation *invocation, struct error *err)
+{
+    struct token_address address;
+    struct token_list_item *items = NULL;
+    size_t count = 0;
+    if (!token_options_address(invocation, &address, err))
+        return false;
+    if (!token_list(&address, &items, &count, err))
+        return false;
+    bool ok = invocation_json(invocation) ? list_as_json(items, count, err)
+                                          : list_as_table(items, count, err);
+    if (ok && count == 0 && !invocation_json(invocation))
+        fprintf(stderr, "the module %s has no token\n", address.module);
+    free(items);
+    return ok;
+}
+
+/* The keys to probe: those of the command line, or those of the configuration. */
+static bool probe_names(const struct invocation *invocation, const char **names, size_t *count,
+                        struct error *err)
+{
+    const struct config *config = NULL;
+    *count = invocation_count(invocation);
+    for (size_t i = 0; i < *count; i++)
+        names[i] = invocation_argument(invocation, i);
+    if (*count > 0)
+        return true;
+    if (invocation_option(invocation, "module") == NULL &&
+        invocation_option(invocation, "uri") == NULL) {
+        if (!invocation_config(invocation, &config, err))
+            return false;
+        *count = config_list_count(config, "token", "key");
+    }
+    if (*count == 0) {
+        error_set(err, FAIL_USAGE, "no key to probe is named");
+        return error_hint(err, "give the label of a key, or [token] key in the configuration; "
+                               "`reseal key list` shows the labels");
+    }
+    if (*count > PROBE_KEYS_MAX)
+        return error_set(err, FAIL_USAGE, "[token] key names %zu keys, and at most %d are possible",
+                         *count, PROBE_KEYS_MAX);
+    for (size_t i = 0; i < *count; i++)
+        names[i] = config_list_at(config, "token", "key", i);
+    return true;
+}
+
+bool token_examine_key(struct session *session, const char *name, struct key_finding *out,
+                       struct error *err)
+{
+    struct sealing_key *key = NULL;
+    memset(out, 0, sizeof *out);
+    if (!sealing_key_find(session, name, &key, err))
+        return false;
+    bool ok = sealing_key_describe(session, key, out, err) && token_probe(session, key, out, err);
+    sealing_key_free(&key);
+    return ok;
+}
+
+static bool probe_all(const struct invocation *invocation, struct probe_report *report,
+                      struct error *err)
+{
+    const char *names[PROBE_KEYS_MAX];
+    struct token_address address;
+    struct secret *pin = NULL;
+    struct token *token = NULL;
+    struct session *session = NULL;
+    bool ok = false;
+    if (!probe_names(invocation, names, &report->key_count, err) ||
+        !token_options_address(invocation, &address, err) ||
+        !token_options_pin(invocation, &pin, err) || !token_open(&address, &token, err))
+        goto done;
+    token_facts_get(token, &report->token);
+    if (!token_login(token, pin, err) || !session_open(token, SESSION_READ_ONLY, &session, err))
+        goto done;
+    secret_free(&pin);
+    for (size_t i = 0; i < report->key_count; i++) {
+        if (!token_examine_key(session, names[i], &report->keys[i], err))
+            goto done;
+    }
+    ok = true;
+done:
+    session_close(&session);
+    token_close(&token);
+    secret_free(&pin);
+    return ok;
+}
+
+static bool run_probe(const struct invocation *invocation, struct error *err)
+{
+    struct probe_report *report = calloc(1, sizeof *report);
+    struct json_writer *json = NULL;
+    bool ok = false;
+    if (report == NULL)
+        return error_memory(err);
+    if (!probe_all(invocation, report, err))
+        goto done;
+    if (!invocation_json(invocation)) {
+        ok = token_report_print(report, stdout, err);
+        goto done;
+    }
+    if (!json_writer_new(true, &json, err))
+        goto done;
+    json_object(json, NULL);
+    probe_report_write(json, report);
+    json_object_end(json);
+    ok = print_json(json, err);
+done:
+    json_writer_free(&json);
+    free(report);
+    return ok;
+}
+
+static const struct command_option list_options[] = {TOKEN_OPTIONS, {NULL, NULL, NULL}};
+static const struct command_option probe_options[] = {
+    TOKEN_OPTIONS, PIN_OPTION, {NULL, NULL, NULL}};
+
+const struct command token_commands[] = {
+    {"token", "list", "", "show the tokens that a PKCS#11 module has", list_options, 0, 0,
+     run_list},
+    {"token", "probe", "[KEY...]",
+     "find out by doing which custody a token reaches with its sealing keys", probe_options, 0,
+     PROBE_KEYS_MAX, run_probe},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
+};

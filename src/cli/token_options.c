@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "token_options.h"
+
+#include <string.h>
+
+static bool given_by_options(const struct invocation *invocation)
+{
+    return invocation_option(invocation, "module") != NULL ||
+           invocation_option(invocation, "uri") != NULL;
+}
+
+static bool copy_option(const struct invocation *invocation, const char *name, char *out,
+                        size_t size, struct error *err)
+{
+    const char *text = invocation_option(invocation, name);
+    if (text == NULL)
+        return true;
+    if (strlen(text) >= size)
+        return error_set(err, FAIL_USAGE, "--%s has %zu bytes, and at most %zu are possible", name,
+                         strlen(text), size - 1);
+    memcpy(out, text, strlen(text) + 1);
+    return true;
+}
+
+static bool address_from_module(const struct invocation *invocation, struct token_address *out,
+                                struct error *err)
+{
+    if (invocation_option(invocation, "uri") != NULL) {
+        error_set(err, FAIL_USAGE, "--module and --uri are two ways to say the same");
+        return error_hint(err, "give one of them");
+    }
+    return copy_option(invocation, "module", out->module, sizeof out->module, err);
+}
+
+bool token_options_address(const struct invocation *invocation, struct token_address *out,
+                           struct error *err)
+{
+    const struct config *config = NULL;
+    memset(out, 0, sizeof *out);
+    if (invocation_option(invocation, "module") != NULL) {
+        if (!address_from_module(invocation, out, err))
+            return false;
+    } else if (invocation_option(invocation, "uri") != NULL) {
+        if (!token_address_from_uri(invocation_option(invocation, "uri"), out, err))
+            return false;
+    } else if (!invocation_config(invocation, &config, err)) {
+        if (err->kind == FAIL_NOT_FOUND)
+            error_hint(err, "name the token by --config FILE, --module PATH or --uri URI");
+        return false;
+    } else if (!token_address_from_config(config, out, err)) {
+        return false;
+    }
+    return copy_option(invocation, "init-args", out->init_args, sizeof out->init_args, err) &&
+           copy_option(invocation, "label", out->label, sizeof out->label, err) &&
+           copy_option(invocation, "serial", out->serial, sizeof out->serial, err);
+}
+
+bool token_options_pin(const struct invocation *invocation, struct secret **out, struct error *err)
+{
+    const char *source = invocation_option(invocation, "pin");
+    const struct config *config = NULL;
+    *out = NULL;
+    if (source == NULL && !given_by_options(invocation)) {
+        if (!invocation_config(invocation, &config, err))
+            return false;
+        source = config_text(config, "token", "pin");
+    }
+    if (secret_read(source != NULL ? source : "prompt", PIN_PROMPT, PIN_MAX, out, err))
+        return true;
+    return error_context(err, "the PIN of the token");
+}

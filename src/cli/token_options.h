@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which token a command works on: the options that every token and key command has. */
+#ifndef RESEAL_CLI_TOKEN_OPTIONS_H
+#define RESEAL_CLI_TOKEN_OPTIONS_H
+
+#include "command.h"
+#include "reseal/token.h"
+
+#define PIN_PROMPT "User PIN of the token"
+
+/* Rows for a command's option list. */
+#define TOKEN_OPTIONS                                                                              \
+    {"module", "PATH", "PKCS#11 module, instead of the [token] section of the configuration"},     \
+        {"init-args", "TEXT", "library parameters for the module (NSS)"},                          \
+        {"uri", "URI", "RFC 7512 URI, instead of the [token] section"},                            \
+        {"label", "TEXT", "label of the token"},                                                   \
+    {                                                                                              \
+        "serial", "TEXT", "serial number of the token"                                             \
+    }
+#define PIN_OPTION                                                                                 \
+    {                                                                                              \
+        "pin", "SOURCE", "where the user PIN is: file:PATH, fd:N, credential:NAME or prompt"       \
+    }
+
+/* From --module or --uri where given, otherwise from the configuration; --label and --serial narrow
+ * either. */
+bool token_options_address(const struct invocation *invocation, struct token_address *out,
+                           struct error *err) MUST_USE;
+
+/* From --pin; otherwise, where the configuration names the token, from its `pin`; otherwise from
+ * the terminal. */
+bool token_options_pin(const struct invocation *invocation, struct secret **out,
+                       struct error *err) MUST_USE;
+
+#endif
