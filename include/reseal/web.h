@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Blocking JSON over HTTP for commands: bearer token, CA file, bounded answers, errors in words.
+ *
+ * Only http and https are spoken and no redirect is followed, so that the token goes nowhere but to
+ * the URL that was asked for.
  */
 #ifndef RESEAL_WEB_H
 #define RESEAL_WEB_H
 
 #include "reseal/json.h"
 #include "reseal/secret.h"
+
+#define WEB_BODY_MAX (4 * 1024 * 1024) /* bytes of one answer */
 
 struct web;
 
@@ -21,12 +26,21 @@ struct web_answer {
 };
 void web_answer_free(struct web_answer *answer);
 
-/* `body` NULL: none. Statuses below 400 are success. 401 and 403: FAIL_AUTH; 404: FAIL_NOT_FOUND;
- * 409: FAIL_EXISTS; other 4xx: FAIL_INPUT with the service's code and message; 5xx, no connection:
- * FAIL_REMOTE. */
+/*
+ * `body` NULL: none. Statuses from 200 to 299 are success. 401 and 403: FAIL_AUTH; 404:
+ * FAIL_NOT_FOUND; 409: FAIL_EXISTS; 413: FAIL_TOO_LARGE; other 4xx: FAIL_INPUT; 408, 429, 5xx, no
+ * connection, an answer that is no JSON: FAIL_REMOTE. The text has the service's code and message
+ * and its request-id. After 429 and 503 the call is tried again a few times, waiting as long as
+ * Retry-After or x-ms-retry-after-ms ask for, within bounds.
+ */
 bool web_call(struct web *web, const char *method, const char *url, const struct buf *body,
               struct web_answer *out, struct error *err) MUST_USE;
 /* Appends a percent-encoded URL part (RFC 3986 unreserved characters stay). */
 bool web_encode(struct web *web, const char *text, struct buf *out, struct error *err) MUST_USE;
+/* Checks that `url` is absolute http or https without user, query and fragment. `what` names it in
+ * the error (FAIL_USAGE). */
+bool web_check_base(const char *url, const char *what, struct error *err) MUST_USE;
+/* True if both have the same scheme, host and port (RFC 6454). */
+bool web_same_origin(const char *a, const char *b) MUST_USE;
 
 #endif
