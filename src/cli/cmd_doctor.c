@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `reseal doctor`: one look at everything that this machine needs, and what to do about it. */
+#include <string.h>
+#include "doctor.h"
+#include "token_options.h"
+
+static void examine_config(struct doctor *doctor)
+{
+    static const struct {
+        const char *section, *name, *role;
+    } roles[] = {
+        {"token", "module", "token"},
+        {"token", "uri", "token"},
+        {"connector", "device_ca", "connector"},
+        {"queue", "credentials", "queue"},
+        {"hub", "database", "hub"},
+        {"client", "public_key", "importer"},
+        {"client", "api_token", "client"},
+    };
+    char text[128] = "";
+    for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
+        size_t used = strlen(text);
+        if (config_given(doctor->config, roles[i].section, roles[i].name))
+            snprintf(text + used, sizeof text - used, "%s%s", used > 0 ? ", " : "", roles[i].role);
+    }
+    if (text[0] != '\0')
+        doctor_say(doctor, DOCTOR_CONFIG, MARK_OK, NULL, "%s loads; it configures: %s",
+                   config_path(doctor->config), text);
+    else
+        doctor_say(
+            doctor, DOCTOR_CONFIG, MARK_WARNING, "`reseal config show` lists what can be set",
+            "%s loads, but configures nothing that could be examined", config_path(doctor->config));
+}
+
+static void examine_all(struct doctor *doctor)
+{
+    struct error err = ERROR_INIT;
+    if (!invocation_config(doctor->invocation, &doctor->config, &err)) {
+        doctor_error(doctor, DOCTOR_CONFIG, MARK_FAILURE, &err, NULL);
+        return;
+    }
+    examine_config(doctor);
+    doctor_token(doctor);
+    doctor_devices(doctor);
+    doctor_queue(doctor);
+    doctor_client(doctor);
+}
+
+static size_t count_failures(const struct doctor *doctor)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < DOCTOR_AREAS; i++)
+        count += doctor->failures[i];
+    return count;
+}
+
+static bool finish_json(struct doctor *doctor, struct error *err)
+{
+    json_array_end(doctor->json);
+    json_put_integer(doctor->json, "failures", (int64_t)count_failures(doctor));
+    json_put_integer(doctor->json, "warnings", (int64_t)doctor->warnings);
+    json_object_end(doctor->json);
+    bool ok = print_json(doctor->json, err);
+    json_writer_free(&doctor->json);
+    return ok;
+}
+
+static bool run_doctor(const struct invocation *invocation, struct error *err)
+{
+    struct doctor doctor = {.invocation = invocation,
+                            .login = invocation_flag(invocation, "login")};
+    bool ok = true;
+    if (invocation_json(invocation)) {
+        if (!json_writer_new(true, &doctor.json, err))
+            return false;
+        json_object(doctor.json, NULL);
+        json_array(doctor.json, "findings");
+    }
+    examine_all(&doctor);
+    if (doctor.json != NULL)
+        ok = finish_json(&doctor, err);
+    else
+        printf("%zu failures, %zu warnings\n", count_failures(&doctor), doctor.warnings);
+    invocation_set_status(invocation, doctor_status(&doctor));
+    return ok;
+}
+
+static const struct command_option doctor_options[] = {
+    {"login", NULL, "try the PIN once, and examine the keys (not needed while reseald runs)"},
+    PIN_OPTION,
+    {NULL, NULL, NULL}};
+
+const struct command doctor_commands[] = {
+    {"doctor", "", "",
+     "examine configuration, token, PIN, keys, device CAs, queue and hub; exit 0 where nothing "
+     "failed, 4 token, 5 remote, 1 otherwise",
+     doctor_options, 0, 0, run_doctor},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
+};

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the running connector has already proved is taken from its status, so that no PIN is tried
+ * for it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "doctor.h"
+#include "reseal/probe_report.h"
+#include "status_client.h"
+
+#define WHERE "keys"
+
+static signed char three_valued(const struct json_value *attributes, const char *name)
+{
+    const struct json_value *value = json_get(attributes, name);
+    if (value == NULL || json_type(value) != JSON_BOOL)
+        return -1;
+    return json_true(value) ? 1 : 0;
+}
+
+static bool copy_text(const struct json_value *object, const char *name, char *out, size_t size,
+                      struct error *err)
+{
+    const char *text = NULL;
+    if (!json_may_text(object, WHERE, name, size - 1, &text, err))
+        return false;
+    snprintf(out, size, "%s", text != NULL ? text : "");
+    return true;
+}
+
+static bool read_padding(const struct json_value *object, struct padding_finding *out,
+                         struct error *err)
+{
+    char name[32], custody[16];
+    if (!copy_text(object, "padding", name, sizeof name, err) ||
+        !copy_text(object, "custody", custody, sizeof custody, err) ||
+        !copy_text(object, "call", out->call, sizeof out->call, err) ||
+        !copy_text(object, "ckRv", out->ck_rv, sizeof out->ck_rv, err) ||
+        !copy_text(object, "quirk", out->quirk, sizeof out->quirk, err) ||
+        !padding_parse(name, &out->padding, err))
+        return false;
+    return custody_parse(custody, &out->custody) ||
+           error_set(err, FAIL_INPUT, "\"%s\" is no custody", custody);
+}
+
+/* Reads what probe_report_write writes of one key. */
+static bool read_key(const struct json_value *object, struct key_finding *out, struct error *err)
+{
+    const struct json_value *attributes = NULL, *paddings = NULL;
+    int64_t bits;
+    memset(out, 0, sizeof *out);
+    if (!copy_text(object, "name", out->name, sizeof out->name, err) ||
+        !copy_text(object, "id", out->id, sizeof out->id, err) ||
+        !copy_text(object, "fingerprint", out->fingerprint, sizeof out->fingerprint, err) ||
+        !json_want_integer(object, WHERE, "bits", 0, 65536, &bits, err) ||
+        !json_want_object(object, WHERE, "attributes", &attributes, err) ||
+        !json_want_array(object, WHERE, "paddings", &paddings, err))
+        return false;
+    out->bits = (int)bits;
+    out->attributes = (struct key_attributes){
+        .sensitive = three_valued(attributes, "sensitive"),
+        .always_sensitive = three_valued(attributes, "alwaysSensitive"),
+        .extractable = three_valued(attributes, "extractable"),
+        .never_extractable = three_valued(attributes, "neverExtractable"),
+        .local = three_valued(attributes, "local"),
+        .unwrap = three_valued(attributes, "unwrap"),
+        .decrypt = three_valued(attributes, "decrypt"),
+        .sign = three_valued(attributes, "sign"),
+    };
+    for (size_t i = 0; i < json_count(paddings) && i < PADDING_COUNT; i++) {
+        if (!read_padding(json_at(paddings, i), &out->paddings[i], err))
+            return false;
+    }
+    return true;
+}
+
+static void report_keys(struct doctor *doctor, const struct json_value *keys)
+{
+    for (size_t wanted = 0; wanted < config_list_count(doctor->config, "token", "key"); wanted++) {
+        const char *name = config_list_at(doctor->config, "token", "key", wanted);
+        struct key_finding finding;
+        struct error err = ERROR_INIT;
+        bool found = false;
+        for (size_t i = 0; i < json_count(keys) && !found; i++) {
+            const char *text = json_text(json_get(json_at(keys, i), "name"), NULL);
+            if (text == NULL || strcmp(text, name) != 0)
+                continue;
+            found = true;
+            if (read_key(json_at(keys, i), &finding, &err))
+                doctor_key(doctor, &finding);
+            else
+                doctor_error(doctor, DOCTOR_CONNECTOR, MARK_FAILURE, &err,
+                             "are `reseal` and reseald of one release?");
+        }
+        if (!found)
+            doctor_say(doctor, DOCTOR_KEY, MARK_FAILURE,
+                       "restart reseald; it reads its configuration when it starts",
+                       "%s: the running connector does not serve this key", name);
+    }
+}
+
+static const char *text_of(const struct json_value *object, const char *name)
+{
+    const char *text = json_text(json_get(object, name), NULL);
+    return text != NULL ? text : "";
+}
+
+static bool report_status(struct doctor *doctor, const struct json_value *root)
+{
+    const struct json_value *helper = json_get(root, "helper");
+    const char *state = text_of(root, "state");
+    bool ready = json_true(json_get(helper, "ready"));
+    if (ready) {
+        doctor_say(doctor, DOCTOR_CONNECTOR, strcmp(state, "serving") == 0 ? MARK_OK : MARK_WARNING,
+                   strcmp(state, "serving") == 0 ? NULL : "`reseal status` says more",
+                   "reseald runs as process %s and is %s", text_of(root, "pid"), state);
+        doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "proved by the running connector");
+        return true;
+    }
+    doctor_say(
+        doctor, DOCTOR_CONNECTOR, MARK_FAILURE, "the log of reseald says what the token helper met",
+        "reseald runs as process %s, but its token helper is not ready%s%s", text_of(root, "pid"),
+        text_of(helper, "error")[0] != '\0' ? ": " : "", text_of(helper, "error"));
+    return false;
+}
+
+bool doctor_connector(struct doctor *doctor)
+{
+    const char *path = config_text(doctor->config, "connector", "status_socket");
+    struct error err = ERROR_INIT;
+    struct json *json = NULL;
+    if (path == NULL)
+        return false;
+    if (!status_ask(path, &json, &err)) {
+        doctor_error(doctor, DOCTOR_CONNECTOR, MARK_WARNING, &err, NULL);
+        return false;
+    }
+    bool ready = report_status(doctor, json_root(json));
+    if (ready)
+        report_keys(doctor, json_get(json_root(json), "keys"));
+    json_free(&json);
+    return ready;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Module, token, PIN and keys. A PIN is tried only when --login asks for it, and then once. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "doctor.h"
+#include "token_options.h"
+#include "token_report.h"
+
+static const char login_hint[] = "`reseal doctor --login` tries the PIN once";
+
+static bool examine_module(struct doctor *doctor, struct token_address *address)
+{
+    struct error err = ERROR_INIT;
+    if (!token_address_from_config(doctor->config, address, &err)) {
+        doctor_error(doctor, DOCTOR_TOKEN, MARK_FAILURE, &err, NULL);
+        return false;
+    }
+    if (strchr(address->module, '/') != NULL && access(address->module, R_OK) != 0) {
+        (void)error_errno(&err, FAIL_IO, "cannot read the module %s", address->module);
+        doctor_error(doctor, DOCTOR_TOKEN, MARK_FAILURE, &err,
+                     "install the PKCS#11 module of the token's maker, and correct [token] module");
+        return false;
+    }
+    return true;
+}
+
+static bool examine_token(struct doctor *doctor, struct token **token)
+{
+    struct token_address address;
+    struct token_facts facts;
+    struct error err = ERROR_INIT;
+    if (!examine_module(doctor, &address))
+        return false;
+    if (!token_open(&address, token, &err)) {
+        doctor_error(doctor, DOCTOR_TOKEN, MARK_FAILURE, &err,
+                     "`reseal token list` shows the tokens of the module");
+        return false;
+    }
+    token_facts_get(*token, &facts);
+    doctor_say(doctor, DOCTOR_TOKEN, MARK_OK, NULL, "module %s loads: %s", address.module,
+               facts.library);
+    doctor_say(doctor, DOCTOR_TOKEN, MARK_OK, NULL, "token %s found: serial %s, %s %s, firmware %s",
+               facts.label, facts.serial, facts.manufacturer, facts.model, facts.firmware);
+    return true;
+}
+
+static void examine_pin_state(struct doctor *doctor, const struct token *token)
+{
+    struct error err = ERROR_INIT;
+    enum pin_state state;
+    if (!token_pin_state(token, &state, &err)) {
+        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, NULL);
+        return;
+    }
+    if (state == PIN_STATE_OK)
+        doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "the token has no complaint about its PIN");
+    else
+        doctor_say(doctor, DOCTOR_PIN, MARK_FAILURE,
+                   "correct the PIN's source first; then log in once with the maker's tool, or let "
+                   "the security officer set the PIN anew",
+                   "the token says: %s; no login is tried in this state", pin_state_text(state));
+}
+
+static void judge_pin_length(struct doctor *doctor, const struct token *token,
+                             const struct secret *pin)
+{
+    size_t min = 0, max = 0, len = secret_len(pin);
+    token_pin_bounds(token, &min, &max);
+    if (len < min || (max > 0 && len > max))
+        doctor_say(doctor, DOCTOR_PIN, MARK_FAILURE,
+                   "is this the PIN of this token, and nothing else in that file?",
+                   "what [token] pin names is not as long as this token's PINs (%zu to %zu bytes)",
+                   min, max);
+    else
+        doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL,
+                   "what [token] pin names can be read, and its length is possible");
+}
+
+/* A descriptor or a credential belongs to the service that gets it; here is nothing to read. */
+static bool pin_is_elsewhere(const char *source)
+{
+    if (strncmp(source, "fd:", 3) == 0)
+        return true;
+    return strncmp(source, "credential:", 11) == 0 && getenv("CREDENTIALS_DIRECTORY") == NULL;
+}
+
+static void examine_pin_source(struct doctor *doctor, const struct token *token,
+                               struct secret **pin)
+{
+    const char *source = invocation_option(doctor->invocation, "pin");
+    struct error err = ERROR_INIT;
+    if (source == NULL)
+        source = config_text(doctor->config, "token", "pin");
+    if (source == NULL) {
+        doctor_say(doctor, DOCTOR_PIN, MARK_FAILURE, "set it to file:PATH or credential:NAME",
+                   "[token] pin is not set: the connector cannot log in");
+    } else if (invocation_option(doctor->invocation, "pin") == NULL && pin_is_elsewhere(source)) {
+        doctor_say(doctor, DOCTOR_PIN, MARK_WARNING, "give it to doctor with --pin SOURCE",
+                   "[token] pin is %s, which only the service itself can read", source);
+    } else if (strcmp(source, "prompt") == 0 && !doctor->login) {
+        doctor_say(doctor, DOCTOR_PIN, MARK_WARNING, login_hint,
+                   "the PIN is asked for when needed");
+    } else if (!secret_read(source, PIN_PROMPT, PIN_MAX, pin, &err)) {
+        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, NULL);
+    } else {
+        judge_pin_length(doctor, token, *pin);
+    }
+}
+
+static void examine_keys(struct doctor *doctor, struct session *session)
+{
+    struct key_finding *finding = calloc(1, sizeof *finding);
+    struct error err = ERROR_INIT;
+    if (finding == NULL) {
+        (void)error_memory(&err);
+        doctor_error(doctor, DOCTOR_KEY, MARK_FAILURE, &err, NULL);
+        return;
+    }
+    for (size_t i = 0; i < config_list_count(doctor->config, "token", "key"); i++) {
+        const char *name = config_list_at(doctor->config, "token", "key", i);
+        if (token_examine_key(session, name, finding, &err))
+            doctor_key(doctor, finding);
+        else
+            doctor_error(doctor, DOCTOR_KEY, MARK_FAILURE, &err,
+                         "`reseal key list` shows the keys of the token");
+    }
+    free(finding);
+}
+
+static void log_in(struct doctor *doctor, struct token *token, const struct secret *pin)
+{
+    struct session *session = NULL;
+    struct error err = ERROR_INIT;
+    if (!token_login(token, pin, &err)) {
+        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, "correct the source of the PIN");
+        return;
+    }
+    doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "the token takes the PIN");
+    if (session_open(token, SESSION_READ_ONLY, &session, &err))
+        examine_keys(doctor, session);
+    else
+        doctor_error(doctor, DOCTOR_TOKEN, MARK_FAILURE, &err, NULL);
+    session_close(&session);
+}
+
+void doctor_token(struct doctor *doctor)
+{
+    struct token *token = NULL;
+    struct secret *pin = NULL;
+    if (!config_given(doctor->config, "token", "module") &&
+        !config_given(doctor->config, "token", "uri"))
+        return;
+    if (config_list_count(doctor->config, "token", "key") == 0)
+        doctor_say(doctor, DOCTOR_KEY, MARK_FAILURE,
+                   "make a key by `reseal ceremony run PLAN` and name it there",
+                   "[token] key names no sealing key");
+    if (examine_token(doctor, &token)) {
+        examine_pin_state(doctor, token);
+        examine_pin_source(doctor, token, &pin);
+    }
+    bool proved = doctor_connector(doctor);
+    if (!proved && doctor->login && pin != NULL)
+        log_in(doctor, token, pin);
+    else if (!proved && token != NULL)
+        doctor_say(doctor, DOCTOR_KEY, MARK_WARNING, login_hint,
+                   "PIN, keys and custody were not tried");
+    secret_free(&pin);
+    token_close(&token);
+}
