@@ -44,6 +44,9 @@ bool token_open(const struct token_address *address, struct token **out,
 void token_close(struct token **token);
 void token_facts_get(const struct token *token, struct token_facts *out);
 
+/* Whether the token has a PIN pad of its own (CKF_PROTECTED_AUTHENTICATION_PATH). */
+bool token_has_pin_pad(const struct token *token) MUST_USE;
+
 enum pin_state {
     PIN_STATE_OK,        /* no failed try since the last login, as far as the token tells */
     PIN_STATE_COUNT_LOW, /* CKF_USER_PIN_COUNT_LOW: someone tried a wrong PIN */
@@ -61,7 +64,8 @@ void token_pin_bounds(const struct token *token, size_t *min, size_t *max);
 /*
  * Logs the user in: one try. Refuses beforehand (FAIL_PIN) where the token says that its count is
  * low, that it is the final try, or that the PIN is locked or expired. CKR_USER_ALREADY_LOGGED_IN
- * is success. A wrong PIN is FAIL_PIN and is never tried again by this code.
+ * is success. A wrong PIN is FAIL_PIN and is never tried again by this code. `pin` NULL: the token
+ * asks for it on its own pad.
  */
 bool token_login(struct token *token, const struct secret *pin, struct error *err) MUST_USE;
 
@@ -93,7 +97,7 @@ bool sealing_key_describe(struct session *session, const struct sealing_key *key
  * custody host. Fills key->paddings. False only where the token as such fails; an unusable padding
  * is a finding.
  */
-bool token_probe(struct session *session, const struct sealing_key *key, struct key_finding *out,
+bool token_probe(struct session *session, struct sealing_key *key, struct key_finding *out,
                  struct error *err) MUST_USE;
 
 struct reseal_job {
@@ -105,11 +109,13 @@ struct reseal_job {
     enum key_transport transport;
 };
 /*
- * Appends the DER of an EnvelopedData. FAIL_CRYPTO: this message is bad (uniform text); FAIL_TOKEN:
- * the token could not do it now; FAIL_UNSUPPORTED: this custody cannot make this form.
+ * Appends the DER of an EnvelopedData. Where no probe was made with this key before, the custody
+ * asked for is tried first with a secret of our own, and remembered in the key. FAIL_CRYPTO: this
+ * message is bad (uniform text); FAIL_TOKEN: the token could not do it now; FAIL_UNSUPPORTED: this
+ * custody cannot make this form.
  */
-bool token_reseal(struct session *session, const struct sealing_key *key,
-                  const struct reseal_job *job, struct buf *der, struct error *err) MUST_USE;
+bool token_reseal(struct session *session, struct sealing_key *key, const struct reseal_job *job,
+                  struct buf *der, struct error *err) MUST_USE;
 
 /*
  * Listing, through libp11. Each loads the module anew and is for commands only: not in a process

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The two ways of doing a job, each with the variants that tokens need; and finding out which. */
+#ifndef RESEAL_HSM_CUSTODY_H
+#define RESEAL_HSM_CUSTODY_H
+
+#include "sealing_key.h"
+
+/* Parameters of CKM_RSA_PKCS_OAEP for a hash; MGF1 with the same hash, no label. */
+struct oaep_mechanism {
+    CK_RSA_PKCS_OAEP_PARAMS params;
+    CK_MECHANISM mechanism; /* points to params */
+};
+void oaep_mechanism_fill(enum padding padding, struct oaep_mechanism *out);
+
+/* An error about opening the sealed password of this key: uniform where it is not the token's
+ * trouble. What the probe has seen the token answer to a bad message is never its trouble. */
+bool fail_opening(struct session *session, const struct sealing_key *key, enum padding padding,
+                  const char *function, CK_MECHANISM_TYPE mechanism, CK_RV rv, struct error *err);
+
+size_t unwrap_variant_count(void) MUST_USE;
+/* What is different about that variant, in words; empty for the first, the ordinary one. */
+const char *unwrap_variant_quirk(size_t variant) MUST_USE;
+/* The job inside the token with that variant of the unwrap template. Appends to `der`. */
+bool custody_token_run(struct session *session, const struct sealing_key *key,
+                       const struct reseal_job *job, size_t variant, struct buf *der,
+                       struct error *err) MUST_USE;
+
+size_t host_variant_count(void) MUST_USE;
+const char *host_variant_quirk(size_t variant) MUST_USE;
+bool custody_host_run(struct session *session, const struct sealing_key *key,
+                      const struct reseal_job *job, size_t variant, struct buf *der,
+                      struct error *err) MUST_USE;
+
+/* The constant-time end of RSA-OAEP after a raw RSA operation: `block` of modulus length to the
+ * message, whose length is *len. False: wrong padding, without a reason. */
+bool oaep_decode(const EVP_MD *digest, const struct secret *block, struct secret *message,
+                 size_t *len) MUST_USE;
+
+/* Tries a custody with a secret of our own and keeps the outcome in key->ways. False only where
+ * the token as such fails. */
+bool way_learn(struct session *session, struct sealing_key *key, enum padding padding,
+               enum custody custody, struct error *err) MUST_USE;
+/* The same for text around the password in custody token, which is LEARNED_YES already. */
+bool way_learn_affixes(struct session *session, struct sealing_key *key, enum padding padding,
+                       struct error *err) MUST_USE;
+struct way *way_of(struct sealing_key *key, enum padding padding) MUST_USE;
+
+#endif

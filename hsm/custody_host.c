@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Custody host: the token opens the sealed password into locked memory of this process, and OpenSSL
+ * makes the CMS message. For tokens that cannot do better (PKCS#11 v3.1, section 5.10).
+ */
+#include <string.h>
+#include <openssl/evp.h>
+#include "custody.h"
+
+/* Opens the sealed password into `out`, which has room for the modulus; *len is its length. */
+typedef bool open_fn(struct session *session, const struct sealing_key *key,
+                     const struct reseal_job *job, struct secret *out, size_t *len,
+                     struct error *err);
+
+static bool decrypt(struct session *session, const struct sealing_key *key,
+                    const struct reseal_job *job, CK_MECHANISM *mechanism, struct secret *out,
+                    CK_ULONG *len, struct error *err)
+{
+    CK_RV rv = session->f->C_DecryptInit(session->handle, mechanism, key->private_half);
+    if (rv != CKR_OK)
+        return fail_opening(session, key, job->padding, "C_DecryptInit", mechanism->mechanism, rv,
+                            err);
+    *len = secret_len(out);
+    rv = session->f->C_Decrypt(session->handle, ck_input(job->sealed.data), job->sealed.len,
+                               secret_data(out), len);
+    if (rv == CKR_OK && *len <= secret_len(out))
+        return true;
+    if (rv == CKR_OK || rv == CKR_BUFFER_TOO_SMALL)
+        session_spoil(session); /* the operation may still be active */
+    return fail_opening(session, key, job->padding, "C_Decrypt", mechanism->mechanism,
+                        rv != CKR_OK ? rv : CKR_FUNCTION_FAILED, err);
+}
+
+static bool open_by_oaep(struct session *session, const struct sealing_key *key,
+                         const struct reseal_job *job, struct secret *out, size_t *len,
+                         struct error *err)
+{
+    struct oaep_mechanism oaep;
+    oaep_mechanism_fill(job->padding, &oaep);
+    CK_ULONG got = 0;
+    if (!decrypt(session, key, job, &oaep.mechanism, out, &got, err))
+        return false;
+    *len = got;
+    return true;
+}
+
+static bool open_by_raw_rsa(struct session *session, const struct sealing_key *key,
+                            const struct reseal_job *job, struct secret *out, size_t *len,
+                            struct error *err)
+{
+    CK_MECHANISM mechanism = {CKM_RSA_X_509, NULL, 0};
+    CK_ULONG got = 0;
+    if (!decrypt(session, key, job, &mechanism, out, &got, err))
+        return false;
+    struct secret *block = NULL;
+    if (!secret_new(key->modulus_len, &block, err))
+        return false;
+    /* Some tokens leave out leading zeros: the number is put back to the right of its block. */
+    memcpy(secret_data(block) + (key->modulus_len - got), secret_data(out), got);
+    bool ok = oaep_decode(key->digests[job->padding - PADDING_FIRST], block, out, len);
+    secret_free(&block);
+    return ok ? true : fail_message(err);
+}
+
+static const struct {
+    open_fn *open;
+    const char *quirk;
+} host_variants[] = {
+    {open_by_oaep, ""},
+    {open_by_raw_rsa, "the token lacks this OAEP hash: raw RSA in the token, OAEP decoding here"},
+};
+
+size_t host_variant_count(void)
+{
+    return ARRAY_LEN(host_variants);
+}
+
+const char *host_variant_quirk(size_t variant)
+{
+    return host_variants[variant].quirk;
+}
+
+static bool join(const struct reseal_job *job, struct secret **password, struct error *err)
+{
+    size_t len = secret_len(*password);
+    if (job->prefix.len == 0 && job->suffix.len == 0)
+        return true;
+    struct secret *whole = NULL;
+    if (!secret_new(job->prefix.len + len + job->suffix.len, &whole, err)) {
+        err->kind = FAIL_TOKEN; /* other jobs hold the locked memory for now: worth another try */
+        return false;
+    }
+    uint8_t *at = secret_data(whole);
+    if (job->prefix.len > 0)
+        memcpy(at, job->prefix.data, job->prefix.len);
+    memcpy(at + job->prefix.len, secret_data(*password), len);
+    if (job->suffix.len > 0)
+        memcpy(at + job->prefix.len + len, job->suffix.data, job->suffix.len);
+    secret_free(password);
+    *password = whole;
+    return true;
+}
+
+bool custody_host_run(struct session *session, const struct sealing_key *key,
+                      const struct reseal_job *job, size_t variant, struct buf *der,
+                      struct error *err)
+{
+    bool ok = false;
+    size_t len = 0;
+    struct secret *password = NULL;
+    if (!secret_new(key->modulus_len, &password, err))
+        return false;
+    if (!host_variants[variant].open(session, key, job, password, &len, err))
+        goto done;
+    secret_truncate(password, len);
+    if (!join(job, &password, err))
+        goto done;
+    ok = cms_encrypt(job->recipient, secret_bytes(password), job->transport, der, err);
+done:
+    secret_free(&password);
+    return ok;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The user's PIN: never tried where a wrong one could lock the token (PKCS#11 v3.1, section 5.6.8).
+ */
+#include <stdio.h>
+#include "token_private.h"
+
+enum pin_state pin_state_from_flags(CK_FLAGS flags)
+{
+    if (flags & CKF_USER_PIN_LOCKED)
+        return PIN_STATE_LOCKED;
+    if (flags & CKF_USER_PIN_FINAL_TRY)
+        return PIN_STATE_FINAL_TRY;
+    if (flags & CKF_USER_PIN_COUNT_LOW)
+        return PIN_STATE_COUNT_LOW;
+    if (!(flags & CKF_USER_PIN_INITIALIZED))
+        return PIN_STATE_UNSET;
+    if (flags & CKF_USER_PIN_TO_BE_CHANGED)
+        return PIN_STATE_EXPIRED;
+    return PIN_STATE_OK;
+}
+
+const char *pin_state_text(enum pin_state state)
+{
+    switch (state) {
+    case PIN_STATE_OK:
+        return "no failed try is counted";
+    case PIN_STATE_COUNT_LOW:
+        return "a wrong PIN was tried since the last login";
+    case PIN_STATE_FINAL_TRY:
+        return "one more wrong PIN locks the token";
+    case PIN_STATE_LOCKED:
+        return "the PIN is locked";
+    case PIN_STATE_UNSET:
+        return "no user PIN was set";
+    case PIN_STATE_EXPIRED:
+        return "the PIN must be changed first";
+    }
+    return "unknown";
+}
+
+bool token_pin_state(const struct token *token, enum pin_state *out, struct error *err)
+{
+    CK_TOKEN_INFO info = {0};
+    CK_RV rv = token->f->C_GetTokenInfo(token->slot, &info);
+    if (rv != CKR_OK)
+        return token_fail(token, "C_GetTokenInfo", NO_MECHANISM, rv, err);
+    *out = pin_state_from_flags(info.flags);
+    return true;
+}
+
+bool token_has_pin_pad(const struct token *token)
+{
+    return token->pin_pad;
+}
+
+void token_pin_bounds(const struct token *token, size_t *min, size_t *max)
+{
+    *min = token->pin_min;
+    *max = token->pin_max;
+}
+
+static bool may_try(const struct token *token, const struct secret *pin, struct error *err)
+{
+    enum pin_state state;
+    if (!token_pin_state(token, &state, err))
+        return false;
+    if (state != PIN_STATE_OK) {
+        error_set(err, FAIL_PIN, "the PIN of token \"%s\" was not tried: %s", token->facts.label,
+                  pin_state_text(state));
+        return error_hint(err, "a person must log in with the right PIN, or set it anew, with the "
+                               "tool of the token's maker");
+    }
+    if (pin == NULL && !token->pin_pad)
+        return error_set(err, FAIL_USAGE, "token \"%s\" has no PIN pad of its own: a PIN is needed",
+                         token->facts.label);
+    /* A length that the token rules out would only burn a try. */
+    if (pin != NULL && (secret_len(pin) < token->pin_min ||
+                        (token->pin_max > 0 && secret_len(pin) > token->pin_max))) {
+        error_set(err, FAIL_PIN,
+                  "the PIN of token \"%s\" was not tried: its length is not between %zu and %zu",
+                  token->facts.label, token->pin_min, token->pin_max);
+        return error_hint(err, "check where the PIN is read from ([token] pin)");
+    }
+    return true;
+}
+
+static bool login_locked(struct token *token, const struct secret *pin, struct error *err)
+{
+    if (token->anchor != CK_INVALID_HANDLE) {
+        /* The old one may be lost, and a lost login is why we are here; if not, others hold
+         * sessions. */
+        token->f->C_CloseSession(token->anchor);
+        token->anchor = CK_INVALID_HANDLE;
+    }
+    CK_SESSION_HANDLE anchor = CK_INVALID_HANDLE;
+    CK_RV rv = token->f->C_OpenSession(token->slot, CKF_SERIAL_SESSION, NULL, NULL, &anchor);
+    if (rv != CKR_OK)
+        return token_fail(token, "C_OpenSession", NO_MECHANISM, rv, err);
+    struct bytes bytes = pin != NULL ? secret_bytes(pin) : (struct bytes){NULL, 0};
+    /* PKCS#11 declares its inputs without const. */
+    rv = token->f->C_Login(anchor, CKU_USER, (CK_UTF8CHAR_PTR)(uintptr_t)bytes.data, bytes.len);
+    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
+        token->anchor = anchor;
+        return true;
+    }
+    token->f->C_CloseSession(anchor);
+    token_fail(token, "C_Login", NO_MECHANISM, rv, err);
+    if (err->kind == FAIL_PIN)
+        error_hint(err, "the PIN was refused and will not be tried again; check [token] pin");
+    return false;
+}
+
+bool token_login(struct token *token, const struct secret *pin, struct error *err)
+{
+    pthread_mutex_lock(&token->lock);
+    bool ok = may_try(token, pin, err) && login_locked(token, pin, err);
+    pthread_mutex_unlock(&token->lock);
+    return ok;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "object.h"
+
+#include <assert.h>
+
+#define ATTRIBUTE_MAX 16384 /* bytes of one value that we read */
+
+CK_BYTE_PTR ck_input(const void *data)
+{
+    return (CK_BYTE_PTR)(uintptr_t)data;
+}
+
+static CK_ATTRIBUTE *add_row(struct template *template, CK_ATTRIBUTE_TYPE type, CK_ULONG len)
+{
+    assert(template->count < TEMPLATE_MAX); /* templates are made of our tables, never of input */
+    CK_ATTRIBUTE *row = &template->rows[template->count++];
+    row->type = type;
+    row->ulValueLen = len;
+    return row;
+}
+
+void template_flag(struct template *template, CK_ATTRIBUTE_TYPE type, bool value)
+{
+    CK_BBOOL *place = &template->values[template->count].flag;
+    *place = value ? CK_TRUE : CK_FALSE;
+    add_row(template, type, sizeof *place)->pValue = place;
+}
+
+void template_number(struct template *template, CK_ATTRIBUTE_TYPE type, CK_ULONG value)
+{
+    CK_ULONG *place = &template->values[template->count].number;
+    *place = value;
+    add_row(template, type, sizeof *place)->pValue = place;
+}
+
+void template_bytes(struct template *template, CK_ATTRIBUTE_TYPE type, struct bytes value)
+{
+    add_row(template, type, value.len)->pValue = ck_input(value.data);
+}
+
+void template_rows(struct template *template, const struct template_row *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].kind == ROW_FLAG)
+            template_flag(template, rows[i].type, rows[i].value != 0);
+        else
+            template_number(template, rows[i].type, rows[i].value);
+    }
+}
+
+CK_RV attribute_read(struct session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                     struct buf *out)
+{
+    CK_ATTRIBUTE row = {type, NULL, 0};
+    CK_RV rv = session->f->C_GetAttributeValue(session->handle, object, &row, 1);
+    if (rv != CKR_OK)
+        return rv;
+    /* Some modules answer CKR_OK and say only here that there is no value. */
+    if (row.ulValueLen == CK_UNAVAILABLE_INFORMATION || row.ulValueLen > ATTRIBUTE_MAX)
+        return CKR_ATTRIBUTE_TYPE_INVALID;
+    size_t before = out->len;
+    CK_ULONG room = row.ulValueLen;
+    row.pValue = buf_extend(out, room);
+    if (row.pValue == NULL)
+        return CKR_HOST_MEMORY;
+    if (room == 0)
+        return CKR_OK;
+    rv = session->f->C_GetAttributeValue(session->handle, object, &row, 1);
+    if (rv == CKR_OK && row.ulValueLen <= room)
+        out->len = before + row.ulValueLen;
+    else
+        out->len = before;
+    return rv;
+}
+
+signed char attribute_flag(struct session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                           CK_RV *rv)
+{
+    CK_BBOOL value = CK_FALSE;
+    CK_ATTRIBUTE row = {type, &value, sizeof value};
+    CK_RV result = session->f->C_GetAttributeValue(session->handle, object, &row, 1);
+    if (result == CKR_OK && row.ulValueLen != sizeof value)
+        result = CKR_ATTRIBUTE_TYPE_INVALID;
+    if (rv != NULL)
+        *rv = result;
+    if (result != CKR_OK)
+        return -1;
+    return value != CK_FALSE ? 1 : 0;
+}
+
+CK_RV attribute_number(struct session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                       CK_ULONG *out)
+{
+    CK_ATTRIBUTE row = {type, out, sizeof *out};
+    CK_RV rv = session->f->C_GetAttributeValue(session->handle, object, &row, 1);
+    if (rv == CKR_OK && row.ulValueLen != sizeof *out)
+        return CKR_ATTRIBUTE_TYPE_INVALID;
+    return rv;
+}
+
+bool attribute_readable(struct session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                        CK_RV *rv)
+{
+    CK_ATTRIBUTE row = {type, NULL, 0};
+    *rv = session->f->C_GetAttributeValue(session->handle, object, &row, 1);
+    return *rv == CKR_OK && row.ulValueLen != CK_UNAVAILABLE_INFORMATION;
+}
+
+bool objects_find(struct session *session, struct template *template, CK_OBJECT_HANDLE *found,
+                  size_t max, size_t *count, struct error *err)
+{
+    *count = 0;
+    CK_RV rv = session->f->C_FindObjectsInit(session->handle, template->rows, template->count);
+    if (rv != CKR_OK)
+        return session_fail(session, "C_FindObjectsInit", NO_MECHANISM, rv, err);
+    /* A module may give fewer at a time than it was asked for: zero alone means the end. */
+    CK_ULONG got = 1;
+    while (rv == CKR_OK && got > 0 && *count < max) {
+        got = 0;
+        rv = session->f->C_FindObjects(session->handle, found + *count, max - *count, &got);
+        if (got > max - *count)
+            got = max - *count;
+        *count += got;
+    }
+    CK_RV final = session->f->C_FindObjectsFinal(session->handle);
+    if (rv != CKR_OK)
+        return session_fail(session, "C_FindObjects", NO_MECHANISM, rv, err);
+    if (final != CKR_OK)
+        return session_fail(session, "C_FindObjectsFinal", NO_MECHANISM, final, err);
+    return true;
+}
+
+void object_drop(struct session *session, CK_OBJECT_HANDLE *object)
+{
+    if (*object == CK_INVALID_HANDLE)
+        return;
+    if (session->f->C_DestroyObject(session->handle, *object) != CKR_OK)
+        session_spoil(session);
+    *object = CK_INVALID_HANDLE;
+}

@@ -1,1 +1,0 @@
-typedef int hsm_placeholder;
