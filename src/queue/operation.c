@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sends, deletes and extensions: they wait in lanes and travel in batches.
+ *
+ * While one batch of a lane is under way, what is asked for gathers into the next: so batches grow
+ * by themselves under load, and nothing waits while there is none. Only a full batch starts beside
+ * one that runs.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "client.h"
+#include "reseal/backoff.h"
+#include "reseal/clock.h"
+#include "reseal/log.h"
+
+static const struct backoff retry = {.first_ms = 200, .most_ms = 20000};
+
+struct lane *queue_lane(struct queue *queue, enum call call)
+{
+    switch (call) {
+    case CALL_SEND:
+        return &queue->lanes[0];
+    case CALL_DELETE:
+        return &queue->lanes[1];
+    case CALL_EXTEND:
+        return &queue->lanes[2];
+    case CALL_URL:
+    case CALL_RECEIVE:
+    case CALL_ATTRIBUTES:
+        break;
+    }
+    abort(); /* the others have no lane */
+}
+
+static void lane_append(struct lane *lane, struct operation *operation)
+{
+    operation->next = NULL;
+    if (lane->last != NULL)
+        lane->last->next = operation;
+    else
+        lane->first = operation;
+    lane->last = operation;
+    lane->count++;
+}
+
+static void operation_finish(struct queue *queue, struct operation *operation,
+                             const struct error *err)
+{
+    queue->client->in_flight--;
+    operation->done(operation->context, err);
+    buf_free(&operation->content);
+    free(operation);
+}
+
+static bool operation_add(struct queue *queue, const struct operation *wish, struct bytes content,
+                          struct error *err)
+{
+    if (queue->client->closing)
+        return error_set(err, FAIL_REMOTE, "the queue client is closing");
+    struct operation *operation = malloc(sizeof *operation);
+    if (operation == NULL)
+        return error_memory(err);
+    *operation = *wish;
+    operation->content = (struct buf)BUF_INIT(content.len);
+    buf_put(&operation->content, content.data, content.len);
+    if (!buf_check(&operation->content, "a queue operation", err)) {
+        free(operation);
+        return error_memory(err);
+    }
+    lane_append(queue_lane(queue, wish->call), operation);
+    queue->client->in_flight++;
+    return true;
+}
+
+bool queue_send(struct queue *queue, struct bytes body, queue_done *done, void *context,
+                struct error *err)
+{
+    if (body.len == 0 || body.len > QUEUE_MESSAGE_MAX)
+        return error_set(err, body.len == 0 ? FAIL_INPUT : FAIL_TOO_LARGE,
+                         "a queue message must have 1 to %d bytes, not %zu", QUEUE_MESSAGE_MAX,
+                         body.len);
+    struct operation wish = {.call = CALL_SEND, .done = done, .context = context};
+    return operation_add(queue, &wish, body, err);
+}
+
+bool queue_delete(struct queue *queue, const char *receipt, queue_done *done, void *context,
+                  struct error *err)
+{
+    struct operation wish = {.call = CALL_DELETE, .done = done, .context = context};
+    struct bytes content = {(const uint8_t *)receipt, strlen(receipt)};
+    return operation_add(queue, &wish, content, err);
+}
+
+bool queue_extend(struct queue *queue, const char *receipt, unsigned lease_s, queue_done *done,
+                  void *context, struct error *err)
+{
+    struct operation wish = {
+        .call = CALL_EXTEND, .lease_s = lease_s, .done = done, .context = context};
+    struct bytes content = {(const uint8_t *)receipt, strlen(receipt)};
+    return operation_add(queue, &wish, content, err);
+}
+
+/* Operations that are due, and when the next of the others will be. */
+static size_t count_due(const struct lane *lane, int64_t now_ms, int64_t *next_ms)
+{
+    size_t due = 0;
+    for (const struct operation *at = lane->first; at != NULL; at = at->next) {
+        if (at->due_ms <= now_ms)
+            due++;
+        else if (at->due_ms < *next_ms)
+            *next_ms = at->due_ms;
+    }
+    return due;
+}
+
+/* Takes what fits into one batch out of the lane. */
+static void gather(struct lane *lane, int64_t now_ms, struct exchange *exchange)
+{
+    struct operation **link = &lane->first, *kept = NULL;
+    size_t bytes = 0;
+    while (*link != NULL && exchange->count < QUEUE_BATCH_MAX) {
+        struct operation *operation = *link;
+        bool fits = exchange->count == 0 ||
+                    (!operation->alone && bytes + operation->content.len <= BATCH_BYTES);
+        if (operation->due_ms > now_ms || !fits) {
+            kept = operation;
+            link = &operation->next;
+            continue;
+        }
+        *link = operation->next;
+        lane->count--;
+        bytes += operation->content.len;
+        exchange->operations[exchange->count++] = operation;
+        if (operation->alone)
+            break;
+    }
+    if (*link == NULL)
+        lane->last = kept;
+}
+
+static bool may_start(const struct queue_client *client, const struct lane *lane, size_t due)
+{
+    if (due == 0 || client->running >= EXCHANGES_MAX)
+        return false;
+    return lane->running == 0 || due >= QUEUE_BATCH_MAX;
+}
+
+void lane_start(struct queue *queue, enum call call, int64_t now_ms, int64_t *next_ms)
+{
+    struct lane *lane = queue_lane(queue, call);
+    struct error err = ERROR_INIT;
+    struct exchange *exchange;
+    size_t due;
+    while (lane->first != NULL && (due = count_due(lane, now_ms, next_ms)) > 0 &&
+           may_start(queue->client, lane, due)) {
+        if (!exchange_take(queue, call, &exchange, &err)) {
+            client_note(queue->client, call, &err);
+            *next_ms = now_ms + retry.first_ms;
+            return;
+        }
+        gather(lane, now_ms, exchange);
+        lane->running++;
+        if (!exchange_start(exchange, &err))
+            batch_settle(exchange, &err);
+    }
+}
+
+/* True where trying this operation again makes sense. */
+static bool worth_retry(const struct operation *operation, const struct error *err)
+{
+    if (err->kind == FAIL_INPUT)
+        return false;
+    return operation->call == CALL_SEND || operation->tries < TRIES_WHILE_LEASED;
+}
+
+static void settle_one(struct queue *queue, struct operation *operation, const struct error *err,
+                       bool refused_together)
+{
+    if (err == NULL || err->kind == FAIL_NONE) {
+        operation_finish(queue, operation, NULL);
+        return;
+    }
+    operation->tries++;
+    if (refused_together) { /* which one is bad shows when each travels by itself */
+        operation->alone = true;
+    } else if (!worth_retry(operation, err)) {
+        operation_finish(queue, operation, err);
+        return;
+    } else {
+        client_note(queue->client, operation->call, err);
+        operation->due_ms = clock_monotonic_ms() + backoff_ms(&retry, operation->tries);
+    }
+    lane_append(queue_lane(queue, operation->call), operation);
+}
+
+void batch_settle(struct exchange *exchange, const struct error *failure)
+{
+    struct operation *operations[QUEUE_BATCH_MAX];
+    struct error errors[QUEUE_BATCH_MAX], broken = ERROR_INIT;
+    struct queue *queue = exchange->queue;
+    size_t count = exchange->count;
+    enum call call = exchange->call;
+    if (failure == NULL && !read_batch(exchange, errors, &broken))
+        failure = &broken;
+    if (failure == NULL)
+        client_note(queue->client, call, NULL);
+    else if (failure->kind == FAIL_NOT_FOUND)
+        queue->url_state = URL_UNKNOWN; /* the queue may be made again under another URL */
+    memcpy(operations, exchange->operations, sizeof operations);
+    exchange_drop(exchange); /* before callbacks ask for more */
+    queue_lane(queue, call)->running--;
+    bool refused_together = failure != NULL && failure->kind == FAIL_INPUT && count > 1;
+    for (size_t i = 0; i < count; i++)
+        settle_one(queue, operations[i], failure != NULL ? failure : &errors[i], refused_together);
+}
+
+void lane_abandon(struct lane *lane, struct queue *queue, const struct error *err)
+{
+    struct operation *operation;
+    while ((operation = lane->first) != NULL) {
+        lane->first = operation->next;
+        lane->count--;
+        operation_finish(queue, operation, err);
+    }
+    lane->last = NULL;
+}
+
+void batch_abandon(struct exchange *exchange, const struct error *err)
+{
+    struct queue *queue = exchange->queue;
+    for (size_t i = 0; i < exchange->count; i++)
+        operation_finish(queue, exchange->operations[i], err);
+    exchange->count = 0;
+}
+
+void client_note(struct queue_client *client, enum call call, const struct error *failure)
+{
+    if (failure == NULL) {
+        if (client->troubled)
+            log_event(LEVEL_INFO, EVENT_NOTE, "the queue answers again",
+                      LOG_TEXT("endpoint", client->endpoint));
+        client->troubled = false;
+        return;
+    }
+    log_error(client->troubled ? LEVEL_DEBUG : LEVEL_WARNING,
+              call == CALL_SEND ? EVENT_UPLOAD_FAILED : EVENT_NOTE,
+              "a queue call failed and is tried again", failure);
+    client->troubled = true;
+}
