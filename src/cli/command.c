@@ -375,6 +375,14 @@ bool invocation_config(const struct invocation *invocation, const struct config 
     return true;
 }
 
+bool invocation_may_config(const struct invocation *invocation, const struct config **out,
+                           struct error *err)
+{
+    if (invocation_config(invocation, out, err))
+        return true;
+    return invocation->config_path == NULL && err->kind == FAIL_NOT_FOUND;
+}
+
 void invocation_set_status(const struct invocation *invocation, int status)
 {
     invocation->state->status = status;

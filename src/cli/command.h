@@ -45,6 +45,10 @@ bool invocation_json(const struct invocation *invocation) MUST_USE;
 /* Loads --config, or the default path, at the first call; owned by the invocation. */
 bool invocation_config(const struct invocation *invocation, const struct config **out,
                        struct error *err) MUST_USE;
+/* As above, for commands that can do without: *out is NULL where --config was not given and there
+ * is no file at the default path. */
+bool invocation_may_config(const struct invocation *invocation, const struct config **out,
+                           struct error *err) MUST_USE;
 /* A command whose work was done but whose finding is bad (doctor) sets the exit status itself and
  * returns true. */
 void invocation_set_status(const struct invocation *invocation, int status);
@@ -69,6 +73,10 @@ enum mark {
     MARK_FAILURE,
 };
 void print_mark(FILE *out, enum mark mark);
+
+/* "reseal: warning: ..." on standard error; for what a person should know and that stops nothing.
+ */
+void print_warning(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* The tables of each file, ended by a row without a noun. */
 extern const struct command pfx_commands[];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What commands print: tables, marks, JSON. */
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -113,6 +114,17 @@ bool print_json(struct json_writer *json, struct error *err)
     }
     buf_free(&text);
     return ok;
+}
+
+void print_warning(const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    make_harmless(text);
+    fprintf(stderr, "reseal: warning: %s\n", text);
 }
 
 void print_mark(FILE *out, enum mark mark)

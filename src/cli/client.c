@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client.h"
+
+#define TOKEN_MAX 8192
+
+bool client_web(const struct config *config, struct web **out, struct error *err)
+{
+    struct secret *token = NULL;
+    const char *source = NULL;
+    *out = NULL;
+    if (!config_want(config, "client", "api_token", &source, err) ||
+        !secret_read(source, "API token", TOKEN_MAX, &token, err))
+        return false;
+    bool ok = web_open(token, config_text(config, "client", "ca_file"), out, err);
+    secret_free(&token);
+    return ok;
+}
+
+bool client_open(const struct invocation *invocation, struct client *client, struct error *err)
+{
+    const struct config *config;
+    return invocation_config(invocation, &config, err) && client_web(config, &client->web, err) &&
+           records_open(client->web, config_text(config, "client", "records"), &client->records,
+                        err);
+}
+
+void client_close(struct client *client)
+{
+    records_close(&client->records);
+    web_close(&client->web);
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `reseal pfx import`: one file is one record and one POST, so no file is ever half imported. */
+#include "pfx_import.h"
+
+#include <string.h>
+#include "client.h"
+#include "pfx_make.h"
+#include "reseal/clock.h"
+#include "reseal/file.h"
+
+#define FILE_MAX (256 * 1024)
+
+static const struct json_limits file_limits = {
+    .bytes = FILE_MAX, .string = 128 * 1024, .values = 256};
+
+/* What happened to one file, for people or for --json. */
+struct report {
+    struct json_writer *json; /* NULL: lines */
+    int status;               /* of the first file that failed */
+};
+
+static void report_done(const struct report *report, const char *file, const struct record *record)
+{
+    if (report->json == NULL) {
+        printf("%s\n", record->id);
+        return;
+    }
+    json_object(report->json, NULL);
+    json_put_text(report->json, "file", file);
+    json_put_text(report->json, "id", record->id);
+    json_put_text(report->json, "userPrincipalName", record->user_principal_name);
+    json_put_text(report->json, "thumbprint", record->thumbprint);
+    json_object_end(report->json);
+}
+
+static void report_failure(struct report *report, const char *file, const struct error *reason)
+{
+    if (report->status == 0)
+        report->status = error_exit_status(reason->kind);
+    fflush(stdout);
+    fprintf(stderr, "reseal: %s\n", reason->text);
+    if (reason->hint[0] != '\0')
+        fprintf(stderr, "hint: %s\n", reason->hint);
+    if (report->json == NULL)
+        return;
+    json_object(report->json, NULL);
+    json_put_text(report->json, "file", file);
+    json_object(report->json, "error");
+    json_put_text(report->json, "kind", failure_name(reason->kind));
+    json_put_text(report->json, "message", reason->text);
+    json_object_end(report->json);
+    json_object_end(report->json);
+}
+
+static bool read_file(const char *path, struct record *record, struct error *err)
+{
+    struct buf text = BUF_INIT(FILE_MAX);
+    struct json *json = NULL;
+    bool ok = file_read(path, &text, err) &&
+              json_parse(text.data, text.len, &file_limits, "the record", &json, err) &&
+              record_read(json_root(json), RECORD_WITH_SECRETS, record, err);
+    json_free(&json);
+    buf_free(&text);
+    if (ok)
+        return true;
+    if (err->kind == FAIL_INPUT)
+        error_hint(err, "a record is made by: reseal pfx new --pfx FILE --user UPN --out RECORD");
+    return false;
+}
+
+static bool post(struct client *client, struct record *record, struct error *err)
+{
+    if (records_post(client->records, record, err))
+        return true;
+    if (err->kind == FAIL_EXISTS) {
+        error_context(err, "the store has a record of %s for this certificate already",
+                      record->user_principal_name);
+        error_hint(err, "remove it first: reseal pfx remove --user %s --thumbprint %s",
+                   record->user_principal_name, record->thumbprint);
+    }
+    return false;
+}
+
+static void import_file(struct client *client, const char *path, struct report *report)
+{
+    struct error reason = ERROR_INIT;
+    struct record record;
+    record_init(&record);
+    if (read_file(path, &record, &reason) && post(client, &record, &reason)) {
+        report_done(report, path, &record);
+    } else {
+        error_context(&reason, "%s", path);
+        report_failure(report, path, &reason);
+    }
+    record_free(&record);
+}
+
+static bool import_made(const struct invocation *invocation, struct client *client,
+                        const struct report *report, struct error *err)
+{
+    struct record record;
+    record_init(&record);
+    bool ok = pfx_make(invocation, &record, err) && post(client, &record, err);
+    if (ok)
+        report_done(report, invocation_option(invocation, "pfx"), &record);
+    record_free(&record);
+    return ok;
+}
+
+static bool check_arguments(const struct invocation *invocation, struct error *err)
+{
+    static const char *const made[] = {"user",     "password", "public-key", "key-name",
+                                       "provider", "padding",  "purpose"};
+    bool pfx = invocation_option(invocation, "pfx") != NULL;
+    bool files = invocation_count(invocation) > 0;
+    if (pfx == files) {
+        error_set(err, FAIL_USAGE, "%s",
+                  pfx ? "give either record files, or --pfx to make one, not both"
+                      : "nothing to import");
+        return error_hint(err, "reseal pfx import RECORD..., or reseal pfx import --pfx FILE "
+                               "--user UPN");
+    }
+    for (size_t i = 0; files && i < ARRAY_LEN(made); i++) {
+        if (invocation_option(invocation, made[i]) != NULL)
+            return error_set(err, FAIL_USAGE, "--%s goes with --pfx, not with record files",
+                             made[i]);
+    }
+    return true;
+}
+
+static bool finish_report(struct report *report, struct error *err)
+{
+    if (report->json == NULL)
+        return true;
+    json_array_end(report->json);
+    json_object_end(report->json);
+    return print_json(report->json, err);
+}
+
+bool pfx_import_run(const struct invocation *invocation, struct error *err)
+{
+    struct client client = {0};
+    struct report report = {0};
+    bool ok = false;
+    if (!check_arguments(invocation, err) || !client_open(invocation, &client, err))
+        goto done;
+    if (invocation_json(invocation)) {
+        if (!json_writer_new(true, &report.json, err))
+            goto done;
+        json_object(report.json, NULL);
+        json_array(report.json, "imported");
+    }
+    for (size_t i = 0; i < invocation_count(invocation); i++)
+        import_file(&client, invocation_argument(invocation, i), &report);
+    if (invocation_count(invocation) == 0 && !import_made(invocation, &client, &report, err))
+        goto done;
+    if (!finish_report(&report, err))
+        goto done;
+    if (report.status != 0)
+        invocation_set_status(invocation, report.status);
+    ok = true;
+done:
+    json_writer_free(&report.json);
+    client_close(&client);
+    return ok;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pfx_make.h"
+
+#include <string.h>
+#include <openssl/evp.h>
+#include "reseal/clock.h"
+#include "reseal/file.h"
+#include "reseal/pfx.h"
+#include "reseal/public_key.h"
+#include "reseal/text.h"
+
+/* An option, or what [client] says, or NULL. `config` may be NULL. */
+static const char *option_or_config(const struct invocation *invocation,
+                                    const struct config *config, const char *option,
+                                    const char *key)
+{
+    const char *given = invocation_option(invocation, option);
+    if (given != NULL || config == NULL)
+        return given;
+    return config_text(config, "client", key);
+}
+
+static bool want(const char *value, const char *option, const char *key, struct error *err)
+{
+    if (value != NULL)
+        return true;
+    error_set(err, FAIL_USAGE, "--%s is missing", option);
+    if (key == NULL)
+        return error_hint(err, "see: reseal pfx new --help");
+    return error_hint(err, "give it, or %s in section [client] of the configuration", key);
+}
+
+static bool put_text(char *out, size_t size, const char *text, const char *what, struct error *err)
+{
+    size_t len = strlen(text);
+    if (len == 0 || len >= size)
+        return error_set(err, FAIL_USAGE, "the %s must have 1 to %zu bytes, not %zu", what,
+                         size - 1, len);
+    if (!utf8_is_strict(text, len))
+        return error_set(err, FAIL_USAGE, "the %s is not text in UTF-8", what);
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            return error_set(err, FAIL_USAGE, "the %s has a control character", what);
+    }
+    memcpy(out, text, len + 1);
+    return true;
+}
+
+static bool take_names(const struct invocation *invocation, const struct config *config,
+                       struct record *record, struct error *err)
+{
+    const char *user = invocation_option(invocation, "user");
+    const char *key_name = option_or_config(invocation, config, "key-name", "key_name");
+    const char *provider = option_or_config(invocation, config, "provider", "provider_name");
+    const char *padding = option_or_config(invocation, config, "padding", "padding");
+    const char *purpose = invocation_option(invocation, "purpose");
+    if (!want(user, "user", NULL, err) || !want(key_name, "key-name", "key_name", err))
+        return false;
+    if (!put_text(record->user_principal_name, sizeof record->user_principal_name, user,
+                  "user principal name", err) ||
+        !put_text(record->key_name, sizeof record->key_name, key_name, "key name", err) ||
+        !put_text(record->provider_name, sizeof record->provider_name,
+                  provider != NULL ? provider : "reseal", "provider name", err))
+        return false;
+    if (padding != NULL && !padding_parse(padding, &record->padding, err)) {
+        if (err->kind == FAIL_INPUT) {
+            err->kind = FAIL_USAGE;
+            error_hint(err, "oaepSha256, oaepSha384 or oaepSha512");
+        }
+        return false;
+    }
+    if (!purpose_parse(purpose != NULL ? purpose : "smimeEncryption", &record->purpose, err)) {
+        err->kind = FAIL_USAGE;
+        return error_hint(err, "smimeEncryption, smimeSigning, wifi, vpn or unassigned");
+    }
+    if (record->purpose == PURPOSE_VPN)
+        print_warning("Intune does not take imported certificates for vpn");
+    return true;
+}
+
+static bool check_validity(const struct pfx_facts *facts, const char *path, bool force,
+                           struct error *err)
+{
+    char text[CLOCK_TEXT];
+    int64_t now = clock_real_ms();
+    clock_format(facts->not_after_ms, text);
+    if (facts->not_after_ms < now && !force) {
+        error_set(err, FAIL_POLICY, "%s: the certificate expired on %s", path, text);
+        return error_hint(err, "old mail may still need it: --force takes it anyway");
+    }
+    if (facts->not_after_ms < now)
+        print_warning("%s: the certificate expired on %s", path, text);
+    clock_format(facts->not_before_ms, text);
+    if (facts->not_before_ms > now)
+        print_warning("%s: the certificate is not valid before %s", path, text);
+    return true;
+}
+
+/* What needs no password is checked before one is asked for. */
+static bool seal(const struct invocation *invocation, const char *path, EVP_PKEY *key,
+                 struct record *record, struct error *err)
+{
+    const char *source = invocation_option(invocation, "password");
+    struct secret *password = NULL;
+    struct pfx_facts facts;
+    char question[256];
+    bool ok = false;
+    snprintf(question, sizeof question, "Password of %.200s", path);
+    if (!secret_read(source != NULL ? source : "prompt", question, PFX_PASSWORD_MAX, &password,
+                     err))
+        return error_context(err, "password of the PFX");
+    if (!pfx_open(buf_bytes(&record->pfx), password, &facts, err)) {
+        error_context(err, "%s", path);
+        goto done;
+    }
+    if (!check_validity(&facts, path, invocation_flag(invocation, "force"), err))
+        goto done;
+    if (facts.legacy)
+        print_warning("%s uses an old algorithm (RC2 or the like) that new devices may refuse",
+                      path);
+    memcpy(record->thumbprint, facts.thumbprint, sizeof record->thumbprint);
+    record->not_before_ms = facts.not_before_ms;
+    record->not_after_ms = facts.not_after_ms;
+    ok = password_seal(key, record->padding, password, &record->sealed, err);
+done:
+    secret_free(&password);
+    return ok;
+}
+
+bool pfx_make(const struct invocation *invocation, struct record *record, struct error *err)
+{
+    const struct config *config;
+    EVP_PKEY *key = NULL;
+    const char *path = invocation_option(invocation, "pfx");
+    if (!invocation_may_config(invocation, &config, err))
+        return false;
+    const char *key_path = option_or_config(invocation, config, "public-key", "public_key");
+    if (!want(path, "pfx", NULL, err) || !want(key_path, "public-key", "public_key", err) ||
+        !take_names(invocation, config, record, err) || !public_key_load(key_path, &key, err))
+        return false;
+    bool ok = false;
+    record->pfx.max = RECORD_BLOB_MAX;
+    if (!file_read(path, &record->pfx, err)) {
+        if (err->kind == FAIL_TOO_LARGE)
+            error_hint(err, "a PFX for devices has key and certificate, and at most a short chain");
+        goto done;
+    }
+    ok = seal(invocation, path, key, record, err);
+done:
+    EVP_PKEY_free(key);
+    return ok;
+}
+
+bool thumbprint_parse(const char *text, char out[static RECORD_THUMBPRINT], struct error *err)
+{
+    size_t len = 0;
+    for (; *text != '\0'; text++) {
+        char c = *text >= 'A' && *text <= 'F' ? (char)(*text + 32) : *text;
+        bool digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+        if (c == ':' || c == ' ')
+            continue;
+        if (!digit || len == RECORD_THUMBPRINT - 1) {
+            len = 0;
+            break;
+        }
+        out[len++] = c;
+    }
+    out[len] = '\0';
+    if (len == RECORD_THUMBPRINT - 1)
+        return true;
+    error_set(err, FAIL_USAGE, "the thumbprint must have 40 hexadecimal digits");
+    return error_hint(err, "it is the SHA-1 of the certificate: openssl x509 -noout -fingerprint");
+}
