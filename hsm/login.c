@@ -84,14 +84,26 @@ static bool may_try(const struct token *token, const struct secret *pin, struct 
     return true;
 }
 
+static void drop_anchor(struct token *token)
+{
+    if (token->anchor != CK_INVALID_HANDLE)
+        token->f->C_CloseSession(token->anchor);
+    token->anchor = CK_INVALID_HANDLE;
+}
+
+void token_logout(struct token *token)
+{
+    if (token == NULL)
+        return;
+    pthread_mutex_lock(&token->lock);
+    drop_anchor(token);
+    pthread_mutex_unlock(&token->lock);
+}
+
 static bool login_locked(struct token *token, const struct secret *pin, struct error *err)
 {
-    if (token->anchor != CK_INVALID_HANDLE) {
-        /* The old one may be lost, and a lost login is why we are here; if not, others hold
-         * sessions. */
-        token->f->C_CloseSession(token->anchor);
-        token->anchor = CK_INVALID_HANDLE;
-    }
+    /* The old one may be lost, as the login is why we are here; if not, others hold sessions. */
+    drop_anchor(token);
     CK_SESSION_HANDLE anchor = CK_INVALID_HANDLE;
     CK_RV rv = token->f->C_OpenSession(token->slot, CKF_SERIAL_SESSION, NULL, NULL, &anchor);
     if (rv != CKR_OK)

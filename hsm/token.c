@@ -172,8 +172,7 @@ void token_close(struct token **token)
 {
     if (token == NULL || *token == NULL)
         return;
-    if ((*token)->anchor != CK_INVALID_HANDLE)
-        (*token)->f->C_CloseSession((*token)->anchor);
+    token_logout(*token);
     module_close(&(*token)->module);
     pthread_mutex_destroy(&(*token)->lock);
     free(*token);

@@ -39,6 +39,10 @@ enum pin_state pin_state_from_flags(CK_FLAGS flags) MUST_USE;
 bool token_find_slot(CK_FUNCTION_LIST_PTR f, const struct token_address *address, CK_SLOT_ID *slot,
                      CK_TOKEN_INFO *info, struct error *err) MUST_USE;
 
+/* Closes the session that holds the login; with the last session the login ends. NULL is allowed.
+ */
+void token_logout(struct token *token);
+
 /* An error about a call that is not about one message; kind and hint follow from the class. */
 bool token_fail(const struct token *token, const char *function, CK_MECHANISM_TYPE mechanism,
                 CK_RV rv, struct error *err);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading back what a new key pair really is. */
+#ifndef RESEAL_HSM_KEY_CHECK_H
+#define RESEAL_HSM_KEY_CHECK_H
+
+#include "object.h"
+#include "reseal/ceremony.h"
+
+struct key_pair {
+    CK_OBJECT_HANDLE private_half, public_half;
+};
+
+/* Attributes that a token may refuse to take; the key is good without them, and better with. */
+enum key_option {
+    OPTION_MODIFIABLE = 1, /* CKA_MODIFIABLE false */
+    OPTION_DERIVE = 2,     /* CKA_DERIVE false */
+    OPTION_UNWRAP_TEMPLATE = 4,
+    OPTION_ALLOWED_MECHANISMS = 8,
+};
+#define OPTION_COUNT 4
+#define OPTIONS_ALL  15u
+
+/* What became of the options: which were taken, and why the others were not. */
+struct key_options {
+    unsigned taken;
+    CK_RV refused[OPTION_COUNT]; /* by bit number */
+};
+
+/* Reads every attribute and fills birth->checks and birth->accepted. False only where the token
+ * does not let them be read at all. */
+bool key_check(struct session *session, const struct key_pair *pair, const struct key_plan *plan,
+               struct bytes id, const struct key_options *options, struct key_birth *birth,
+               struct error *err) MUST_USE;
+
+/* What the sealing key may be used for, in CKA_ALLOWED_MECHANISMS. */
+size_t key_allowed_mechanisms(enum custody custody, CK_MECHANISM_TYPE out[static 2]) MUST_USE;
+
+#endif

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+#include "custody.h"
+#include "key_check.h"
+#include "reseal/text.h"
+
+static const uint8_t public_exponent[] = {1, 0, 1};
+
+bool key_label_free(struct session *session, const char *label, struct error *err)
+{
+    CK_OBJECT_HANDLE found[1];
+    size_t count = 0;
+    struct template template = {.count = 0};
+    template_bytes(&template, CKA_LABEL, (struct bytes){(const uint8_t *)label, strlen(label)});
+    if (!objects_find(session, &template, found, 1, &count, err))
+        return false;
+    if (count == 0)
+        return true;
+    error_set(err, FAIL_EXISTS, "token \"%s\" has an object with label \"%s\" already",
+              session->token->facts.label, label);
+    return error_hint(err, "choose another label; a key that is in use is never written over");
+}
+
+static bool id_free(struct session *session, struct bytes id, struct error *err)
+{
+    CK_OBJECT_HANDLE found[1];
+    size_t count = 0;
+    struct template template = {.count = 0};
+    template_bytes(&template, CKA_ID, id);
+    if (!objects_find(session, &template, found, 1, &count, err))
+        return false;
+    if (count == 0)
+        return true;
+    return error_set(err, FAIL_EXISTS,
+                     "the random CKA_ID that token \"%s\" made is in use there already",
+                     session->token->facts.label);
+}
+
+static void fill_public(const struct key_plan *plan, struct bytes id, struct template *out)
+{
+    template_number(out, CKA_CLASS, CKO_PUBLIC_KEY);
+    template_number(out, CKA_KEY_TYPE, CKK_RSA);
+    template_flag(out, CKA_TOKEN, true);
+    template_flag(out, CKA_PRIVATE, false);
+    template_number(out, CKA_MODULUS_BITS, (CK_ULONG)plan->bits);
+    template_bytes(out, CKA_PUBLIC_EXPONENT,
+                   (struct bytes){public_exponent, sizeof public_exponent});
+    template_bytes(out, CKA_LABEL,
+                   (struct bytes){(const uint8_t *)plan->label, strlen(plan->label)});
+    template_bytes(out, CKA_ID, id);
+    template_flag(out, CKA_WRAP, plan->custody == CUSTODY_TOKEN);
+    template_flag(out, CKA_ENCRYPT, plan->custody == CUSTODY_HOST);
+    template_flag(out, CKA_VERIFY, false);
+    template_flag(out, CKA_VERIFY_RECOVER, false);
+}
+
+/* Values that a template only points to. */
+struct option_values {
+    CK_MECHANISM_TYPE allowed[2];
+    struct template unwrap;
+};
+
+static void fill_private(const struct key_plan *plan, struct bytes id, unsigned options,
+                         struct option_values *values, struct template *out)
+{
+    template_number(out, CKA_CLASS, CKO_PRIVATE_KEY);
+    template_number(out, CKA_KEY_TYPE, CKK_RSA);
+    template_flag(out, CKA_TOKEN, true);
+    template_flag(out, CKA_PRIVATE, true);
+    template_flag(out, CKA_SENSITIVE, true);
+    template_flag(out, CKA_EXTRACTABLE, false);
+    template_flag(out, CKA_UNWRAP, plan->custody == CUSTODY_TOKEN);
+    template_flag(out, CKA_DECRYPT, plan->custody == CUSTODY_HOST);
+    template_flag(out, CKA_SIGN, false);
+    template_flag(out, CKA_SIGN_RECOVER, false);
+    template_bytes(out, CKA_LABEL,
+                   (struct bytes){(const uint8_t *)plan->label, strlen(plan->label)});
+    template_bytes(out, CKA_ID, id);
+    if (options & OPTION_MODIFIABLE)
+        template_flag(out, CKA_MODIFIABLE, false);
+    if (options & OPTION_DERIVE)
+        template_flag(out, CKA_DERIVE, false);
+    if (options & OPTION_ALLOWED_MECHANISMS) {
+        size_t count = key_allowed_mechanisms(plan->custody, values->allowed);
+        template_bytes(
+            out, CKA_ALLOWED_MECHANISMS,
+            (struct bytes){(const uint8_t *)values->allowed, count * sizeof values->allowed[0]});
+    }
+    if (options & OPTION_UNWRAP_TEMPLATE) {
+        /* Whatever this key unwraps stays sensitive, whoever asks. */
+        values->unwrap = (struct template){.count = 0};
+        template_flag(&values->unwrap, CKA_SENSITIVE, true);
+        template_bytes(out, CKA_UNWRAP_TEMPLATE,
+                       (struct bytes){(const uint8_t *)values->unwrap.rows,
+                                      values->unwrap.count * sizeof values->unwrap.rows[0]});
+    }
+}
+
+static CK_RV generate(struct session *session, const struct key_plan *plan, struct bytes id,
+                      unsigned options, struct key_pair *out)
+{
+    struct template public_half = {.count = 0}, private_half = {.count = 0};
+    struct option_values values;
+    fill_public(plan, id, &public_half);
+    fill_private(plan, id, options, &values, &private_half);
+    CK_MECHANISM mechanism = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
+    return session->f->C_GenerateKeyPair(session->handle, &mechanism, public_half.rows,
+                                         public_half.count, private_half.rows, private_half.count,
+                                         &out->public_half, &out->private_half);
+}
+
+/* From all options downwards, the dearest given up last. The token says only that a template is
+ * refused, not which row of it. */
+static bool generate_strictest(struct session *session, const struct key_plan *plan,
+                               struct bytes id, unsigned allowed, struct key_options *options,
+                               struct key_pair *out, struct error *err)
+{
+    CK_RV rv = CKR_OK;
+    for (unsigned wish = OPTIONS_ALL + 1; wish-- > 0;) {
+        if ((wish & ~allowed) != 0)
+            continue;
+        rv = generate(session, plan, id, wish, out);
+        if (rv == CKR_OK) {
+            options->taken = wish;
+            return true;
+        }
+        if (ck_rv_class(rv) != CK_CLASS_NOT_THIS_WAY && ck_rv_class(rv) != CK_CLASS_GENERAL)
+            break;
+        for (unsigned i = 0; i < OPTION_COUNT; i++) {
+            if (wish & (1u << i))
+                options->refused[i] = rv;
+        }
+    }
+    session_fail(session, "C_GenerateKeyPair", CKM_RSA_PKCS_KEY_PAIR_GEN, rv, err);
+    if (rv == CKR_SESSION_READ_ONLY || rv == CKR_TOKEN_WRITE_PROTECTED)
+        error_hint(err, "the token is write-protected");
+    return false;
+}
+
+static bool destroy_pair(struct session *session, const struct key_pair *pair, struct error *err)
+{
+    CK_RV private_rv = pair->private_half != CK_INVALID_HANDLE
+                           ? session->f->C_DestroyObject(session->handle, pair->private_half)
+                           : CKR_OK;
+    CK_RV public_rv = pair->public_half != CK_INVALID_HANDLE
+                          ? session->f->C_DestroyObject(session->handle, pair->public_half)
+                          : CKR_OK;
+    CK_RV rv = private_rv != CKR_OK ? private_rv : public_rv;
+    if (rv == CKR_OK)
+        return true;
+    session_fail(session, "C_DestroyObject", NO_MECHANISM, rv, err);
+    return error_hint(err, "remove the key with the tool of the token's maker");
+}
+
+/* True where the key does what it is planned for, with any padding. */
+static bool works(struct session *session, struct sealing_key *key, enum custody custody, bool *out,
+                  struct error *err)
+{
+    *out = false;
+    for (int i = 0; i < PADDING_COUNT && !*out; i++) {
+        if (!way_learn(session, key, (enum padding)(PADDING_FIRST + i), custody, err))
+            return false;
+        *out = (custody == CUSTODY_TOKEN ? key->ways[i].token : key->ways[i].host) == LEARNED_YES;
+    }
+    return true;
+}
+
+static bool random_id(struct session *session, uint8_t id[static KEY_ID_LEN], struct error *err)
+{
+    CK_RV rv = session->f->C_GenerateRandom(session->handle, id, KEY_ID_LEN);
+    if (rv != CKR_OK)
+        return session_fail(session, "C_GenerateRandom", NO_MECHANISM, rv, err);
+    return id_free(session, (struct bytes){id, KEY_ID_LEN}, err);
+}
+
+static bool fail_mismatch(const struct key_plan *plan, const struct key_birth *birth,
+                          struct error *err)
+{
+    for (size_t i = 0; i < birth->check_count; i++) {
+        const struct attribute_check *check = &birth->checks[i];
+        if (!check->ok) {
+            error_set(err, FAIL_POLICY,
+                      "the new key \"%s\" has %s %s instead of %s; it was destroyed", plan->label,
+                      check->name, check->found, check->wanted);
+            return error_hint(err, "this token does not keep what it was asked for");
+        }
+    }
+    return error_set(err, FAIL_INTERNAL, "a mismatch without a wrong attribute");
+}
+
+/* One pair with the strictest of the allowed options that the token takes, checked; *usable tells
+ * whether it does its work. The pair is destroyed on every failure. */
+static bool make_pair(struct session *session, const struct key_plan *plan, struct bytes id,
+                      unsigned allowed, struct key_options *options, struct key_birth *birth,
+                      struct sealing_key **out, bool *usable, struct error *err)
+{
+    bool ok = false;
+    struct key_pair pair = {CK_INVALID_HANDLE, CK_INVALID_HANDLE};
+    if (!generate_strictest(session, plan, id, allowed, options, &pair, err))
+        return false;
+    if (!key_check(session, &pair, plan, id, options, birth, err))
+        goto done;
+    if (!birth->accepted) {
+        fail_mismatch(plan, birth, err);
+        goto done;
+    }
+    if (!sealing_key_from_handles(session, pair.private_half, pair.public_half, out, err))
+        goto done;
+    ok = works(session, *out, plan->custody, usable, err);
+done:
+    if (!ok) {
+        struct error left = ERROR_INIT;
+        if (!destroy_pair(session, &pair, &left))
+            error_hint(err, "the rejected key could not be destroyed: %s", left.text);
+        birth->accepted = false;
+        sealing_key_free(out);
+    }
+    return ok;
+}
+
+bool key_generate(struct session *session, const struct key_plan *plan, struct key_birth *birth,
+                  struct sealing_key **out, struct error *err)
+{
+    *out = NULL;
+    memset(birth, 0, sizeof *birth);
+    if ((plan->bits != 2048 && plan->bits != 3072 && plan->bits != 4096) ||
+        (plan->custody != CUSTODY_TOKEN && plan->custody != CUSTODY_HOST) || plan->label[0] == '\0')
+        return error_set(err, FAIL_USAGE,
+                         "a sealing key needs a label, 2048, 3072 or 4096 bits, and a custody");
+    uint8_t raw_id[KEY_ID_LEN];
+    const struct bytes id = {raw_id, sizeof raw_id};
+    struct key_options options = {.taken = 0};
+    unsigned allowed = OPTIONS_ALL;
+    if (plan->custody != CUSTODY_TOKEN)
+        allowed &= ~(unsigned)OPTION_UNWRAP_TEMPLATE;
+    bool usable = false;
+    if (!key_label_free(session, plan->label, err) || !random_id(session, raw_id, err))
+        return false;
+    hex_encode(birth->id, raw_id, sizeof raw_id);
+    snprintf(birth->mechanism, sizeof birth->mechanism, "CKM_RSA_PKCS_KEY_PAIR_GEN");
+    if (!make_pair(session, plan, id, allowed, &options, birth, out, &usable, err))
+        return false;
+    unsigned binding = OPTION_UNWRAP_TEMPLATE | OPTION_ALLOWED_MECHANISMS;
+    if (usable || (options.taken & binding) == 0)
+        return true;
+    /* The token took a restriction and does not work with it; without, it may. */
+    if (!key_destroy(session, *out, err)) {
+        sealing_key_free(out);
+        return false;
+    }
+    sealing_key_free(out);
+    for (unsigned i = 0; i < OPTION_COUNT; i++) {
+        if (options.taken & binding & (1u << i))
+            options.refused[i] = CKR_FUNCTION_FAILED;
+    }
+    return make_pair(session, plan, id, allowed & ~binding, &options, birth, out, &usable, err);
+}
+
+bool key_destroy(struct session *session, const struct sealing_key *key, struct error *err)
+{
+    const struct key_pair pair = {key->private_half, key->public_half};
+    if (!destroy_pair(session, &pair, err))
+        return error_context(err, "key \"%s\"", key->label);
+    return true;
+}
+
+/* True where the token gives the value out; the value itself is wiped at once. */
+static bool gives_out(struct session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                      CK_RV *rv)
+{
+    if (!attribute_readable(session, object, type, rv))
+        return false;
+    /* Some tokens tell the length and keep the value. */
+    struct buf value = BUF_INIT(2048);
+    *rv = attribute_read(session, object, type, &value);
+    bool given = *rv == CKR_OK && value.len > 0;
+    buf_free(&value);
+    return given;
+}
+
+bool key_is_unreadable(struct session *session, const struct sealing_key *key,
+                       char ck_rv[static CK_RV_TEXT], struct error *err)
+{
+    static const struct {
+        CK_ATTRIBUTE_TYPE type;
+        const char *name;
+    } secrets[] = {
+        {CKA_PRIVATE_EXPONENT, "CKA_PRIVATE_EXPONENT"},
+        {CKA_PRIME_1, "CKA_PRIME_1"},
+        {CKA_PRIME_2, "CKA_PRIME_2"},
+        {CKA_EXPONENT_1, "CKA_EXPONENT_1"},
+        {CKA_EXPONENT_2, "CKA_EXPONENT_2"},
+        {CKA_COEFFICIENT, "CKA_COEFFICIENT"},
+    };
+    ck_rv[0] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
+        CK_RV rv;
+        if (gives_out(session, key->private_half, secrets[i].type, &rv)) {
+            error_set(err, FAIL_POLICY, "token \"%s\" gives out %s of key \"%s\"",
+                      session->token->facts.label, secrets[i].name, key->label);
+            return error_hint(err, "do not use this key; destroy it");
+        }
+        if (ck_class_is_trouble(ck_rv_class(rv)))
+            return session_fail(session, "C_GetAttributeValue", NO_MECHANISM, rv, err);
+        if (i == 0)
+            ck_rv_text(rv, ck_rv);
+    }
+    return true;
+}

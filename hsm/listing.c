@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Lists of tokens and keys, and public keys, through libp11.
+ *
+ * The module is opened by us first and the PIN is tried by us: libp11 0.4 would keep a copy of the
+ * PIN in ordinary memory, would try it whatever the token says about tries left, and waits forever
+ * where no session can be opened. To libp11 the module is then CKR_CRYPTOKI_ALREADY_INITIALIZED,
+ * which it takes, and the login, which belongs to the application, is there. In return it finalises
+ * the module when it is unloaded; what we close afterwards answers CKR_CRYPTOKI_NOT_INITIALIZED,
+ * which nobody looks at.
+ */
+#include <libp11.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include "module.h"
+#include "token_private.h"
+
+struct library {
+    PKCS11_CTX *context;
+    PKCS11_SLOT *slots;
+    unsigned int slot_count;
+    bool loaded;
+};
+
+static void library_close(struct library *library)
+{
+    if (library->slots != NULL)
+        PKCS11_release_all_slots(library->context, library->slots, library->slot_count);
+    if (library->loaded)
+        PKCS11_CTX_unload(library->context);
+    if (library->context != NULL)
+        PKCS11_CTX_free(library->context);
+    *library = (struct library){NULL, NULL, 0, false};
+}
+
+static bool library_open(const struct token_address *address, struct library *out,
+                         struct error *err)
+{
+    ERR_clear_error();
+    out->context = PKCS11_CTX_new();
+    if (out->context == NULL)
+        return error_memory(err);
+    if (address->init_args[0] != '\0')
+        PKCS11_CTX_init_args(out->context, address->init_args);
+    if (PKCS11_CTX_load(out->context, address->module) != 0)
+        return error_openssl(err, FAIL_TOKEN, "libp11 cannot load %s", address->module);
+    out->loaded = true;
+    if (PKCS11_enumerate_slots(out->context, &out->slots, &out->slot_count) != 0)
+        return error_openssl(err, FAIL_TOKEN, "libp11 cannot list the slots of %s",
+                             address->module);
+    return true;
+}
+
+static void take_text(char *out, size_t size, const char *text)
+{
+    snprintf(out, size, "%s", text != NULL ? text : "");
+    for (unsigned char *at = (unsigned char *)out; *at != '\0'; at++) {
+        if (*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    }
+}
+
+/* libp11 tells no firmware version: that one number comes from the function list. */
+static void fill_item(const struct module *module, PKCS11_SLOT *slot, struct token_list_item *out)
+{
+    const PKCS11_TOKEN *token = slot->token;
+    CK_TOKEN_INFO info = {0};
+    CK_INFO library = {0};
+    memset(out, 0, sizeof *out);
+    CK_SLOT_ID id = PKCS11_get_slotid_from_slot(slot);
+    if (module->functions->C_GetTokenInfo(id, &info) == CKR_OK &&
+        module->functions->C_GetInfo(&library) == CKR_OK)
+        token_facts_fill(&info, &library, id, &out->facts);
+    out->facts.slot = id;
+    take_text(out->facts.label, sizeof out->facts.label, token->label);
+    take_text(out->facts.serial, sizeof out->facts.serial, token->serialnr);
+    take_text(out->facts.manufacturer, sizeof out->facts.manufacturer, token->manufacturer);
+    take_text(out->facts.model, sizeof out->facts.model, token->model);
+    out->initialized = token->initialized != 0;
+    out->login_required = token->loginRequired != 0;
+    out->pin_state =
+        pin_state_from_flags((token->userPinSet ? CKF_USER_PIN_INITIALIZED : 0) |
+                             (token->userPinCountLow ? CKF_USER_PIN_COUNT_LOW : 0) |
+                             (token->userPinFinalTry ? CKF_USER_PIN_FINAL_TRY : 0) |
+                             (token->userPinLocked ? CKF_USER_PIN_LOCKED : 0) |
+                             (token->userPinToBeChanged ? CKF_USER_PIN_TO_BE_CHANGED : 0));
+}
+
+bool token_list(const struct token_address *address, struct token_list_item **out, size_t *count,
+                struct error *err)
+{
+    *out = NULL;
+    *count = 0;
+    bool ok = false;
+    struct module *module = NULL;
+    struct library library = {NULL, NULL, 0, false};
+    struct token_list_item *items = NULL;
+    size_t found = 0;
+    if (!module_open(address->module, address->init_args, &module, err) ||
+        !library_open(address, &library, err))
+        goto done;
+    items = calloc((size_t)library.slot_count + 1, sizeof *items);
+    if (items == NULL) {
+        error_memory(err);
+        goto done;
+    }
+    for (unsigned int i = 0; i < library.slot_count; i++) {
+        if (library.slots[i].token != NULL)
+            fill_item(module, &library.slots[i], &items[found++]);
+    }
+    *out = items;
+    items = NULL; /* transferred */
+    *count = found;
+    ok = true;
+done:
+    free(items);
+    library_close(&library);
+    module_close(&module);
+    return ok;
+}
+
+/* A token opened by us and by libp11, logged in where there is a PIN. */
+struct shared_token {
+    struct token *token;
+    struct session *session; /* shows that sessions can be opened */
+    struct library library;
+    PKCS11_TOKEN *listed;
+};
+
+static void shared_close(struct shared_token *shared)
+{
+    session_close(&shared->session);
+    token_logout(shared->token); /* before libp11 finalises the module */
+    library_close(&shared->library);
+    token_close(&shared->token);
+}
+
+static bool shared_open(const struct token_address *address, const struct secret *pin,
+                        struct shared_token *out, struct error *err)
+{
+    if (!token_open(address, &out->token, err) ||
+        !session_open(out->token, SESSION_READ_ONLY, &out->session, err) ||
+        (pin != NULL && !token_login(out->token, pin, err)) ||
+        !library_open(address, &out->library, err))
+        return false;
+    for (unsigned int i = 0; i < out->library.slot_count; i++) {
+        PKCS11_SLOT *slot = &out->library.slots[i];
+        if (slot->token != NULL && PKCS11_get_slotid_from_slot(slot) == out->token->slot)
+            out->listed = slot->token;
+    }
+    if (out->listed == NULL)
+        return error_set(err, FAIL_TOKEN, "libp11 does not see token \"%s\"",
+                         out->token->facts.label);
+    return true;
+}
+
+/* The public key without libp11 behind it: it outlives the context. */
+static EVP_PKEY *detach(PKCS11_KEY *key)
+{
+    EVP_PKEY *own = NULL;
+    unsigned char *der = NULL;
+    EVP_PKEY *theirs = PKCS11_get_public_key(key);
+    int len = theirs != NULL ? i2d_PUBKEY(theirs, &der) : -1;
+    if (len > 0) {
+        const unsigned char *at = der;
+        own = d2i_PUBKEY(NULL, &at, len);
+    }
+    OPENSSL_free(der);
+    EVP_PKEY_free(theirs);
+    ERR_clear_error(); /* a key that cannot be shown is listed without its numbers */
+    return own;
+}
+
+static void key_id(const PKCS11_KEY *key, char out[static 65])
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t len = key->id_len < 32 ? key->id_len : 32;
+    for (size_t i = 0; i < len; i++) {
+        out[2 * i] = digits[key->id[i] >> 4];
+        out[2 * i + 1] = digits[key->id[i] & 15];
+    }
+    out[2 * len] = '\0';
+}
+
+/* The item of the same pair, or a new one. */
+static struct key_list_item *place_for(struct key_list_item *items, size_t *count, PKCS11_KEY *key)
+{
+    struct key_list_item item = {.bits = 0};
+    take_text(item.label, sizeof item.label, key->label);
+    key_id(key, item.id);
+    for (size_t i = 0; i < *count; i++) {
+        bool twin = key->isPrivate ? items[i].has_private : items[i].has_public;
+        if (!twin && strcmp(items[i].label, item.label) == 0 && strcmp(items[i].id, item.id) == 0)
+            return &items[i];
+    }
+    items[*count] = item;
+    return &items[(*count)++];
+}
+
+static bool add_key(struct key_list_item *items, size_t *count, PKCS11_KEY *key, struct error *err)
+{
+    bool ok = true;
+    struct key_list_item *item = place_for(items, count, key);
+    if (key->isPrivate)
+        item->has_private = true;
+    else
+        item->has_public = true;
+    int type = PKCS11_get_key_type(key);
+    snprintf(item->type, sizeof item->type, "%s",
+             type == EVP_PKEY_RSA  ? "RSA"
+             : type == EVP_PKEY_EC ? "EC"
+                                   : "other");
+    EVP_PKEY *pkey = item->fingerprint[0] == '\0' ? detach(key) : NULL;
+    if (pkey != NULL) {
+        item->bits = EVP_PKEY_get_bits(pkey);
+        ok = public_key_fingerprint(pkey, item->fingerprint, err);
+    }
+    EVP_PKEY_free(pkey);
+    return ok;
+}
+
+/* Both enumerations of libp11; either list may be empty. */
+static bool enumerate(struct shared_token *shared, PKCS11_KEY **private_keys,
+                      unsigned int *private_count, PKCS11_KEY **public_keys,
+                      unsigned int *public_count, struct error *err)
+{
+    if (PKCS11_enumerate_public_keys(shared->listed, public_keys, public_count) != 0 ||
+        PKCS11_enumerate_keys(shared->listed, private_keys, private_count) != 0)
+        return error_openssl(err, FAIL_TOKEN, "libp11 cannot list the keys of token \"%s\"",
+                             shared->token->facts.label);
+    return true;
+}
+
+bool key_list(const struct token_address *address, const struct secret *pin,
+              struct key_list_item **out, size_t *count, struct error *err)
+{
+    *out = NULL;
+    *count = 0;
+    bool ok = false;
+    struct shared_token shared = {.token = NULL};
+    struct key_list_item *items = NULL;
+    PKCS11_KEY *private_keys = NULL, *public_keys = NULL;
+    unsigned int private_count = 0, public_count = 0;
+    size_t found = 0;
+    if (!shared_open(address, pin, &shared, err) ||
+        !enumerate(&shared, &private_keys, &private_count, &public_keys, &public_count, err))
+        goto done;
+    items = calloc((size_t)private_count + public_count + 1, sizeof *items);
+    if (items == NULL) {
+        error_memory(err);
+        goto done;
+    }
+    for (unsigned int i = 0; i < public_count; i++) {
+        if (!add_key(items, &found, &public_keys[i], err))
+            goto done;
+    }
+    for (unsigned int i = 0; i < private_count; i++) {
+        if (!add_key(items, &found, &private_keys[i], err))
+            goto done;
+    }
+    *out = items;
+    items = NULL; /* transferred */
+    *count = found;
+    ok = true;
+done:
+    free(items);
+    shared_close(&shared);
+    return ok;
+}
+
+/* The one key of that label. */
+static bool pick(PKCS11_KEY *keys, unsigned int count, const char *label, PKCS11_KEY **out,
+                 struct error *err)
+{
+    for (unsigned int i = 0; i < count; i++) {
+        if (keys[i].label == NULL || strcmp(keys[i].label, label) != 0)
+            continue;
+        if (*out != NULL) {
+            error_set(err, FAIL_POLICY, "more than one key with label \"%s\" on the token", label);
+            return error_hint(err, "give each key a label of its own");
+        }
+        *out = &keys[i];
+    }
+    return true;
+}
+
+bool key_export(const struct token_address *address, const struct secret *pin, const char *label,
+                EVP_PKEY **out, struct error *err)
+{
+    *out = NULL;
+    bool ok = false;
+    struct shared_token shared = {.token = NULL};
+    PKCS11_KEY *private_keys = NULL, *public_keys = NULL, *key = NULL;
+    unsigned int private_count = 0, public_count = 0;
+    if (!shared_open(address, pin, &shared, err) ||
+        !enumerate(&shared, &private_keys, &private_count, &public_keys, &public_count, err) ||
+        !pick(public_keys, public_count, label, &key, err))
+        goto done;
+    /* Some tokens keep no public object; the private one tells the numbers, after a login. */
+    if (key == NULL && !pick(private_keys, private_count, label, &key, err))
+        goto done;
+    if (key == NULL) {
+        error_set(err, FAIL_NOT_FOUND, "no key with label \"%s\" on token \"%s\"", label,
+                  shared.token->facts.label);
+        error_hint(err, "`reseal key list` shows the keys%s",
+                   pin == NULL ? "; with the PIN, private ones too" : "");
+        goto done;
+    }
+    *out = detach(key);
+    if (*out == NULL) {
+        error_set(err, FAIL_TOKEN, "the token does not give the public key of \"%s\"", label);
+        goto done;
+    }
+    ok = true;
+done:
+    shared_close(&shared);
+    return ok;
+}
