@@ -146,7 +146,9 @@ static bool act_login(struct ceremony *ceremony, struct error *err)
     if (!token_pin_state(ceremony->token, &ceremony->pin_state, err))
         return false;
     fprintf(stderr, "      state of the PIN: %s\n", pin_state_text(ceremony->pin_state));
-    if (ceremony->pin == NULL && !read_pin(ceremony, err))
+    if (pin_is_for_pad(ceremony->token, pin_source(ceremony)))
+        fprintf(stderr, "      " PIN_PAD_NOTE "\n");
+    else if (ceremony->pin == NULL && !read_pin(ceremony, err))
         return false;
     bool ok = token_login(ceremony->token, ceremony->pin, err);
     secret_free(&ceremony->pin);

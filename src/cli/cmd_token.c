@@ -130,18 +130,16 @@ static bool probe_all(const struct invocation *invocation, struct probe_report *
 {
     const char *names[PROBE_KEYS_MAX];
     struct token_address address;
-    struct secret *pin = NULL;
     struct token *token = NULL;
     struct session *session = NULL;
     bool ok = false;
     if (!probe_names(invocation, names, &report->key_count, err) ||
-        !token_options_address(invocation, &address, err) ||
-        !token_options_pin(invocation, &pin, err) || !token_open(&address, &token, err))
+        !token_options_address(invocation, &address, err) || !token_open(&address, &token, err))
         goto done;
     token_facts_get(token, &report->token);
-    if (!token_login(token, pin, err) || !session_open(token, SESSION_READ_ONLY, &session, err))
+    if (!token_options_login(invocation, token, err) ||
+        !session_open(token, SESSION_READ_ONLY, &session, err))
         goto done;
-    secret_free(&pin);
     for (size_t i = 0; i < report->key_count; i++) {
         if (!token_examine_key(session, names[i], &report->keys[i], err))
             goto done;
@@ -150,7 +148,6 @@ static bool probe_all(const struct invocation *invocation, struct probe_report *
 done:
     session_close(&session);
     token_close(&token);
-    secret_free(&pin);
     return ok;
 }
 

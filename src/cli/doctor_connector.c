@@ -132,7 +132,8 @@ bool doctor_connector(struct doctor *doctor)
     if (path == NULL)
         return false;
     if (!status_ask(path, &json, &err)) {
-        doctor_error(doctor, DOCTOR_CONNECTOR, MARK_WARNING, &err, NULL);
+        doctor_error(doctor, DOCTOR_CONNECTOR, MARK_WARNING, &err,
+                     "`systemctl status reseald` and its log say more");
         return false;
     }
     bool ready = report_status(doctor, json_root(json));

@@ -45,7 +45,8 @@ static BIO *open_pem(struct doctor *doctor, const char *path, struct buf *conten
 {
     struct error err = ERROR_INIT;
     if (!file_read(path, content, &err)) {
-        doctor_error(doctor, DOCTOR_DEVICES, MARK_FAILURE, &err, NULL);
+        doctor_error(doctor, DOCTOR_DEVICES, MARK_FAILURE, &err,
+                     "correct [connector] device_ca and device_crl");
         return NULL;
     }
     return BIO_new_mem_buf(content->data, (int)content->len);
@@ -106,7 +107,9 @@ void doctor_devices(struct doctor *doctor)
         return;
     }
     if (!device_trust_load(ca_path, crl_path, &trust, &err)) {
-        doctor_error(doctor, DOCTOR_DEVICES, MARK_FAILURE, &err, NULL);
+        doctor_error(doctor, DOCTOR_DEVICES, MARK_FAILURE, &err,
+                     "reseald does not start without them; correct [connector] device_ca and "
+                     "device_crl");
         return;
     }
     size_t count = device_trust_count(trust);

@@ -6,46 +6,60 @@
 
 static const char new_key_hint[] =
     "make a new key by `reseal ceremony run` and let the importers seal for it";
+static const char history_hint[] =
+    "the key was imported or was once readable, or the token does not keep this mark: the "
+    "transcript of its ceremony tells";
 
-/* An attribute as it must be; a token that does not tell it is no failure. */
-static void judge_attribute(struct doctor *doctor, const struct key_finding *key, const char *name,
-                            signed char found, signed char wanted, enum mark otherwise,
-                            size_t *wrong)
+/* An attribute as it must be, and what it means where it is not. */
+struct rule {
+    const char *name;
+    signed char found, wanted;
+    enum mark otherwise;
+    const char *hint;
+};
+
+/* A token that does not tell an attribute is no failure. */
+static bool judge_attribute(struct doctor *doctor, const struct key_finding *key,
+                            const struct rule *rule)
 {
-    if (found == wanted)
-        return;
-    (*wrong)++;
-    if (found < 0)
+    if (rule->found == rule->wanted)
+        return true;
+    if (rule->found < 0)
         doctor_say(doctor, DOCTOR_KEY, MARK_WARNING,
-                   "read the maker's documentation, and the transcript of the ceremony",
-                   "%s: the token does not tell %s", key->name, name);
+                   "read the documentation of the token, and the transcript of the ceremony",
+                   "%s: the token does not tell %s", key->name, rule->name);
     else
-        doctor_say(doctor, DOCTOR_KEY, otherwise, new_key_hint, "%s: %s is %s", key->name, name,
-                   found > 0 ? "true" : "false");
+        doctor_say(doctor, DOCTOR_KEY, rule->otherwise, rule->hint, "%s: %s is %s", key->name,
+                   rule->name, rule->found > 0 ? "true" : "false");
+    return false;
 }
 
 static void judge_attributes(struct doctor *doctor, const struct key_finding *key)
 {
     const struct key_attributes *has = &key->attributes;
+    const struct rule rules[] = {
+        {"CKA_SENSITIVE", has->sensitive, 1, MARK_FAILURE, new_key_hint},
+        {"CKA_EXTRACTABLE", has->extractable, 0, MARK_FAILURE, new_key_hint},
+        {"CKA_ALWAYS_SENSITIVE", has->always_sensitive, 1, MARK_WARNING, history_hint},
+        {"CKA_NEVER_EXTRACTABLE", has->never_extractable, 1, MARK_WARNING, history_hint},
+        {"CKA_LOCAL", has->local, 1, MARK_WARNING, history_hint},
+        {"CKA_SIGN", has->sign, 0, MARK_WARNING, "a sealing key should have one use only"},
+    };
     size_t wrong = 0;
-    judge_attribute(doctor, key, "CKA_SENSITIVE", has->sensitive, 1, MARK_FAILURE, &wrong);
-    judge_attribute(doctor, key, "CKA_EXTRACTABLE", has->extractable, 0, MARK_FAILURE, &wrong);
-    judge_attribute(doctor, key, "CKA_ALWAYS_SENSITIVE", has->always_sensitive, 1, MARK_WARNING,
-                    &wrong);
-    judge_attribute(doctor, key, "CKA_NEVER_EXTRACTABLE", has->never_extractable, 1, MARK_WARNING,
-                    &wrong);
-    judge_attribute(doctor, key, "CKA_LOCAL", has->local, 1, MARK_WARNING, &wrong);
-    judge_attribute(doctor, key, "CKA_SIGN", has->sign, 0, MARK_WARNING, &wrong);
-    if (has->unwrap == 0 && has->decrypt == 0)
-        judge_attribute(doctor, key, "CKA_UNWRAP, as CKA_DECRYPT,", has->unwrap, 1, MARK_FAILURE,
-                        &wrong);
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+        wrong += !judge_attribute(doctor, key, &rules[i]);
+    if (has->unwrap == 0 && has->decrypt == 0) {
+        wrong++;
+        doctor_say(doctor, DOCTOR_KEY, MARK_FAILURE, new_key_hint,
+                   "%s: it may neither unwrap nor decrypt", key->name);
+    }
     if (wrong == 0)
         doctor_say(doctor, DOCTOR_KEY, MARK_OK, NULL,
                    "%s: RSA-%d, sensitive, never extractable, made on the token, may only %s",
                    key->name, key->bits,
-                   has->unwrap > 0 && has->decrypt > 0 ? "unwrap and decrypt"
-                   : has->unwrap > 0                   ? "unwrap"
-                                                       : "decrypt");
+                   has->decrypt == 0  ? "unwrap"
+                   : has->unwrap == 0 ? "decrypt"
+                                      : "unwrap and decrypt");
 }
 
 static enum custody required(const struct doctor *doctor)

@@ -60,7 +60,7 @@ void doctor_queue(struct doctor *doctor)
     if (path == NULL)
         return;
     if (!credentials_load(path, &credentials, &err)) {
-        doctor_error(doctor, DOCTOR_QUEUE, MARK_FAILURE, &err, NULL);
+        doctor_error(doctor, DOCTOR_QUEUE, MARK_FAILURE, &err, "correct [queue] credentials");
         return;
     }
     struct queue_options options = {
@@ -73,7 +73,8 @@ void doctor_queue(struct doctor *doctor)
         doctor_say(doctor, DOCTOR_QUEUE, MARK_FAILURE, "correct [queue] profile, or that file",
                    "%s has no section [%s]", path, profile);
     else if (!queue_client_new(&options, &client, &err))
-        doctor_error(doctor, DOCTOR_QUEUE, MARK_FAILURE, &err, NULL);
+        doctor_error(doctor, DOCTOR_QUEUE, MARK_FAILURE, &err,
+                     "correct [queue] endpoint, region and ca_file");
     else
         examine_both(doctor, client);
     queue_client_free(&client);

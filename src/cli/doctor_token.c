@@ -13,7 +13,7 @@ static bool examine_module(struct doctor *doctor, struct token_address *address)
 {
     struct error err = ERROR_INIT;
     if (!token_address_from_config(doctor->config, address, &err)) {
-        doctor_error(doctor, DOCTOR_TOKEN, MARK_FAILURE, &err, NULL);
+        doctor_error(doctor, DOCTOR_TOKEN, MARK_FAILURE, &err, "correct the [token] section");
         return false;
     }
     if (strchr(address->module, '/') != NULL && access(address->module, R_OK) != 0) {
@@ -50,7 +50,7 @@ static void examine_pin_state(struct doctor *doctor, const struct token *token)
     struct error err = ERROR_INIT;
     enum pin_state state;
     if (!token_pin_state(token, &state, &err)) {
-        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, NULL);
+        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, "is the token still there?");
         return;
     }
     if (state == PIN_STATE_OK)
@@ -85,14 +85,20 @@ static bool pin_is_elsewhere(const char *source)
     return strncmp(source, "credential:", 11) == 0 && getenv("CREDENTIALS_DIRECTORY") == NULL;
 }
 
+static const char *pin_source(const struct doctor *doctor)
+{
+    const char *option = invocation_option(doctor->invocation, "pin");
+    return option != NULL ? option : config_text(doctor->config, "token", "pin");
+}
+
 static void examine_pin_source(struct doctor *doctor, const struct token *token,
                                struct secret **pin)
 {
-    const char *source = invocation_option(doctor->invocation, "pin");
+    const char *source = pin_source(doctor);
     struct error err = ERROR_INIT;
-    if (source == NULL)
-        source = config_text(doctor->config, "token", "pin");
-    if (source == NULL) {
+    if (pin_is_for_pad(token, source)) {
+        doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "the token has a pad of its own for its PIN");
+    } else if (source == NULL) {
         doctor_say(doctor, DOCTOR_PIN, MARK_FAILURE, "set it to file:PATH or credential:NAME",
                    "[token] pin is not set: the connector cannot log in");
     } else if (invocation_option(doctor->invocation, "pin") == NULL && pin_is_elsewhere(source)) {
@@ -102,7 +108,7 @@ static void examine_pin_source(struct doctor *doctor, const struct token *token,
         doctor_say(doctor, DOCTOR_PIN, MARK_WARNING, login_hint,
                    "the PIN is asked for when needed");
     } else if (!secret_read(source, PIN_PROMPT, PIN_MAX, pin, &err)) {
-        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, NULL);
+        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, "correct [token] pin");
     } else {
         judge_pin_length(doctor, token, *pin);
     }
@@ -114,7 +120,7 @@ static void examine_keys(struct doctor *doctor, struct session *session)
     struct error err = ERROR_INIT;
     if (finding == NULL) {
         (void)error_memory(&err);
-        doctor_error(doctor, DOCTOR_KEY, MARK_FAILURE, &err, NULL);
+        doctor_error(doctor, DOCTOR_KEY, MARK_FAILURE, &err, "free memory, and try again");
         return;
     }
     for (size_t i = 0; i < config_list_count(doctor->config, "token", "key"); i++) {
@@ -132,6 +138,8 @@ static void log_in(struct doctor *doctor, struct token *token, const struct secr
 {
     struct session *session = NULL;
     struct error err = ERROR_INIT;
+    if (pin == NULL)
+        fprintf(stderr, PIN_PAD_NOTE "\n");
     if (!token_login(token, pin, &err)) {
         doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, "correct the source of the PIN");
         return;
@@ -140,7 +148,8 @@ static void log_in(struct doctor *doctor, struct token *token, const struct secr
     if (session_open(token, SESSION_READ_ONLY, &session, &err))
         examine_keys(doctor, session);
     else
-        doctor_error(doctor, DOCTOR_TOKEN, MARK_FAILURE, &err, NULL);
+        doctor_error(doctor, DOCTOR_TOKEN, MARK_FAILURE, &err,
+                     "the token may be out of sessions: end other programs that use it");
     session_close(&session);
 }
 
@@ -162,6 +171,8 @@ void doctor_token(struct doctor *doctor)
     bool proved = doctor_connector(doctor);
     if (!proved && doctor->login && pin != NULL)
         log_in(doctor, token, pin);
+    else if (!proved && doctor->login && token != NULL && pin_is_for_pad(token, pin_source(doctor)))
+        log_in(doctor, token, NULL);
     else if (!proved && token != NULL)
         doctor_say(doctor, DOCTOR_KEY, MARK_WARNING, login_hint,
                    "PIN, keys and custody were not tried");

@@ -55,17 +55,46 @@ bool token_options_address(const struct invocation *invocation, struct token_add
            copy_option(invocation, "serial", out->serial, sizeof out->serial, err);
 }
 
+static bool pin_source(const struct invocation *invocation, const char **out, struct error *err)
+{
+    const struct config *config = NULL;
+    *out = invocation_option(invocation, "pin");
+    if (*out != NULL || given_by_options(invocation))
+        return true;
+    if (!invocation_config(invocation, &config, err))
+        return false;
+    *out = config_text(config, "token", "pin");
+    return true;
+}
+
 bool token_options_pin(const struct invocation *invocation, struct secret **out, struct error *err)
 {
-    const char *source = invocation_option(invocation, "pin");
-    const struct config *config = NULL;
+    const char *source = NULL;
     *out = NULL;
-    if (source == NULL && !given_by_options(invocation)) {
-        if (!invocation_config(invocation, &config, err))
-            return false;
-        source = config_text(config, "token", "pin");
-    }
+    if (!pin_source(invocation, &source, err))
+        return false;
     if (secret_read(source != NULL ? source : "prompt", PIN_PROMPT, PIN_MAX, out, err))
         return true;
     return error_context(err, "the PIN of the token");
+}
+
+bool pin_is_for_pad(const struct token *token, const char *source)
+{
+    return token_has_pin_pad(token) && (source == NULL || strcmp(source, "prompt") == 0);
+}
+
+bool token_options_login(const struct invocation *invocation, struct token *token,
+                         struct error *err)
+{
+    const char *source = NULL;
+    struct secret *pin = NULL;
+    if (!pin_source(invocation, &source, err))
+        return false;
+    if (pin_is_for_pad(token, source))
+        fprintf(stderr, PIN_PAD_NOTE "\n");
+    else if (!token_options_pin(invocation, &pin, err))
+        return false;
+    bool ok = token_login(token, pin, err);
+    secret_free(&pin);
+    return ok;
 }

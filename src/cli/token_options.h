@@ -32,4 +32,13 @@ bool token_options_address(const struct invocation *invocation, struct token_add
 bool token_options_pin(const struct invocation *invocation, struct secret **out,
                        struct error *err) MUST_USE;
 
+#define PIN_PAD_NOTE "type the PIN on the pad of the token"
+/* True where the PIN is not for us to ask for: no source is named (or `prompt`), and the token has
+ * a pad of its own. */
+bool pin_is_for_pad(const struct token *token, const char *source) MUST_USE;
+
+/* Logs in at the token's own pad, or with the PIN of token_options_pin. */
+bool token_options_login(const struct invocation *invocation, struct token *token,
+                         struct error *err) MUST_USE;
+
 #endif

@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Key ceremonies on real tokens: what is made, what is refused, and what the record says."""
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from token_support import BIN, TokenTest, write_secret  # noqa: E402
+
+STEPS = ["plan", "token", "free", "login", "confirm", "generate", "read-back", "unreadable",
+         "proof", "public-key", "fingerprint", "close"]
+PADDINGS = ["oaepSha256", "oaepSha384", "oaepSha512"]
+
+
+def file_sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+class CeremonyTest(TokenTest):
+    def plan(self, token, name="plan", label="sealing", key="", more_token="", output=""):
+        text = (f"[ceremony]\nname = rehearsal\nplace = test\nofficer = tester\n"
+                f"{token.section()}{more_token}[key]\nlabel = {label}\n{key}"
+                f"[output]\npublic_key = {name}.pem\npublic_key_cng = {name}.cng\n"
+                f"transcript = {name}.jsonl\n{output}")
+        return self.write(f"{name}.ini", text)
+
+    def outputs(self, name="plan"):
+        return [f"{self.folder}/{name}.{end}" for end in ("pem", "cng", "jsonl")]
+
+    def transcript(self, name="plan"):
+        """Reads the record and checks its chain, independently of the program."""
+        path = f"{self.folder}/{name}.jsonl"
+        self.assertEqual(os.stat(path).st_mode & 0o7777, 0o644)
+        with open(path, "rb") as file:
+            content = file.read()
+        self.keeps_secrets(content.decode())
+        self.assertTrue(content.endswith(b"\n"))
+        lines, previous = [], "0" * 64
+        for number, text in enumerate(content[:-1].split(b"\n"), 1):
+            line = json.loads(text)
+            self.assertEqual(line["seq"], number)
+            self.assertEqual(line["previous"], previous)
+            previous = hashlib.sha256(text).hexdigest()
+            lines.append(line)
+        return lines, previous
+
+    def keys(self, token):
+        done = self.succeeds("key", "list", "--json", *token.options(), env=token.env)
+        return json.loads(done.stdout)["keys"]
+
+    def check_public_key(self, bits, fingerprint):
+        der = subprocess.run(["openssl", "pkey", "-pubin", "-in", f"{self.folder}/plan.pem",
+                              "-outform", "DER"], check=True, capture_output=True).stdout
+        self.assertEqual(hashlib.sha256(der).hexdigest(), fingerprint)
+        modulus = subprocess.run(["openssl", "rsa", "-pubin", "-in", f"{self.folder}/plan.pem",
+                                  "-noout", "-modulus"], check=True, capture_output=True,
+                                 text=True).stdout.strip().split("=")[1]
+        self.assertEqual(len(modulus) * 4, bits)
+        with open(f"{self.folder}/plan.cng", "rb") as file:
+            blob = file.read()
+        header = [int.from_bytes(blob[i:i + 4], "little") for i in range(4, 24, 4)]
+        self.assertEqual(blob[:4], b"RSA1")
+        self.assertEqual(header, [bits, 3, bits // 8, 0, 0])
+        self.assertEqual(blob[24:27], b"\x01\x00\x01")
+        self.assertEqual(blob[27:].hex().upper(), modulus)
+
+    def check_accepted(self, token, summary, bits, custody):
+        lines, head = self.transcript()
+        self.assertEqual([line["step"] for line in lines], STEPS)
+        self.assertEqual([line["outcome"] for line in lines], ["done"] * 11 + ["accepted"])
+        self.assertEqual(summary["outcome"], "accepted")
+        self.assertEqual(summary["transcript"]["head"], head)
+        first, proof = lines[0], lines[8]
+        self.assertEqual(first["plan"]["sha256"], file_sha256(f"{self.folder}/plan.ini"))
+        self.assertEqual(first["module"]["sha256"], file_sha256(first["module"]["path"]))
+        self.assertEqual(first["tool"]["sha256"], file_sha256(f"{BIN}/reseal"))
+        self.assertEqual(first["token"]["label"], token.label)
+        self.assertTrue(all(check["ok"] for check in lines[6]["attributes"]))
+        self.assertTrue(lines[7]["ckRv"].startswith("CKR_"), lines[7])
+        self.assertEqual([(p["padding"], p["custody"]) for p in proof["paddings"]],
+                         [(padding, custody) for padding in PADDINGS])
+        self.assertEqual({f["sha256"] for f in lines[9]["files"]},
+                         {file_sha256(path) for path in self.outputs()[:2]})
+        words = lines[10]["words"].split()
+        self.assertEqual(len(words), 64)
+        self.check_public_key(bits, summary["key"]["spkiSha256"])
+        key, = self.keys(token)
+        self.assertEqual(key["label"], "sealing")
+        self.assertEqual(key["fingerprint"], summary["key"]["spkiSha256"])
+        self.assertTrue(key["private"] and key["public"])
+
+    def run_accepted(self, token, bits, custody):
+        plan = self.plan(token, key=f"bits = {bits}\ncustody = {custody}\n")
+        done = self.succeeds("ceremony", "run", plan, "--yes", "--json", env=token.env)
+        self.check_accepted(token, json.loads(done.stdout), bits, custody)
+        for number in range(1, 13):
+            self.assertIn(f"{number:2}/12  ", done.stderr)
+
+    def refused_without_trace(self, token, status, plan, *named, name="plan"):
+        before = self.keys(token)
+        done = self.fails(status, "ceremony", "run", plan, "--yes", env=token.env)
+        for text in named:
+            self.assertIn(text, done.stderr)
+        self.assertEqual(self.keys(token), before)
+        for path in self.outputs(name):
+            self.assertFalse(os.path.exists(path), path)
+
+
+class Accepted(CeremonyTest):
+    def test_host_custody_on_softhsm_2048(self):
+        self.run_accepted(self.softhsm(), 2048, "host")
+
+    def test_host_custody_on_softhsm_3072(self):
+        token = self.softhsm()
+        self.run_accepted(token, 3072, "host")
+        seen = subprocess.run(["pkcs11-tool", "--module", token.module, "--token-label",
+                               token.label, "--login", "--pin", token.pin, "-O", "--type",
+                               "privkey"], env=token.env, text=True, capture_output=True).stdout
+        access = seen.split("Access:")[1].splitlines()[0]
+        for word in ("sensitive", "always sensitive", "never extractable", "local"):
+            self.assertIn(word, access)
+        self.assertEqual(seen.split("Usage:")[1].splitlines()[0].strip(), "decrypt")
+
+    def test_token_custody_on_nss_2048(self):
+        self.run_accepted(self.nss(), 2048, "token")
+
+    def test_token_custody_on_nss_4096(self):
+        self.run_accepted(self.nss(), 4096, "token")
+
+    def test_host_custody_on_nss_where_only_that_is_planned(self):
+        self.run_accepted(self.nss(), 3072, "host")
+
+    def test_the_words_for_the_configuration_lead_to_a_working_probe(self):
+        token = self.softhsm()
+        plan = self.plan(token, key="bits = 2048\ncustody = host\npadding = oaepSha512\n")
+        done = self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
+        settings = done.stdout.replace("[token]", f"[token]\npin = file:{token.pin_file}", 1)
+        config = self.write("reseal.conf", settings)
+        probe = self.succeeds("token", "probe", "--config", config, "--json", env=token.env)
+        key, = json.loads(probe.stdout)["keys"]
+        self.assertEqual(key["name"], "sealing")
+        self.assertEqual({p["custody"] for p in key["paddings"]}, {"host"})
+        shown = self.succeeds("token", "probe", "--config", config, env=token.env).stdout
+        self.assertIn("oaepSha384", shown)
+
+    def test_export_gives_what_the_ceremony_wrote(self):
+        token = self.softhsm()
+        plan = self.plan(token, key="bits = 2048\ncustody = host\n")
+        self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
+        pem = self.succeeds("key", "export", "sealing", *token.options(pin=False), env=token.env)
+        with open(f"{self.folder}/plan.pem") as file:
+            self.assertEqual(pem.stdout, file.read())
+        out = f"{self.folder}/exported.cng"
+        export = ["key", "export", "sealing", "--format", "cng", "--out", out,
+                  *token.options(pin=False)]
+        self.succeeds(*export, env=token.env)
+        self.assertEqual(file_sha256(out), file_sha256(f"{self.folder}/plan.cng"))
+        self.assertIn("exists already", self.fails(1, *export, env=token.env).stderr)
+        self.assertIn("other", self.fails(1, "key", "export", "other", *token.options(pin=False),
+                                          env=token.env).stderr)
+
+
+class Refused(CeremonyTest):
+    def test_a_label_that_exists_and_nothing_changes(self):
+        token = self.softhsm()
+        key = "bits = 2048\ncustody = host\n"
+        self.succeeds("ceremony", "run", self.plan(token, key=key), "--yes", env=token.env)
+        again = self.plan(token, name="again", key=key)
+        self.refused_without_trace(token, 1, again, "sealing", "already", name="again")
+
+    def test_a_label_that_only_a_private_object_has(self):
+        token = self.softhsm()
+        subprocess.run(["pkcs11-tool", "--module", token.module, "--token-label", token.label,
+                        "--login", "--pin", token.pin, "--keygen", "--key-type", "AES:32",
+                        "--private", "--label", "sealing"], env=token.env, check=True, capture_output=True)
+        plan = self.plan(token, key="bits = 2048\ncustody = host\n")
+        done = self.fails(1, "ceremony", "run", plan, "--yes", env=token.env)
+        self.assertIn("already", done.stderr)
+        self.assertEqual(self.keys(token), [])
+        lines, _ = self.transcript()
+        self.assertEqual(lines[3]["step"], "login")
+        self.assertEqual(lines[3]["error"]["kind"], "exists")
+        self.assertEqual(lines[3]["outcome"], "failed")
+        self.assertEqual(lines[-1]["outcome"], "failed")
+
+    def test_an_output_that_exists_before_the_token_is_touched(self):
+        token = self.softhsm()
+        token.module = f"{self.folder}/no-such-module.so"
+        for path in self.outputs():
+            with open(path, "w") as file:
+                file.write("old")
+            plan = self.plan(token, key="bits = 2048\ncustody = host\n")
+            done = self.fails(1, "ceremony", "run", plan, "--yes", env=token.env)
+            self.assertIn(os.path.basename(path), done.stderr)
+            self.assertIn("exists", done.stderr)
+            with open(path) as file:
+                self.assertEqual(file.read(), "old")
+            os.unlink(path)
+
+    def test_an_unknown_key_of_the_plan_with_file_and_line(self):
+        token = self.softhsm()
+        plan = self.plan(token, key="costody = host\n")
+        self.refused_without_trace(token, 2, plan, "plan.ini:11", "did you mean \"custody\"?")
+
+    def test_another_token_than_planned(self):
+        token = self.softhsm()
+        for line, named in (("model = SoftHSM v9\n", "SoftHSM v9"),
+                            ("manufacturer = Acme\n", "Acme"), ("firmware = 9.9\n", "9.9"),
+                            ("serial = 00000000\n", "00000000")):
+            plan = self.plan(token, key="bits = 2048\ncustody = host\n", more_token=line)
+            done = self.reseal("ceremony", "run", plan, "--yes", env=token.env)
+            self.assertIn(done.returncode, (1, 3), done.stderr)
+            self.assertIn(named, done.stderr)
+            self.assertFalse(any(os.path.exists(path) for path in self.outputs()))
+        self.assertEqual(self.keys(token), [])
+
+    def test_custody_token_on_a_token_that_cannot(self):
+        token = self.softhsm()
+        version = subprocess.run(["softhsm2-util", "--version"], text=True,
+                                 capture_output=True).stdout.strip()
+        if version != "2.6.1":
+            self.skipTest(f"SoftHSM {version} may be able to do it")
+        plan = self.plan(token, key="bits = 2048\ncustody = token\n")
+        done = self.fails(1, "ceremony", "run", plan, "--yes", env=token.env)
+        self.assertIn("C_UnwrapKey", done.stderr)
+        self.assertIn("CKR_ARGUMENTS_BAD", done.stderr)
+        self.assertEqual(self.keys(token), [])
+        lines, _ = self.transcript()
+        self.assertEqual([line["step"] for line in lines], STEPS[:9] + ["destroy", "close"])
+        self.assertEqual(lines[8]["outcome"], "failed")
+        self.assertIn("C_UnwrapKey", lines[8]["paddings"][0]["call"])
+        self.assertEqual(lines[8]["paddings"][0]["ckRv"], "CKR_ARGUMENTS_BAD")
+        self.assertEqual(lines[9]["outcome"], "done")
+        self.assertEqual(lines[10]["outcome"], "failed")
+        self.assertFalse(os.path.exists(f"{self.folder}/plan.pem"))
+
+    def test_a_wrong_pin_once_and_no_second_try(self):
+        token = self.softhsm()
+        write_secret(f"{self.folder}/wrong", "00112233")
+        plan = self.plan(token, key="bits = 2048\ncustody = host\n")
+        wrong = ("--pin", f"file:{self.folder}/wrong")
+        self.fails(4, "ceremony", "run", plan, "--yes", *wrong, env=token.env)
+        lines, _ = self.transcript()
+        self.assertEqual([line["step"] for line in lines], STEPS[:4] + ["close"])
+        self.assertEqual(lines[3]["error"]["kind"], "pin")
+        self.assertNotIn("00112233", json.dumps(lines))
+        os.unlink(f"{self.folder}/plan.jsonl")
+        done = self.fails(4, "ceremony", "run", plan, "--yes", *wrong, env=token.env)
+        lines, _ = self.transcript()
+        self.assertNotEqual(lines[3]["pinStateBefore"], "")
+        self.assertIn("PIN", done.stderr)
+
+    def test_a_pin_file_that_is_missing_or_open_to_all(self):
+        token = self.softhsm()
+        plan = self.plan(token, key="bits = 2048\ncustody = host\n")
+        os.chmod(token.pin_file, 0o644)
+        self.fails(3, "ceremony", "run", plan, "--yes", env=token.env)
+        os.unlink(token.pin_file)
+        self.fails(1, "ceremony", "run", plan, "--yes", env=token.env)
+        self.assertFalse(any(os.path.exists(path) for path in self.outputs()))
+
+    def test_no_terminal_and_no_yes(self):
+        token = self.softhsm()
+        plan = self.plan(token, key="bits = 2048\ncustody = host\n")
+        done = self.fails(2, "ceremony", "run", plan, env=token.env)
+        self.assertIn("--yes", done.stderr)
+        self.assertFalse(any(os.path.exists(path) for path in self.outputs()))
+
+
+class Terminal:
+    """A program on a terminal of its own, as a person at it would meet it."""
+
+    def __init__(self, args, env):
+        self.master, slave = pty.openpty()
+
+        def take_terminal():
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        self.process = subprocess.Popen(args, env=env, stdin=slave, stdout=slave, stderr=slave,
+                                        preexec_fn=take_terminal)
+        os.close(slave)
+        self.seen = ""
+
+    def read_until(self, text, seconds=120):
+        while text not in self.seen:
+            ready, _, _ = select.select([self.master], [], [], seconds)
+            if not ready:
+                raise AssertionError(f"no {text!r} in {self.seen!r}")
+            try:
+                data = os.read(self.master, 4096)
+            except OSError:
+                data = b""
+            if not data:
+                raise AssertionError(f"ended without {text!r}: {self.seen!r}")
+            self.seen += data.decode()
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def end(self):
+        try:
+            while True:
+                data = os.read(self.master, 4096)
+                if not data:
+                    break
+                self.seen += data.decode()
+        except OSError:
+            pass
+        os.close(self.master)
+        return self.process.wait(120)
+
+
+class OnATerminal(CeremonyTest):
+    def start(self, token, plan, *more):
+        return Terminal([f"{BIN}/reseal", "ceremony", "run", plan, *more], token.env)
+
+    def test_only_a_typed_yes_with_a_capital_confirms(self):
+        token = self.softhsm()
+        for typed in ("yes", "Y", "", "Yes please"):
+            plan = self.plan(token, key="bits = 2048\ncustody = host\n")
+            terminal = self.start(token, plan)
+            terminal.read_until("Type Yes")
+            terminal.type(typed + "\n")
+            self.assertEqual(terminal.end(), 3, terminal.seen)
+            lines, _ = self.transcript()
+            self.assertEqual([line["step"] for line in lines], STEPS[:5] + ["close"])
+            self.assertEqual(lines[4]["outcome"], "failed")
+            os.unlink(f"{self.folder}/plan.jsonl")
+        self.assertEqual(self.keys(token), [])
+        terminal = self.start(token, self.plan(token, key="bits = 2048\ncustody = host\n"))
+        terminal.read_until("Type Yes")
+        terminal.type("Yes\n")
+        self.assertEqual(terminal.end(), 0, terminal.seen)
+        lines, _ = self.transcript()
+        self.assertIn("terminal", lines[4]["by"])
+
+    def test_the_pin_is_asked_for_without_echo(self):
+        token = self.softhsm()
+        plan = self.plan(token, key="bits = 2048\ncustody = host\n")
+        terminal = self.start(token, plan, "--pin", "prompt", "--yes")
+        terminal.read_until("PIN of the token:")
+        terminal.type(token.pin + "\n")
+        self.assertEqual(terminal.end(), 0, terminal.seen)
+        self.keeps_secrets(terminal.seen)
+
+    def test_a_signal_at_the_question_ends_the_ceremony_and_is_recorded(self):
+        token = self.softhsm()
+        terminal = self.start(token, self.plan(token, key="bits = 2048\ncustody = host\n"))
+        terminal.read_until("Type Yes")
+        terminal.type("\x03")
+        self.assertEqual(terminal.end(), 1, terminal.seen)
+        lines, _ = self.transcript()
+        self.assertIn("interrupted", lines[4]["error"]["text"])
+        self.assertEqual(self.keys(token), [])
+
+
+class Interrupted(CeremonyTest):
+    def interrupt(self, token, number, key, step):
+        plan = self.plan(token, key=key)
+        process = subprocess.Popen([f"{BIN}/reseal", "ceremony", "run", plan, "--yes"],
+                                   env=token.env, stdin=subprocess.DEVNULL, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for line in process.stderr:
+            if line.startswith(step):
+                process.send_signal(number)
+                break
+        _, rest = process.communicate(timeout=300)
+        self.assertEqual(process.returncode, 1, rest)
+        self.assertIn("interrupted", rest)
+        self.assertEqual(self.keys(token), [])
+        lines, _ = self.transcript()
+        self.assertEqual([line["step"] for line in lines[-2:]], ["destroy", "close"])
+        self.assertEqual([line["outcome"] for line in lines[-2:]], ["done", "failed"])
+        for path in self.outputs()[:2]:
+            self.assertFalse(os.path.exists(path))
+
+    def test_a_signal_while_the_key_is_made_destroys_it(self):
+        self.interrupt(self.softhsm(), signal.SIGTERM, "bits = 4096\ncustody = host\n", " 6/12")
+
+    def test_a_signal_while_the_key_is_proved_destroys_it(self):
+        self.interrupt(self.nss(), signal.SIGINT, "bits = 4096\ncustody = token\n", " 9/12")
+
+
+if __name__ == "__main__":
+    unittest.main()
