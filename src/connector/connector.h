@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside reseald.
+ *
+ * One thread, one loop: the queue client waits for HTTP, the helper's socket, signals and the
+ * status socket at once. A received message becomes a *job*; its way is the state machine in job.c.
+ *
+ *   waiting -> resealing (the helper has it) -> answering (its result is being sent)
+ *           -> deleting (the request leaves the queue) -> over
+ *   anything that cannot be answered now: -> returning (given back to the queue) -> over
+ *
+ * The order is fixed: the request is deleted only after the queue has taken the result. Whatever is
+ * killed in between, the request comes back when its lease ends, is done again, and gives a result
+ * with the same id, which changes nothing.
+ */
+#ifndef RESEAL_CONNECTOR_CONNECTOR_H
+#define RESEAL_CONNECTOR_CONNECTOR_H
+
+#include "helper.h"
+#include "reseal/credentials.h"
+#include "reseal/device_trust.h"
+#include "reseal/queue.h"
+#include "reseal/result.h"
+#include "reseal/settings.h"
+
+#define ANSWERS_MAX                                                                                \
+    64 /* jobs whose result or deletion is under way; beyond, nothing is received                  \
+        */
+
+enum job_state {
+    JOB_WAITING,
+    JOB_RESEALING,
+    JOB_ANSWERING,
+    JOB_DELETING,
+    JOB_RETURNING,
+    JOB_OVER,
+};
+#define JOB_STATE_COUNT 6
+
+struct job {
+    struct job *next;
+    struct connector *connector;
+    enum job_state state;
+    char message_id[QUEUE_MESSAGE_ID_MAX + 1];
+    char receipt[QUEUE_RECEIPT_MAX + 1];
+    bool receipt_renewed;   /* the message was handed out again while it is in hand */
+    unsigned receive_count; /* at least 1 */
+    unsigned calls;         /* queue operations whose callback is to come */
+    bool extending;         /* an extension of its lease is under way */
+    struct request request; /* the PFX is dropped: no format that we make needs it */
+    uint32_t number;        /* of the frame, while resealing */
+    unsigned tries;         /* that the token failed */
+    unsigned losses;        /* helpers that were lost with it in hand */
+    int64_t received_ms;
+    int64_t extend_ms;    /* when its lease is to be extended */
+    int64_t due_ms;       /* waiting: not before; resealing: the helper's deadline */
+    enum outcome outcome; /* of the result, for the log */
+    enum custody custody;
+    enum result_code code;
+};
+
+/* What `reseal status` shows. */
+struct counts {
+    uint64_t received, resealed, refused, failed, retried;
+};
+
+struct intake {
+    bool polling;         /* a receive is under way */
+    unsigned failures;    /* in a row */
+    unsigned empty;       /* answers in a row that came back empty too early */
+    int64_t due_ms;       /* next receive not before */
+    int64_t begun_ms;     /* of the receive under way */
+    int64_t last_ms;      /* real time of the last answer; 0 before */
+    unsigned one_by_one;  /* receives left that ask for one message only */
+    struct error trouble; /* of the last poll; FAIL_NONE if it was good */
+};
+
+struct connector {
+    /* settings */
+    const struct config *config;
+    char name[RECORD_NAME_MAX + 1];
+    enum custody require;
+    enum key_transport transport;
+    unsigned attempts, lease_s, wait_s;
+    int64_t helper_deadline_ms;
+    char helper_program[4096];
+    /* what it works with */
+    struct device_trust *trust;
+    struct credentials *credentials;
+    struct queue_client *client;
+    struct queue *requests, *results;
+    struct helper *helper;
+    struct status_socket *status;
+    int signal_fd;
+    /* what it does */
+    struct intake intake;
+    struct job *jobs;
+    size_t in_state[JOB_STATE_COUNT];
+    uint32_t last_number;
+    struct counts counts;
+    bool served; /* the helper was ready once */
+    bool stopping;
+    bool abort;         /* a second signal */
+    int64_t stop_ms;    /* when stopping ends in any case */
+    struct error fatal; /* ends the connector; FAIL_NONE while it runs */
+};
+
+/* -- connector.c -- */
+/* Runs until a signal ends it. */
+bool connector_run(const struct config *config, struct error *err) MUST_USE;
+const char *connector_state(const struct connector *connector) MUST_USE;
+
+/* -- setup.c -- */
+/* Reads the settings, loads what they name, and makes client and helper; nothing is started. */
+bool connector_set_up(struct connector *connector, const struct config *config,
+                      const struct helper_events *events, struct error *err) MUST_USE;
+void connector_tear_down(struct connector *connector);
+
+/* -- intake.c: from the queue to jobs -- */
+/* Begins a receive where there is room. */
+void intake_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms);
+void intake_cancel(struct connector *connector);
+
+/* -- job.c: the way of one request -- */
+bool job_new(struct connector *connector, const struct queue_message *message, struct job **out,
+             struct error *err) MUST_USE;
+struct job *job_by_message(struct connector *connector, const char *message_id) MUST_USE;
+struct job *job_by_number(struct connector *connector, uint32_t number) MUST_USE;
+/* Answers with a refusal or failure. */
+void job_refuse(struct job *job, const struct error *why);
+/* Answers with the CMS that the helper made. */
+void job_answer(struct job *job, const struct resealed_message *message);
+/* Gives the message back: hidden for `delay_s` more seconds. */
+void job_return(struct job *job, unsigned delay_s, const struct error *why);
+/* The token failed: tried again here, then by giving back, then answered. */
+void job_retry(struct job *job, const struct error *why);
+/* Another connector may serve it: given back until it was received `attempts` times. */
+void job_pass_on(struct job *job, const struct error *why);
+/* Hands waiting jobs to the helper, extends leases, replaces a helper that hangs, frees what is
+ * over. */
+void jobs_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms);
+/* The helper is lost: what it had waits again. */
+void jobs_requeue(struct connector *connector);
+/* Gives back whatever has not begun. */
+void jobs_return_waiting(struct connector *connector, const struct error *why);
+void jobs_free(struct connector *connector);
+size_t jobs_in_hand(const struct connector *connector) MUST_USE;
+
+/* -- status.c -- */
+struct status_socket;
+bool status_open(const char *path, struct status_socket **out, struct error *err) MUST_USE;
+void status_close(struct status_socket **status);
+int status_fd(const struct status_socket *status) MUST_USE;
+/* Answers one caller with the state as JSON. */
+void status_serve(struct status_socket *status, const struct connector *connector);
+
+#endif

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* close_range */
+#include "helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "reseal/backoff.h"
+#include "reseal/clock.h"
+#include "reseal/frame.h"
+#include "reseal/log.h"
+
+#define HELLO_MS  (120 * 1000) /* a probe of many large keys on a slow token takes its time */
+#define REAP_MS   2000         /* between a kill and the report of death */
+#define CLOSE_MS  5000         /* for an orderly end */
+#define STEADY_MS 5000         /* ready for so long: the next loss counts as the first again */
+
+static const struct backoff restart = {.first_ms = 500, .most_ms = 30000};
+
+enum helper_state {
+    HELPER_DOWN,     /* no process; started at due_ms */
+    HELPER_STARTING, /* HELLO until due_ms */
+    HELPER_READY,
+    HELPER_DYING,   /* killed or ended by itself; reaped until due_ms */
+    HELPER_CLOSING, /* ends by itself until due_ms */
+    HELPER_HALTED,
+    HELPER_GONE,
+};
+
+struct helper {
+    struct helper_options options;
+    enum helper_state state;
+    pid_t pid; /* 0: none */
+    struct frame_channel *channel;
+    int64_t due_ms;
+    int64_t ready_ms;     /* when HELLO came */
+    unsigned losses;      /* in a row */
+    unsigned starts;      /* of the program's life */
+    struct error trouble; /* why it does not serve */
+    bool killed;          /* while dying: SIGKILL was sent */
+    bool refusing;        /* the trouble was told by its HELLO */
+    bool greeted;         /* hello is filled */
+    struct hello_message hello;
+    struct buf out; /* body being encoded */
+};
+
+bool helper_new(const struct helper_options *options, struct helper **out, struct error *err)
+{
+    *out = NULL;
+    struct helper *helper = calloc(1, sizeof *helper);
+    if (helper == NULL)
+        return error_memory(err);
+    helper->options = *options;
+    helper->out = (struct buf)BUF_INIT(HELPER_BODY_MAX);
+    *out = helper;
+    return true;
+}
+
+void helper_free(struct helper **helper)
+{
+    if (helper == NULL || *helper == NULL)
+        return;
+    frame_channel_free(&(*helper)->channel);
+    if ((*helper)->pid > 0) {
+        kill((*helper)->pid, SIGKILL);
+        waitpid((*helper)->pid, NULL, 0);
+    }
+    buf_free(&(*helper)->out);
+    free(*helper);
+    *helper = NULL;
+}
+
+/* -- start -- */
+
+/* Only what the helper needs stays open: it must not hold our connections. */
+static void close_others_on_exec(int keep_fd)
+{
+    if (close_range(HELPER_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC) != 0) { /* before Linux 5.11 */
+        long most = sysconf(_SC_OPEN_MAX);
+        for (int fd = HELPER_FD + 1; fd < most && fd < 65536; fd++)
+            fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
+    if (keep_fd > HELPER_FD)
+        fcntl(keep_fd, F_SETFD, 0);
+}
+
+/* In the child, between fork and exec: system calls only. */
+static _Noreturn void become_helper(const struct helper_options *options, int fd, pid_t parent)
+{
+    char name[] = "reseal-hsm", option[] = "--config";
+    char *const argv[] = {name, option, (char *)(uintptr_t)options->config_path, NULL};
+    sigset_t none;
+    /* The connector's end may be anywhere, this one must be HELPER_FD and survive exec. */
+    if (fd == HELPER_FD ? fcntl(fd, F_SETFD, 0) != 0 : dup2(fd, HELPER_FD) < 0)
+        _exit(126);
+    close_others_on_exec(options->keep_fd);
+    setpgid(0, 0); /* ^C at the terminal is for the connector: it finishes what is in hand */
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        _exit(126);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execv(options->program, argv);
+    _exit(127);
+}
+
+static bool spawn(struct helper *helper, struct error *err)
+{
+    int ends[2];
+    if (access(helper->options.program, X_OK) != 0) {
+        error_errno(err, FAIL_NOT_FOUND, "cannot execute the token helper %s",
+                    helper->options.program);
+        return error_hint(err, "set helper of [connector] to the path of reseal-hsm");
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return error_errno(err, FAIL_IO, "cannot make a socket pair for the token helper");
+    pid_t parent = getpid();
+    pid_t pid = fork();
+    if (pid < 0) {
+        error_errno(err, FAIL_IO, "cannot start the token helper");
+        close(ends[0]);
+        close(ends[1]);
+        return false;
+    }
+    if (pid == 0)
+        become_helper(&helper->options, ends[1], parent);
+    close(ends[1]);
+    helper->pid = pid;
+    helper->starts++;
+    if (fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) {
+        close(ends[0]);
+        return error_errno(err, FAIL_IO, "cannot prepare the socket of the token helper");
+    }
+    if (!frame_channel_new(ends[0], HELPER_BODY_MAX, &helper->channel, err)) {
+        close(ends[0]);
+        return false;
+    }
+    return true;
+}
+
+/* -- loss -- */
+
+/* The loss is told when the process has been reaped. The first reason stands. `how`: whether it is
+ * killed at once or, as it ends by itself, only when it is late. */
+enum ending {
+    ENDING_BY_ITSELF,
+    ENDING_KILLED
+};
+
+static void lose(struct helper *helper, const struct error *why, enum ending how)
+{
+    if (helper->state == HELPER_DYING || helper->pid == 0)
+        return;
+    helper->trouble = *why;
+    if (helper->state == HELPER_READY && clock_monotonic_ms() - helper->ready_ms >= STEADY_MS)
+        helper->losses = 0;
+    frame_channel_free(&helper->channel);
+    helper->killed = how == ENDING_KILLED;
+    if (helper->killed)
+        kill(helper->pid, SIGKILL);
+    helper->state = HELPER_DYING;
+    helper->due_ms = clock_monotonic_ms() + REAP_MS;
+}
+
+static void finish_loss(struct helper *helper)
+{
+    bool refused = helper->refusing;
+    helper->pid = 0;
+    helper->refusing = false;
+    helper->state = HELPER_DOWN;
+    int64_t wait_ms = helper->losses == 0 ? 0 : backoff_ms(&restart, helper->losses);
+    helper->due_ms = clock_monotonic_ms() + wait_ms;
+    helper->losses++;
+    log_event(LEVEL_WARNING, EVENT_HELPER_LOST, "the token helper is lost",
+              LOG_TEXT("text", helper->trouble.text), LOG_TEXT("hint", helper->trouble.hint),
+              LOG_NUMBER("restart_in_ms", wait_ms));
+    helper->options.events->lost(helper->options.context);
+    if (refused) {
+        struct error why = helper->trouble;
+        helper->options.events->refused(helper->options.context, &why);
+    }
+}
+
+void helper_replace(struct helper *helper, const struct error *why)
+{
+    lose(helper, why, ENDING_KILLED);
+}
+
+void helper_halt(struct helper *helper, const struct error *why)
+{
+    helper->trouble = *why;
+    helper->state = HELPER_HALTED;
+    frame_channel_free(&helper->channel);
+    if (helper->pid > 0)
+        kill(helper->pid, SIGKILL);
+}
+
+void helper_close(struct helper *helper)
+{
+    if (helper->state == HELPER_CLOSING)
+        return;
+    frame_channel_free(&helper->channel);
+    helper->due_ms = clock_monotonic_ms() + CLOSE_MS;
+    helper->state = helper->pid > 0 ? HELPER_CLOSING : HELPER_GONE;
+}
+
+/* -- death -- */
+
+static void describe_end(int status, struct error *err)
+{
+    if (WIFSIGNALED(status))
+        error_set(err, FAIL_TOKEN, "the token helper was ended by signal %d (%s)", WTERMSIG(status),
+                  strsignal(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) == 127)
+        error_set(err, FAIL_TOKEN, "the token helper could not be executed");
+    else
+        error_set(err, FAIL_TOKEN, "the token helper ended with status %d", WEXITSTATUS(status));
+}
+
+static void on_death(struct helper *helper, int status)
+{
+    struct error why = ERROR_INIT;
+    switch (helper->state) {
+    case HELPER_STARTING:
+    case HELPER_READY:
+        describe_end(status, &why);
+        lose(helper, &why, ENDING_BY_ITSELF);
+        finish_loss(helper);
+        return;
+    case HELPER_DYING:
+        if (helper->trouble.kind == FAIL_NONE) /* its socket ended first */
+            describe_end(status, &helper->trouble);
+        finish_loss(helper);
+        return;
+    case HELPER_CLOSING:
+        helper->state = HELPER_GONE;
+        helper->pid = 0;
+        return;
+    case HELPER_DOWN:
+    case HELPER_HALTED:
+    case HELPER_GONE:
+        helper->pid = 0;
+        return;
+    }
+}
+
+void helper_reap(struct helper *helper)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == helper->pid)
+            on_death(helper, status);
+    }
+}
+
+/* -- frames -- */
+
+static bool on_hello(struct helper *helper, struct bytes body, struct error *err)
+{
+    if (helper->state != HELPER_STARTING)
+        return error_set(err, FAIL_INPUT, "the token helper said HELLO twice");
+    if (!hello_decode(body, &helper->hello, err))
+        return false;
+    if (!helper->hello.ready) {
+        helper->refusing = true;
+        helper->greeted = false;
+        *err = helper->hello.error;
+        return false;
+    }
+    helper->greeted = true;
+    helper->state = HELPER_READY;
+    helper->ready_ms = clock_monotonic_ms();
+    helper->trouble = (struct error)ERROR_INIT;
+    helper->options.events->ready(helper->options.context);
+    return true;
+}
+
+static bool on_resealed(struct helper *helper, const struct frame *frame, struct error *err)
+{
+    struct resealed_message message = {0};
+    return resealed_decode(frame->body, &message, err) &&
+           helper->options.events->resealed(helper->options.context, frame->number, &message, err);
+}
+
+static bool on_failed(struct helper *helper, const struct frame *frame, struct error *err)
+{
+    struct error failure = ERROR_INIT;
+    return failed_decode(frame->body, &failure, err) &&
+           helper->options.events->failed(helper->options.context, frame->number, &failure, err);
+}
+
+static bool on_frame(struct helper *helper, const struct frame *frame, struct error *err)
+{
+    if (frame->type == HELPER_HELLO)
+        return on_hello(helper, frame->body, err);
+    if (helper->state != HELPER_READY)
+        return error_set(err, FAIL_INPUT, "the token helper spoke before its HELLO");
+    switch ((enum helper_message_type)frame->type) {
+    case HELPER_RESEALED:
+        return on_resealed(helper, frame, err);
+    case HELPER_FAILED:
+        return on_failed(helper, frame, err);
+    case HELPER_HELLO:
+    case HELPER_RESEAL:
+    case HELPER_STATUS:
+    case HELPER_STATUS_IS:
+        break;
+    }
+    return error_set(err, FAIL_INPUT,
+                     "the token helper sent a message of type %u that was not asked for",
+                     frame->type);
+}
+
+static bool take_frames(struct helper *helper, struct error *err)
+{
+    struct frame frame;
+    bool found = true;
+    /* An event may have ended the channel. */
+    while (helper->channel != NULL) {
+        if (!frame_next(helper->channel, &frame, &found, err))
+            return false;
+        if (!found)
+            return true;
+        if (!on_frame(helper, &frame, err))
+            return false;
+    }
+    return true;
+}
+
+void helper_serve(struct helper *helper, short revents)
+{
+    struct error err = ERROR_INIT;
+    bool ended = false;
+    if (helper->channel == NULL || revents == 0)
+        return;
+    if ((revents & POLLOUT) != 0)
+        helper_flush(helper);
+    if (helper->channel == NULL || (revents & (POLLIN | POLLHUP | POLLERR)) == 0)
+        return;
+    if (!frame_receive(helper->channel, &ended, &err) || !take_frames(helper, &err)) {
+        lose(helper, &err, helper->refusing ? ENDING_BY_ITSELF : ENDING_KILLED);
+    } else if (ended) {
+        error_set(&err, FAIL_NONE, "the token helper closed its socket");
+        lose(helper, &err, ENDING_BY_ITSELF); /* its status tells more when it is reaped */
+        helper_reap(helper);
+    }
+}
+
+struct pollfd helper_pollfd(const struct helper *helper)
+{
+    struct pollfd fd = {.fd = -1};
+    if (helper->channel == NULL)
+        return fd;
+    fd.fd = frame_channel_fd(helper->channel);
+    fd.events = frame_pending(helper->channel) ? POLLIN | POLLOUT : POLLIN;
+    return fd;
+}
+
+bool helper_send(struct helper *helper, uint32_t number, const struct reseal_message *message,
+                 struct error *err)
+{
+    if (helper->state != HELPER_READY)
+        return error_set(err, FAIL_TOKEN, "the token helper is not ready");
+    buf_reset(&helper->out);
+    return reseal_encode(message, &helper->out, err) &&
+           frame_queue(helper->channel, number, HELPER_RESEAL, buf_bytes(&helper->out), err);
+}
+
+void helper_flush(struct helper *helper)
+{
+    struct error err = ERROR_INIT;
+    if (helper->channel != NULL && frame_pending(helper->channel) &&
+        !frame_flush(helper->channel, &err))
+        lose(helper, &err, ENDING_KILLED);
+}
+
+/* -- time -- */
+
+static void start(struct helper *helper, int64_t now_ms)
+{
+    struct error err = ERROR_INIT;
+    if (spawn(helper, &err)) {
+        helper->state = HELPER_STARTING;
+        helper->due_ms = now_ms + HELLO_MS;
+        return;
+    }
+    helper->trouble = err;
+    if (helper->pid > 0) { /* it runs, but we cannot talk to it */
+        lose(helper, &err, ENDING_KILLED);
+        return;
+    }
+    helper->refusing = true; /* nothing started: the owner decides, as after a refusal */
+    finish_loss(helper);
+}
+
+static void on_due(struct helper *helper, int64_t now_ms)
+{
+    struct error err = ERROR_INIT;
+    switch (helper->state) {
+    case HELPER_DOWN:
+        start(helper, now_ms);
+        return;
+    case HELPER_STARTING:
+        error_set(&err, FAIL_TOKEN, "the token helper was not ready within %d seconds",
+                  HELLO_MS / 1000);
+        lose(helper, &err, ENDING_KILLED);
+        return;
+    case HELPER_DYING:
+        if (helper->trouble.kind == FAIL_NONE)
+            helper->trouble.kind = FAIL_TOKEN;
+        if (helper->killed) { /* stuck in the kernel; it is reaped whenever it ends */
+            finish_loss(helper);
+            return;
+        }
+        helper->killed = true;
+        kill(helper->pid, SIGKILL);
+        helper->due_ms = now_ms + REAP_MS;
+        return;
+    case HELPER_CLOSING:
+        kill(helper->pid, SIGKILL);
+        helper->due_ms = now_ms + REAP_MS;
+        return;
+    case HELPER_READY:
+    case HELPER_HALTED:
+    case HELPER_GONE:
+        return;
+    }
+}
+
+static bool has_due(const struct helper *helper)
+{
+    return helper->state != HELPER_READY && helper->state != HELPER_HALTED &&
+           helper->state != HELPER_GONE;
+}
+
+void helper_tick(struct helper *helper, int64_t now_ms, int64_t *next_ms)
+{
+    if (has_due(helper) && helper->due_ms <= now_ms)
+        on_due(helper, now_ms);
+    if (has_due(helper) && helper->due_ms < *next_ms)
+        *next_ms = helper->due_ms;
+}
+
+/* -- what others ask -- */
+
+bool helper_is_ready(const struct helper *helper)
+{
+    return helper->state == HELPER_READY;
+}
+
+bool helper_is_halted(const struct helper *helper)
+{
+    return helper->state == HELPER_HALTED;
+}
+
+bool helper_is_gone(const struct helper *helper)
+{
+    return helper->pid == 0 && (helper->state == HELPER_GONE || helper->state == HELPER_HALTED);
+}
+
+pid_t helper_pid(const struct helper *helper)
+{
+    return helper->pid;
+}
+
+unsigned helper_restarts(const struct helper *helper)
+{
+    return helper->starts > 0 ? helper->starts - 1 : 0;
+}
+
+const struct error *helper_trouble(const struct helper *helper)
+{
+    return &helper->trouble;
+}
+
+const struct hello_message *helper_hello(const struct helper *helper)
+{
+    return helper->greeted ? &helper->hello : NULL;
+}

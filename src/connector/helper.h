@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Supervision of the token helper, reseal-hsm: started by fork and exec with one end of a socket
+ * pair, watched, replaced when it dies, hangs or breaks the protocol.
+ *
+ *   down -> starting (HELLO is awaited) -> ready -> dying (until it is reaped) -> down
+ *   starting -> dying -> refused: it has said why it cannot serve; the owner decides
+ *   ready -> closing (orderly end) -> gone
+ *   refused -> halted: never started again by itself
+ *
+ * A wrong PIN must never be tried twice: whoever owns the helper calls helper_halt on FAIL_PIN.
+ */
+#ifndef RESEAL_CONNECTOR_HELPER_H
+#define RESEAL_CONNECTOR_HELPER_H
+
+#include <poll.h>
+#include <sys/types.h>
+#include "reseal/helper_message.h"
+
+struct helper;
+
+/* Called from helper_serve, helper_reap and helper_tick. */
+struct helper_events {
+    void (*ready)(void *context);
+    /* False: the message cannot belong to anything asked for; the helper is replaced. */
+    bool (*resealed)(void *context, uint32_t number, const struct resealed_message *message,
+                     struct error *err);
+    bool (*failed)(void *context, uint32_t number, const struct error *failure, struct error *err);
+    /* What was in its hands is lost. It is started again unless helper_halt is called. */
+    void (*lost)(void *context);
+    /* It answered HELLO with an error and ended. */
+    void (*refused)(void *context, const struct error *why);
+};
+
+struct helper_options {
+    const char *program;     /* path of reseal-hsm */
+    const char *config_path; /* passed on */
+    int keep_fd;             /* descriptor that the PIN is read from (fd:N), or -1 */
+    const struct helper_events *events;
+    void *context;
+};
+
+/* Everything the options point to outlives the helper. Nothing is started yet. */
+bool helper_new(const struct helper_options *options, struct helper **out,
+                struct error *err) MUST_USE;
+/* Kills it if it runs. */
+void helper_free(struct helper **helper);
+
+/* Starts, restarts and kills what is due; *next_ms becomes the time of what will be. */
+void helper_tick(struct helper *helper, int64_t now_ms, int64_t *next_ms);
+/* Its descriptor for poll; fd is -1 while there is none. */
+struct pollfd helper_pollfd(const struct helper *helper) MUST_USE;
+/* Reads and writes what the descriptor allows. */
+void helper_serve(struct helper *helper, short revents);
+/* After SIGCHLD: collects every child that has ended. */
+void helper_reap(struct helper *helper);
+
+/* Queues one RESEAL; written by helper_flush. */
+bool helper_send(struct helper *helper, uint32_t number, const struct reseal_message *message,
+                 struct error *err) MUST_USE;
+void helper_flush(struct helper *helper);
+/* Kills it because of `why`; it is started again. */
+void helper_replace(struct helper *helper, const struct error *why);
+/* Never started again. */
+void helper_halt(struct helper *helper, const struct error *why);
+/* Orderly end: it sees its socket close, and is killed if that does not help. */
+void helper_close(struct helper *helper);
+
+bool helper_is_ready(const struct helper *helper) MUST_USE;
+bool helper_is_halted(const struct helper *helper) MUST_USE;
+/* No process is left (after helper_close or helper_halt). */
+bool helper_is_gone(const struct helper *helper) MUST_USE;
+pid_t helper_pid(const struct helper *helper) MUST_USE;
+unsigned helper_restarts(const struct helper *helper) MUST_USE;
+/* Why it does not serve, FAIL_NONE while it does. */
+const struct error *helper_trouble(const struct helper *helper) MUST_USE;
+/* What the newest HELLO said; NULL before the first. */
+const struct hello_message *helper_hello(const struct helper *helper) MUST_USE;
+
+#endif

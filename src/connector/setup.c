@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* memrchr */
+#include "connector.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* The installed helper, or the one beside this program (a build folder). */
+static bool find_helper(struct connector *connector, struct error *err)
+{
+    const char *given = config_text(connector->config, "connector", "helper");
+    const char *path = given != NULL ? given : RESEAL_LIBEXECDIR "/reseal-hsm";
+    char *out = connector->helper_program;
+    size_t size = sizeof connector->helper_program;
+    if (strlen(path) >= size)
+        return error_set(err, FAIL_USAGE, "the path of the token helper is too long");
+    snprintf(out, size, "%s", path);
+    if (given != NULL || access(path, X_OK) == 0)
+        return true;
+    char beside[sizeof connector->helper_program];
+    ssize_t len = readlink("/proc/self/exe", beside, size - 1);
+    char *slash = len > 0 ? memrchr(beside, '/', (size_t)len) : NULL;
+    if (slash == NULL || (size_t)(slash - beside) + sizeof "/reseal-hsm" > size)
+        return true; /* starting it will say what is wrong */
+    memcpy(slash, "/reseal-hsm", sizeof "/reseal-hsm");
+    if (access(beside, X_OK) == 0)
+        memcpy(out, beside, size);
+    return true;
+}
+
+static bool read_settings(struct connector *connector, struct error *err)
+{
+    const struct config *config = connector->config;
+    const char *name = config_text(config, "connector", "name");
+    char host[RECORD_NAME_MAX + 1] = "";
+    if (name == NULL) {
+        if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0')
+            snprintf(host, sizeof host, "connector");
+        name = host;
+    }
+    snprintf(connector->name, sizeof connector->name, "%s", name);
+    if (!custody_parse(config_text(config, "connector", "require"), &connector->require) ||
+        !key_transport_parse(config_text(config, "connector", "key_transport"),
+                             &connector->transport))
+        return error_set(err, FAIL_INTERNAL, "a choice of [connector] is not known");
+    connector->attempts = (unsigned)config_number(config, "connector", "attempts");
+    connector->lease_s = (unsigned)config_number(config, "queue", "lease");
+    connector->wait_s = (unsigned)config_number(config, "queue", "wait");
+    connector->helper_deadline_ms = config_number(config, "connector", "helper_deadline") * 1000;
+    return find_helper(connector, err);
+}
+
+/* Without it, whoever can write to the queue could have every password resealed to a key of his
+ * own. */
+static bool load_trust(struct connector *connector, struct error *err)
+{
+    const char *path = NULL;
+    if (!config_want(connector->config, "connector", "device_ca", &path, err))
+        return error_hint(err, "name a PEM file with the CA certificates of the devices: without "
+                               "it the connector would reseal to anybody, and does not start");
+    return device_trust_load(path, config_text(connector->config, "connector", "device_crl"),
+                             &connector->trust, err);
+}
+
+static bool open_queue(struct connector *connector, struct error *err)
+{
+    const struct config *config = connector->config;
+    const char *path = NULL, *profile = config_text(config, "queue", "profile");
+    if (!config_want(config, "queue", "credentials", &path, err) ||
+        !credentials_load(path, &connector->credentials, err))
+        return false;
+    struct queue_options options = {
+        .endpoint = config_text(config, "queue", "endpoint"),
+        .region = config_text(config, "queue", "region"),
+        .ca_file = config_text(config, "queue", "ca_file"),
+        .credential = credentials_by_profile(connector->credentials, profile),
+    };
+    if (options.credential == NULL) {
+        error_set(err, FAIL_USAGE, "%s has no section [%s]", path, profile);
+        return error_hint(err, "set profile of [queue] to a section of that file");
+    }
+    return queue_client_new(&options, &connector->client, err) &&
+           queue_named(connector->client, config_text(config, "queue", "requests"),
+                       &connector->requests, err) &&
+           queue_named(connector->client, config_text(config, "queue", "results"),
+                       &connector->results, err);
+}
+
+/* Where the PIN is on an inherited descriptor, the helper must inherit it too. */
+static bool pin_descriptor(const struct config *config, int *out, struct error *err)
+{
+    const char *source = config_text(config, "token", "pin");
+    *out = -1;
+    if (source == NULL || strncmp(source, "fd:", 3) != 0)
+        return true;
+    long fd = strtol(source + 3, NULL, 10); /* its form was checked when the file was read */
+    if (fd == HELPER_FD)
+        return error_set(err, FAIL_USAGE,
+                         "the PIN cannot come from descriptor %d: the token helper uses it",
+                         HELPER_FD);
+    *out = (int)fd;
+    return true;
+}
+
+static bool open_signals(struct connector *connector, struct error *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGCHLD);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return error_errno(err, FAIL_IO, "cannot block signals");
+    connector->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (connector->signal_fd < 0)
+        return error_errno(err, FAIL_IO, "cannot wait for signals");
+    return true;
+}
+
+bool connector_set_up(struct connector *connector, const struct config *config,
+                      const struct helper_events *events, struct error *err)
+{
+    int keep_fd = -1;
+    *connector = (struct connector){.config = config, .signal_fd = -1};
+    if (!read_settings(connector, err) || !load_trust(connector, err) ||
+        !open_queue(connector, err) || !pin_descriptor(config, &keep_fd, err) ||
+        !open_signals(connector, err))
+        return false;
+    struct helper_options options = {
+        .program = connector->helper_program,
+        .config_path = config_path(config),
+        .keep_fd = keep_fd,
+        .events = events,
+        .context = connector,
+    };
+    if (!helper_new(&options, &connector->helper, err))
+        return false;
+    const char *socket = config_text(config, "connector", "status_socket");
+    return socket == NULL || status_open(socket, &connector->status, err);
+}
+
+void connector_tear_down(struct connector *connector)
+{
+    status_close(&connector->status);
+    helper_free(&connector->helper);
+    queue_client_free(&connector->client); /* runs callbacks of jobs */
+    jobs_free(connector);
+    credentials_free(&connector->credentials);
+    device_trust_free(&connector->trust);
+    if (connector->signal_fd >= 0)
+        close(connector->signal_fd);
+}

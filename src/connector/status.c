@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* accept4 */
+/* The status socket: whoever connects gets one JSON document. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "connector.h"
+#include "reseal/clock.h"
+#include "reseal/log.h"
+
+#define STATUS_BYTES (128 * 1024) /* fits into a socket's buffer: written at once or not at all */
+
+struct status_socket {
+    int fd;
+    char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
+};
+
+/* True if a process listens there; a socket file that nobody listens on is a leftover. */
+static bool somebody_listens(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    bool listens = connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+    close(fd);
+    return listens;
+}
+
+static bool listen_at(struct status_socket *status, struct error *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat info;
+    memcpy(address.sun_path, status->path, sizeof address.sun_path);
+    if (somebody_listens(&address)) {
+        error_set(err, FAIL_EXISTS, "another process answers on %s", status->path);
+        return error_hint(err, "is a connector with this configuration running already?");
+    }
+    if (lstat(status->path, &info) == 0 && S_ISSOCK(info.st_mode))
+        unlink(status->path);
+    status->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (status->fd < 0)
+        return error_errno(err, FAIL_IO, "cannot make a socket");
+    mode_t mask = umask(0177); /* never open to others, not even for a moment */
+    int bound = bind(status->fd, (const struct sockaddr *)&address, sizeof address);
+    int number = errno;
+    umask(mask);
+    errno = number;
+    if (bound != 0)
+        return error_errno(err, FAIL_IO, "cannot make the status socket %s", status->path);
+    if (listen(status->fd, 16) != 0)
+        return error_errno(err, FAIL_IO, "cannot listen on %s", status->path);
+    return true;
+}
+
+bool status_open(const char *path, struct status_socket **out, struct error *err)
+{
+    *out = NULL;
+    struct status_socket *status = calloc(1, sizeof *status);
+    if (status == NULL)
+        return error_memory(err);
+    status->fd = -1;
+    if (strlen(path) >= sizeof status->path) {
+        error_set(err, FAIL_USAGE, "the path of the status socket is longer than %zu bytes: %s",
+                  sizeof status->path - 1, path);
+        free(status);
+        return false;
+    }
+    snprintf(status->path, sizeof status->path, "%s", path);
+    if (!listen_at(status, err)) {
+        if (status->fd >= 0)
+            close(status->fd);
+        free(status);
+        return false;
+    }
+    *out = status;
+    return true;
+}
+
+void status_close(struct status_socket **status)
+{
+    if (status == NULL || *status == NULL)
+        return;
+    close((*status)->fd);
+    unlink((*status)->path);
+    free(*status);
+    *status = NULL;
+}
+
+int status_fd(const struct status_socket *status)
+{
+    return status->fd;
+}
+
+/* -- the document -- */
+
+static void put_time(struct json_writer *json, const char *key, int64_t real_ms)
+{
+    char text[CLOCK_TEXT];
+    clock_format(real_ms, text);
+    json_put_text(json, key, real_ms != 0 ? text : NULL);
+}
+
+static void put_error(struct json_writer *json, const char *key, const struct error *err)
+{
+    if (err->kind == FAIL_NONE) {
+        json_put_null(json, key);
+        return;
+    }
+    json_object(json, key);
+    json_put_text(json, "kind", failure_name(err->kind));
+    json_put_text(json, "text", err->text);
+    json_put_text(json, "hint", err->hint);
+    json_object_end(json);
+}
+
+static void put_helper(struct json_writer *json, const struct helper *helper)
+{
+    json_object(json, "helper");
+    json_put_integer(json, "pid", helper_pid(helper));
+    json_put_bool(json, "ready", helper_is_ready(helper));
+    json_put_integer(json, "restarts", helper_restarts(helper));
+    put_error(json, "error", helper_trouble(helper));
+    json_object_end(json);
+}
+
+static void put_queue(struct json_writer *json, const struct connector *connector)
+{
+    const struct intake *intake = &connector->intake;
+    json_object(json, "queue");
+    json_put_text(json, "endpoint", config_text(connector->config, "queue", "endpoint"));
+    json_put_text(json, "requests", config_text(connector->config, "queue", "requests"));
+    json_put_text(json, "results", config_text(connector->config, "queue", "results"));
+    put_time(json, "lastPollAt", intake->last_ms);
+    json_put_bool(json, "lastPollOk", intake->last_ms != 0 && intake->trouble.kind == FAIL_NONE);
+    json_put_text(json, "error", intake->trouble.kind != FAIL_NONE ? intake->trouble.text : NULL);
+    json_object_end(json);
+}
+
+static void put_counts(struct json_writer *json, const struct connector *connector)
+{
+    const struct counts *counts = &connector->counts;
+    json_object(json, "counts");
+    json_put_integer(json, "received", (int64_t)counts->received);
+    json_put_integer(json, "resealed", (int64_t)counts->resealed);
+    json_put_integer(json, "refused", (int64_t)counts->refused);
+    json_put_integer(json, "failed", (int64_t)counts->failed);
+    json_put_integer(json, "retried", (int64_t)counts->retried);
+    json_put_integer(json, "helperRestarts", helper_restarts(connector->helper));
+    json_object_end(json);
+}
+
+static bool write_document(const struct connector *connector, struct buf *out, struct error *err)
+{
+    const struct hello_message *hello = helper_hello(connector->helper);
+    struct json_writer *json = NULL;
+    if (!json_writer_new(false, &json, err))
+        return false;
+    json_object(json, NULL);
+    json_put_text(json, "program", "reseald");
+    json_put_text(json, "version", RESEAL_VERSION);
+    json_put_integer(json, "pid", getpid());
+    json_put_text(json, "connector", connector->name);
+    json_put_text(json, "state", connector_state(connector));
+    json_put_text(json, "require", custody_name(connector->require));
+    json_put_integer(json, "sessions", hello != NULL ? hello->sessions : 0);
+    put_helper(json, connector->helper);
+    if (hello != NULL)
+        probe_report_write(json, &hello->report);
+    put_queue(json, connector);
+    put_counts(json, connector);
+    json_put_integer(json, "inHand", (int64_t)jobs_in_hand(connector));
+    json_object_end(json);
+    bool ok = json_finish(json, out, err);
+    json_writer_free(&json);
+    if (ok)
+        buf_put_u8(out, '\n');
+    return ok && buf_check(out, "the status document", err);
+}
+
+void status_serve(struct status_socket *status, const struct connector *connector)
+{
+    struct buf document = BUF_INIT(STATUS_BYTES);
+    struct error err = ERROR_INIT;
+    int fd = accept4(status->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return; /* gone again */
+    if (!write_document(connector, &document, &err))
+        log_error(LEVEL_WARNING, EVENT_NOTE, "the status could not be written", &err);
+    else if (send(fd, document.data, document.len, MSG_NOSIGNAL) != (ssize_t)document.len)
+        log_event(LEVEL_DEBUG, EVENT_NOTE, "a caller did not take the status",
+                  LOG_NUMBER("bytes", document.len));
+    close(fd);
+    buf_free(&document);
+}
