@@ -60,6 +60,7 @@ static struct attribute_check *add_check(struct key_birth *birth, const char *na
                                          const char *wanted)
 {
     struct attribute_check *check = &birth->checks[birth->check_count++];
+    memset(check, 0, sizeof *check);
     snprintf(check->name, sizeof check->name, "%s", name);
     snprintf(check->wanted, sizeof check->wanted, "%s", wanted);
     return check;
@@ -89,6 +90,27 @@ static const char *want_text(enum want want, enum custody custody)
     return "any";
 }
 
+/* Answers that are known to mean nothing, by the token's manufacturer. */
+static const struct {
+    const char *manufacturer;
+    CK_ATTRIBUTE_TYPE type;
+    const char *words;
+} mute_rows[] = {
+    {"Mozilla Foundation", CKA_LOCAL, "false (NSS does not keep it)"},
+};
+
+static bool is_mute(const struct session *session, CK_ATTRIBUTE_TYPE type, char *found, size_t size)
+{
+    for (size_t i = 0; i < ARRAY_LEN(mute_rows); i++) {
+        if (mute_rows[i].type == type &&
+            strcmp(mute_rows[i].manufacturer, session->token->facts.manufacturer) == 0) {
+            snprintf(found, size, "%s", mute_rows[i].words);
+            return true;
+        }
+    }
+    return false;
+}
+
 static void check_flag(struct session *session, const struct key_pair *pair, enum custody custody,
                        const struct flag_row *row, struct key_birth *birth)
 {
@@ -103,7 +125,8 @@ static void check_flag(struct session *session, const struct key_pair *pair, enu
         return;
     }
     snprintf(check->found, sizeof check->found, "%s", found == 1 ? "true" : "false");
-    check->ok = row->want == WANT_ANY || strcmp(check->found, wanted) == 0;
+    check->ok = row->want == WANT_ANY || strcmp(check->found, wanted) == 0 ||
+                is_mute(session, row->type, check->found, sizeof check->found);
 }
 
 static void put_mechanism(char *out, size_t size, CK_MECHANISM_TYPE mechanism)
@@ -177,15 +200,18 @@ static void check_modulus(struct session *session, const struct key_pair *pair, 
     buf_free(&modulus);
 }
 
-static bool option_refused(const struct key_options *options, enum key_option option,
-                           unsigned number, struct attribute_check *check)
+static bool option_left_out(const struct key_options *options, enum key_option option,
+                            unsigned number, struct attribute_check *check)
 {
     if (options->taken & (unsigned)option)
         return false;
     char name[CK_RV_TEXT];
     ck_rv_text(options->refused[number], name);
-    snprintf(check->found, sizeof check->found, "not taken (%.48s)", name);
     check->ok = true;
+    if (options->given_up & (unsigned)option)
+        snprintf(check->found, sizeof check->found, "left out: not kept, or the key does not work with it");
+    else
+        snprintf(check->found, sizeof check->found, "not taken (%.48s)", name);
     return true;
 }
 
@@ -198,7 +224,7 @@ static void check_allowed(struct session *session, const struct key_pair *pair,
     size_t count = key_allowed_mechanisms(custody, wanted);
     for (size_t i = 0; i < count; i++)
         put_mechanism(check->wanted, sizeof check->wanted, wanted[i]);
-    if (option_refused(options, OPTION_ALLOWED_MECHANISMS, 3, check))
+    if (option_left_out(options, OPTION_ALLOWED_MECHANISMS, 3, check))
         return;
     CK_MECHANISM_TYPE found[16];
     CK_ATTRIBUTE row = {CKA_ALLOWED_MECHANISMS, found, sizeof found};
@@ -217,23 +243,51 @@ static void check_allowed(struct session *session, const struct key_pair *pair,
         check->ok = found[i] == wanted[0] || (count > 1 && found[i] == wanted[1]);
 }
 
+/*
+ * How many attributes the token keeps in CKA_UNWRAP_TEMPLATE, and whether it keeps them as such.
+ * NSS stores the bytes of our structure, with a pointer into this process in them: the value
+ * pointer that we leave NULL comes back filled.
+ */
+static bool read_unwrap_template(struct session *session, CK_OBJECT_HANDLE object, size_t *count)
+{
+    CK_ATTRIBUTE rows[8];
+    memset(rows, 0, sizeof rows);
+    CK_ATTRIBUTE row = {CKA_UNWRAP_TEMPLATE, NULL, 0};
+    CK_RV rv = session->f->C_GetAttributeValue(session->handle, object, &row, 1);
+    if (rv != CKR_OK || row.ulValueLen == CK_UNAVAILABLE_INFORMATION ||
+        row.ulValueLen > sizeof rows || row.ulValueLen % sizeof rows[0] != 0)
+        return false;
+    row.pValue = rows;
+    rv = session->f->C_GetAttributeValue(session->handle, object, &row, 1);
+    if (rv != CKR_OK || row.ulValueLen > sizeof rows)
+        return false;
+    *count = row.ulValueLen / sizeof rows[0];
+    for (size_t i = 0; i < *count; i++) {
+        if (rows[i].pValue != NULL)
+            return false;
+    }
+    return *count > 0;
+}
+
+bool key_keeps_unwrap_template(struct session *session, const struct key_pair *pair)
+{
+    size_t count;
+    return read_unwrap_template(session, pair->private_half, &count);
+}
+
 static void check_unwrap_template(struct session *session, const struct key_pair *pair,
                                   enum custody custody, const struct key_options *options,
                                   struct key_birth *birth)
 {
     if (custody != CUSTODY_TOKEN)
         return;
-    struct attribute_check *check = add_check(birth, "CKA_UNWRAP_TEMPLATE", "set");
-    if (option_refused(options, OPTION_UNWRAP_TEMPLATE, 2, check))
+    struct attribute_check *check = add_check(birth, "CKA_UNWRAP_TEMPLATE", "CKA_SENSITIVE true");
+    if (option_left_out(options, OPTION_UNWRAP_TEMPLATE, 2, check))
         return;
-    CK_ATTRIBUTE row = {CKA_UNWRAP_TEMPLATE, NULL, 0};
-    CK_RV rv = session->f->C_GetAttributeValue(session->handle, pair->private_half, &row, 1);
-    check->ok = true;
-    if (rv != CKR_OK || row.ulValueLen == CK_UNAVAILABLE_INFORMATION)
-        put_not_told(check, rv);
-    else
-        snprintf(check->found, sizeof check->found, "set, %zu attributes",
-                 (size_t)row.ulValueLen / sizeof(CK_ATTRIBUTE));
+    size_t count = 0;
+    check->ok = read_unwrap_template(session, pair->private_half, &count);
+    snprintf(check->found, sizeof check->found,
+             check->ok ? "set (%zu attribute)" : "no template comes back", count);
 }
 
 bool key_check(struct session *session, const struct key_pair *pair, const struct key_plan *plan,

@@ -23,6 +23,7 @@ enum key_option {
 /* What became of the options: which were taken, and why the others were not. */
 struct key_options {
     unsigned taken;
+    unsigned given_up;           /* taken by the token, but without effect or with a wrong one */
     CK_RV refused[OPTION_COUNT]; /* by bit number */
 };
 
@@ -31,6 +32,9 @@ struct key_options {
 bool key_check(struct session *session, const struct key_pair *pair, const struct key_plan *plan,
                struct bytes id, const struct key_options *options, struct key_birth *birth,
                struct error *err) MUST_USE;
+
+/* True where CKA_UNWRAP_TEMPLATE comes back as a template. */
+bool key_keeps_unwrap_template(struct session *session, const struct key_pair *pair) MUST_USE;
 
 /* What the sealing key may be used for, in CKA_ALLOWED_MECHANISMS. */
 size_t key_allowed_mechanisms(enum custody custody, CK_MECHANISM_TYPE out[static 2]) MUST_USE;

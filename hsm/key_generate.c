@@ -189,32 +189,64 @@ static bool fail_mismatch(const struct key_plan *plan, const struct key_birth *b
     return error_set(err, FAIL_INTERNAL, "a mismatch without a wrong attribute");
 }
 
-/* One pair with the strictest of the allowed options that the token takes, checked; *usable tells
- * whether it does its work. The pair is destroyed on every failure. */
+/* What a token took and does not honour: all restrictions where the key does not do its work with
+ * them, and a template that is none. */
+static bool find_dishonoured(struct session *session, const struct key_plan *plan,
+                             const struct key_pair *pair, struct sealing_key *key,
+                             const struct key_options *options, unsigned *out, struct error *err)
+{
+    const unsigned restrictions = OPTION_UNWRAP_TEMPLATE | OPTION_ALLOWED_MECHANISMS;
+    bool working = false;
+    *out = 0;
+    if ((options->taken & restrictions) == 0)
+        return true;
+    if ((options->taken & OPTION_UNWRAP_TEMPLATE) && !key_keeps_unwrap_template(session, pair))
+        *out = OPTION_UNWRAP_TEMPLATE;
+    if (!works(session, key, plan->custody, &working, err))
+        return false;
+    if (!working)
+        *out = options->taken & restrictions;
+    return true;
+}
+
+/* One pair with the strictest of the allowed options that the token takes. Either it is checked and
+ * given out, or it is destroyed; *dishonoured then says which options to leave out next time. */
 static bool make_pair(struct session *session, const struct key_plan *plan, struct bytes id,
                       unsigned allowed, struct key_options *options, struct key_birth *birth,
-                      struct sealing_key **out, bool *usable, struct error *err)
+                      struct sealing_key **out, unsigned *dishonoured, struct error *err)
 {
     bool ok = false;
+    struct error left = ERROR_INIT;
     struct key_pair pair = {CK_INVALID_HANDLE, CK_INVALID_HANDLE};
+    struct sealing_key *key = NULL;
+    *dishonoured = 0;
     if (!generate_strictest(session, plan, id, allowed, options, &pair, err))
         return false;
+    if (!sealing_key_from_handles(session, pair.private_half, pair.public_half, &key, err) ||
+        !find_dishonoured(session, plan, &pair, key, options, dishonoured, err))
+        goto done;
+    if (*dishonoured != 0) {
+        ok = true; /* for another round */
+        goto done;
+    }
     if (!key_check(session, &pair, plan, id, options, birth, err))
         goto done;
     if (!birth->accepted) {
         fail_mismatch(plan, birth, err);
         goto done;
     }
-    if (!sealing_key_from_handles(session, pair.private_half, pair.public_half, out, err))
-        goto done;
-    ok = works(session, *out, plan->custody, usable, err);
+    *out = key;
+    key = NULL; /* transferred */
+    return true;
 done:
-    if (!ok) {
-        struct error left = ERROR_INIT;
-        if (!destroy_pair(session, &pair, &left))
+    sealing_key_free(&key);
+    birth->accepted = false;
+    if (!destroy_pair(session, &pair, &left)) {
+        if (ok)
+            *err = left;
+        else
             error_hint(err, "the rejected key could not be destroyed: %s", left.text);
-        birth->accepted = false;
-        sealing_key_free(out);
+        ok = false;
     }
     return ok;
 }
@@ -231,30 +263,21 @@ bool key_generate(struct session *session, const struct key_plan *plan, struct k
     uint8_t raw_id[KEY_ID_LEN];
     const struct bytes id = {raw_id, sizeof raw_id};
     struct key_options options = {.taken = 0};
-    unsigned allowed = OPTIONS_ALL;
+    unsigned allowed = OPTIONS_ALL, dishonoured = 0;
     if (plan->custody != CUSTODY_TOKEN)
         allowed &= ~(unsigned)OPTION_UNWRAP_TEMPLATE;
-    bool usable = false;
     if (!key_label_free(session, plan->label, err) || !random_id(session, raw_id, err))
         return false;
     hex_encode(birth->id, raw_id, sizeof raw_id);
     snprintf(birth->mechanism, sizeof birth->mechanism, "CKM_RSA_PKCS_KEY_PAIR_GEN");
-    if (!make_pair(session, plan, id, allowed, &options, birth, out, &usable, err))
-        return false;
-    unsigned binding = OPTION_UNWRAP_TEMPLATE | OPTION_ALLOWED_MECHANISMS;
-    if (usable || (options.taken & binding) == 0)
-        return true;
-    /* The token took a restriction and does not work with it; without, it may. */
-    if (!key_destroy(session, *out, err)) {
-        sealing_key_free(out);
-        return false;
-    }
-    sealing_key_free(out);
-    for (unsigned i = 0; i < OPTION_COUNT; i++) {
-        if (options.taken & binding & (1u << i))
-            options.refused[i] = CKR_FUNCTION_FAILED;
-    }
-    return make_pair(session, plan, id, allowed & ~binding, &options, birth, out, &usable, err);
+    /* Each round gives up at least one option, so it ends. */
+    do {
+        if (!make_pair(session, plan, id, allowed, &options, birth, out, &dishonoured, err))
+            return false;
+        allowed &= ~dishonoured;
+        options.given_up |= dishonoured;
+    } while (*out == NULL);
+    return true;
 }
 
 bool key_destroy(struct session *session, const struct sealing_key *key, struct error *err)

@@ -15,9 +15,10 @@
 #include <string.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/x509.h>
+#include <openssl/ec.h>
+#include <openssl/objects.h>
 #include "module.h"
-#include "token_private.h"
+#include "object.h"
 
 struct library {
     PKCS11_CTX *context;
@@ -158,21 +159,71 @@ static bool shared_open(const struct token_address *address, const struct secret
     return true;
 }
 
-/* The public key without libp11 behind it: it outlives the context. */
-static EVP_PKEY *detach(PKCS11_KEY *key)
+/*
+ * The object behind libp11's entry. libp11 0.4.12 never frees a key whose PKCS11_get_public_key was
+ * called (the RSA structure and the key hold each other), so the numbers are read by attribute.
+ */
+static bool find_object(struct session *session, const PKCS11_KEY *key, CK_OBJECT_HANDLE *out,
+                        struct error *err)
 {
-    EVP_PKEY *own = NULL;
-    unsigned char *der = NULL;
-    EVP_PKEY *theirs = PKCS11_get_public_key(key);
-    int len = theirs != NULL ? i2d_PUBKEY(theirs, &der) : -1;
-    if (len > 0) {
-        const unsigned char *at = der;
-        own = d2i_PUBKEY(NULL, &at, len);
+    CK_OBJECT_HANDLE found[1];
+    size_t count = 0;
+    struct template template = {.count = 0};
+    template_number(&template, CKA_CLASS, key->isPrivate ? CKO_PRIVATE_KEY : CKO_PUBLIC_KEY);
+    if (key->label != NULL)
+        template_bytes(&template, CKA_LABEL,
+                       (struct bytes){(const uint8_t *)key->label, strlen(key->label)});
+    if (key->id_len > 0)
+        template_bytes(&template, CKA_ID, (struct bytes){key->id, key->id_len});
+    if (!objects_find(session, &template, found, 1, &count, err))
+        return false;
+    *out = count == 1 ? found[0] : CK_INVALID_HANDLE;
+    return true;
+}
+
+/* *out stays NULL where the token tells no numbers, or not those of a sealing key. */
+static bool read_public(struct session *session, PKCS11_KEY *key, EVP_PKEY **out, int *bits,
+                        struct error *err)
+{
+    CK_OBJECT_HANDLE object = CK_INVALID_HANDLE;
+    struct error unfit = ERROR_INIT;
+    struct buf modulus = BUF_INIT(4096), exponent = BUF_INIT(4096);
+    *out = NULL;
+    *bits = 0;
+    if (!find_object(session, key, &object, err))
+        return false;
+    if (object != CK_INVALID_HANDLE &&
+        attribute_read(session, object, CKA_MODULUS, &modulus) == CKR_OK &&
+        attribute_read(session, object, CKA_PUBLIC_EXPONENT, &exponent) == CKR_OK) {
+        *bits = (int)modulus.len * 8;
+        if (public_key_from_numbers(buf_bytes(&modulus), buf_bytes(&exponent), out, &unfit))
+            *bits = EVP_PKEY_get_bits(*out);
     }
-    OPENSSL_free(der);
-    EVP_PKEY_free(theirs);
-    ERR_clear_error(); /* a key that cannot be shown is listed without its numbers */
-    return own;
+    buf_free(&modulus);
+    buf_free(&exponent);
+    return true;
+}
+
+/* CKA_EC_PARAMS is mostly the curve's object identifier (PKCS#11 v3.1, section 6.3.3). */
+static bool read_curve(struct session *session, PKCS11_KEY *key, int *bits, struct error *err)
+{
+    CK_OBJECT_HANDLE object = CK_INVALID_HANDLE;
+    struct buf params = BUF_INIT(1024);
+    *bits = 0;
+    if (!find_object(session, key, &object, err))
+        return false;
+    if (object != CK_INVALID_HANDLE &&
+        attribute_read(session, object, CKA_EC_PARAMS, &params) == CKR_OK && params.len > 0) {
+        const unsigned char *at = params.data;
+        ASN1_OBJECT *curve = d2i_ASN1_OBJECT(NULL, &at, (long)params.len);
+        EC_GROUP *group = curve != NULL ? EC_GROUP_new_by_curve_name(OBJ_obj2nid(curve)) : NULL;
+        *bits = group != NULL ? EC_GROUP_order_bits(group) : 0;
+        EC_GROUP_free(group);
+        ASN1_OBJECT_free(curve);
+        ERR_clear_error();
+    }
+    buf_free(&params);
+    return true;
 }
 
 static void key_id(const PKCS11_KEY *key, char out[static 65])
@@ -201,9 +252,9 @@ static struct key_list_item *place_for(struct key_list_item *items, size_t *coun
     return &items[(*count)++];
 }
 
-static bool add_key(struct key_list_item *items, size_t *count, PKCS11_KEY *key, struct error *err)
+static bool add_key(struct session *session, struct key_list_item *items, size_t *count,
+                    PKCS11_KEY *key, struct error *err)
 {
-    bool ok = true;
     struct key_list_item *item = place_for(items, count, key);
     if (key->isPrivate)
         item->has_private = true;
@@ -214,11 +265,15 @@ static bool add_key(struct key_list_item *items, size_t *count, PKCS11_KEY *key,
              type == EVP_PKEY_RSA  ? "RSA"
              : type == EVP_PKEY_EC ? "EC"
                                    : "other");
-    EVP_PKEY *pkey = item->fingerprint[0] == '\0' ? detach(key) : NULL;
-    if (pkey != NULL) {
-        item->bits = EVP_PKEY_get_bits(pkey);
-        ok = public_key_fingerprint(pkey, item->fingerprint, err);
-    }
+    if (item->bits > 0)
+        return true; /* from the other half */
+    if (type == EVP_PKEY_EC)
+        return read_curve(session, key, &item->bits, err);
+    if (type != EVP_PKEY_RSA)
+        return true;
+    EVP_PKEY *pkey = NULL;
+    bool ok = read_public(session, key, &pkey, &item->bits, err) &&
+              (pkey == NULL || public_key_fingerprint(pkey, item->fingerprint, err));
     EVP_PKEY_free(pkey);
     return ok;
 }
@@ -255,11 +310,11 @@ bool key_list(const struct token_address *address, const struct secret *pin,
         goto done;
     }
     for (unsigned int i = 0; i < public_count; i++) {
-        if (!add_key(items, &found, &public_keys[i], err))
+        if (!add_key(shared.session, items, &found, &public_keys[i], err))
             goto done;
     }
     for (unsigned int i = 0; i < private_count; i++) {
-        if (!add_key(items, &found, &private_keys[i], err))
+        if (!add_key(shared.session, items, &found, &private_keys[i], err))
             goto done;
     }
     *out = items;
@@ -296,6 +351,7 @@ bool key_export(const struct token_address *address, const struct secret *pin, c
     struct shared_token shared = {.token = NULL};
     PKCS11_KEY *private_keys = NULL, *public_keys = NULL, *key = NULL;
     unsigned int private_count = 0, public_count = 0;
+    int bits = 0;
     if (!shared_open(address, pin, &shared, err) ||
         !enumerate(&shared, &private_keys, &private_count, &public_keys, &public_count, err) ||
         !pick(public_keys, public_count, label, &key, err))
@@ -310,9 +366,11 @@ bool key_export(const struct token_address *address, const struct secret *pin, c
                    pin == NULL ? "; with the PIN, private ones too" : "");
         goto done;
     }
-    *out = detach(key);
+    if (!read_public(shared.session, key, out, &bits, err))
+        goto done;
     if (*out == NULL) {
-        error_set(err, FAIL_TOKEN, "the token does not give the public key of \"%s\"", label);
+        error_set(err, FAIL_UNSUPPORTED,
+                  "the key with label \"%s\" is no RSA key of 2048 to 4096 bits", label);
         goto done;
     }
     ok = true;
