@@ -17,7 +17,7 @@
 #include <openssl/x509.h>
 #include "reseal/text.h"
 
-#define ITERATIONS_MAX 10000000 /* some seconds of work; today's advice is below one million */
+#define ITERATIONS_MAX 5000000 /* some seconds of work; today's advice is below one million */
 
 static bool looks_like_text(struct bytes bytes, const char *alphabet)
 {
