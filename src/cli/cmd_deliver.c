@@ -277,29 +277,39 @@ static bool wait_for_end(struct waiting *waiting, struct web_answer *answer,
     }
 }
 
-static bool print_delivery(const struct json_value *root, const struct delivery *delivery,
-                           const char *path, bool as_json, struct error *err)
+static bool write_delivery(const struct json_value *root, const char *path, struct error *err)
 {
     struct json_writer *json = NULL;
     struct buf text = BUF_INIT(DELIVERY_TEXT_MAX);
     bool ok = json_writer_new(true, &json, err);
-    if (ok)
+    if (ok) {
         json_put_value(json, NULL, root);
-    if (ok && path != NULL)
-        ok = json_finish(json, &text, err) &&
-             file_write(path, 0600, FILE_NEW, buf_bytes(&text), err);
-    else if (ok && as_json)
-        ok = print_json(json, err);
-    if (ok && !as_json && delivery->state == DELIVERY_RESEALED) {
-        printf("%s  custody %s", delivery->state_name,
-               delivery->custody != NULL ? delivery->custody : "-");
-        if (delivery->created_ms != 0 && delivery->completed_ms >= delivery->created_ms)
-            printf("  %lld ms", (long long)(delivery->completed_ms - delivery->created_ms));
-        printf("  delivery %s\n", delivery->id);
+        if (path == NULL)
+            ok = print_json(json, err);
+        else
+            ok = json_finish(json, &text, err) &&
+                 file_write(path, 0600, FILE_NEW, buf_bytes(&text), err);
     }
     buf_free(&text);
     json_writer_free(&json);
     return ok;
+}
+
+static bool print_delivery(const struct json_value *root, const struct delivery *delivery,
+                           const char *path, bool as_json, struct error *err)
+{
+    if (path != NULL && !write_delivery(root, path, err))
+        return false;
+    if (as_json)
+        return write_delivery(root, NULL, err);
+    if (delivery->state != DELIVERY_RESEALED)
+        return true; /* the error says the rest */
+    printf("%s  custody %s", delivery->state_name,
+           delivery->custody != NULL ? delivery->custody : "-");
+    if (delivery->created_ms != 0 && delivery->completed_ms >= delivery->created_ms)
+        printf("  %lld ms", (long long)(delivery->completed_ms - delivery->created_ms));
+    printf("  delivery %s\n", delivery->id);
+    return true;
 }
 
 static bool prepare(const struct invocation *invocation, struct wanted *wanted, struct error *err)
