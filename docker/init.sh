@@ -23,14 +23,13 @@ random 32 | make "$state/api/token"
 printf '[default]\naws_access_key_id = AKRESEAL\naws_secret_access_key = %s\n' "$(random 24)" |
     make "$state/queue/credentials"
 
-if [[ ! -e $state/pin/token-made ]]; then
+if ! softhsm2-util --show-slots | grep -q '^ *Label: *reseal *$'; then
     # softhsm2-util takes PINs as arguments, which others could read, or from a terminal: script(1)
     # is that terminal.
     for pin in so-pin so-pin user-pin user-pin; do
         cat "$state/pin/$pin"
         echo
     done | script -q -e -E never -c "softhsm2-util --init-token --free --label reseal" /dev/null
-    echo "made the token" >"$state/pin/token-made"
 fi
 
 # A stand-in for the CA of your device management, whose certificate belongs in its place.
