@@ -134,7 +134,14 @@ static bool option_value(struct words *words, const char *name, const char *atta
         return error_set(err, FAIL_USAGE, "--%s is given twice", name);
     if (kind == NULL && attached != NULL)
         return error_set(err, FAIL_USAGE, "--%s takes no value", name);
-    *out = kind == NULL ? "" : attached != NULL ? attached : take_word(words);
+    /* `--out --json` is a forgotten value and not a file named "--json"; --out=--json is one. */
+    bool forgotten = words->left == 0 || strncmp(*words->at, "--", 2) == 0;
+    if (kind == NULL)
+        *out = "";
+    else if (attached != NULL)
+        *out = attached;
+    else if (!forgotten)
+        *out = take_word(words);
     if (*out == NULL) {
         error_set(err, FAIL_USAGE, "--%s wants a value: %s", name, kind);
         return error_hint(err, "write --%s %s", name, kind);
