@@ -174,8 +174,9 @@ static bool worth_retry(const struct operation *operation, const struct error *e
     return operation->call == CALL_SEND || operation->tries < TRIES_WHILE_LEASED;
 }
 
+/* `again_ms`: when its batch is due again, so that what failed together stays together. */
 static void settle_one(struct queue *queue, struct operation *operation, const struct error *err,
-                       bool refused_together)
+                       bool refused_together, int64_t again_ms)
 {
     if (err == NULL || err->kind == FAIL_NONE) {
         operation_finish(queue, operation, NULL);
@@ -189,7 +190,7 @@ static void settle_one(struct queue *queue, struct operation *operation, const s
         return;
     } else {
         client_note(queue->client, operation->call, err);
-        operation->due_ms = clock_monotonic_ms() + backoff_ms(&retry, operation->tries);
+        operation->due_ms = again_ms;
     }
     lane_append(queue_lane(queue, operation->call), operation);
 }
@@ -211,8 +212,10 @@ void batch_settle(struct exchange *exchange, const struct error *failure)
     exchange_drop(exchange); /* before callbacks ask for more */
     queue_lane(queue, call)->running--;
     bool refused_together = failure != NULL && failure->kind == FAIL_INPUT && count > 1;
+    int64_t again_ms = clock_monotonic_ms() + backoff_ms(&retry, operations[0]->tries + 1);
     for (size_t i = 0; i < count; i++)
-        settle_one(queue, operations[i], failure != NULL ? failure : &errors[i], refused_together);
+        settle_one(queue, operations[i], failure != NULL ? failure : &errors[i], refused_together,
+                   again_ms);
 }
 
 void lane_abandon(struct lane *lane, struct queue *queue, const struct error *err)
