@@ -13,8 +13,12 @@ static void print_settings(const struct ceremony *ceremony)
     printf("; reseal.conf of the connector\n[token]\nmodule = %s\n", address->module);
     if (address->init_args[0] != '\0')
         printf("init_args = %s\n", address->init_args);
-    printf("label = %s\nserial = %s\nkey = %s\n", ceremony->facts.label, ceremony->facts.serial,
-           plan->key.label);
+    printf("label = %s\nserial = %s\n", ceremony->facts.label, ceremony->facts.serial);
+    if (strncmp(plan->pin, "file:", 5) == 0 || strncmp(plan->pin, "credential:", 11) == 0)
+        printf("pin = %s\n", plan->pin);
+    else
+        printf("; pin = file:PATH or credential:NAME\n");
+    printf("key = %s\n", plan->key.label);
     printf("\n[connector]\nrequire = %s\n", custody_name(plan->key.custody));
     printf("\n; reseal.conf of the importer\n[client]\npublic_key = %s\nkey_name = %s\n"
            "padding = %s\n",

@@ -80,7 +80,9 @@ static bool run_doctor(const struct invocation *invocation, struct error *err)
     if (doctor.json != NULL)
         ok = finish_json(&doctor, err);
     else
-        printf("%zu failures, %zu warnings\n", count_failures(&doctor), doctor.warnings);
+        printf("%zu failure%s, %zu warning%s\n", count_failures(&doctor),
+               count_failures(&doctor) == 1 ? "" : "s", doctor.warnings,
+               doctor.warnings == 1 ? "" : "s");
     invocation_set_status(invocation, doctor_status(&doctor));
     return ok;
 }

@@ -28,9 +28,14 @@ static const char *member(const struct json_value *object, const char *key)
     return shown(json_get(object, key));
 }
 
-static bool has_text(const struct json_value *object, const char *key)
+/* The text of an object's "error": null, a text, or an object with one. NULL where there is none.
+ */
+static const char *trouble(const struct json_value *object)
 {
-    return strcmp(member(object, key), "-") != 0;
+    const struct json_value *error = json_get(object, "error");
+    bool nested = error != NULL && json_type(error) == JSON_OBJECT;
+    const char *text = nested ? member(error, "text") : shown(error);
+    return strcmp(text, "-") != 0 ? text : NULL;
 }
 
 static void print_helper(const struct json_value *root)
@@ -40,22 +45,22 @@ static void print_helper(const struct json_value *root)
     print_mark(stdout, ready ? MARK_OK : MARK_FAILURE);
     printf("  helper: %s, process %s, started again %s times", ready ? "ready" : "not ready",
            member(helper, "pid"), member(helper, "restarts"));
-    if (has_text(helper, "error"))
-        printf(": %s", member(helper, "error"));
+    if (trouble(helper) != NULL)
+        printf(": %s", trouble(helper));
     printf("\n");
 }
 
 static void print_queue(const struct json_value *root)
 {
     const struct json_value *queue = json_get(root, "queue");
-    bool failing = has_text(queue, "error");
-    print_mark(stdout, failing ? MARK_FAILURE : MARK_OK);
+    const char *failing = trouble(queue);
+    bool polled = json_true(json_get(queue, "lastPollOk"));
+    print_mark(stdout, failing != NULL ? MARK_FAILURE : polled ? MARK_OK : MARK_WARNING);
     printf("  queue: %s, takes from %s, sends to %s\n", member(queue, "endpoint"),
            member(queue, "requests"), member(queue, "results"));
-    printf("      last poll %s, last good poll %s", member(queue, "lastPollAt"),
-           member(queue, "lastPollOk"));
-    if (failing)
-        printf(": %s", member(queue, "error"));
+    printf("      last poll: %s", member(queue, "lastPollAt"));
+    if (failing != NULL)
+        printf(": %s", failing);
     printf("\n");
 }
 
@@ -155,8 +160,8 @@ static bool wait_until_serving(const char *path, long seconds, struct json **out
     const struct json_value *root = json_root(*out);
     const struct json_value *helper = json_get(root, "helper");
     error_set(err, FAIL_REMOTE, "after %ld seconds the connector is not serving but %s%s%s",
-              seconds, member(root, "state"), has_text(helper, "error") ? ": " : "",
-              has_text(helper, "error") ? member(helper, "error") : "");
+              seconds, member(root, "state"), trouble(helper) != NULL ? ": " : "",
+              trouble(helper) != NULL ? trouble(helper) : "");
     json_free(out);
     return error_hint(err, "`reseal status` and `reseal doctor` say more");
 }

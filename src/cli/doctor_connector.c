@@ -105,6 +105,14 @@ static const char *text_of(const struct json_value *object, const char *name)
     return text != NULL ? text : "";
 }
 
+/* "error" is null, a text, or an object with one. */
+static const char *trouble(const struct json_value *helper)
+{
+    const struct json_value *error = json_get(helper, "error");
+    const char *text = json_text(error, NULL);
+    return text != NULL ? text : text_of(error, "text");
+}
+
 static bool report_status(struct doctor *doctor, const struct json_value *root)
 {
     const struct json_value *helper = json_get(root, "helper");
@@ -117,10 +125,10 @@ static bool report_status(struct doctor *doctor, const struct json_value *root)
         doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "proved by the running connector");
         return true;
     }
-    doctor_say(
-        doctor, DOCTOR_CONNECTOR, MARK_FAILURE, "the log of reseald says what the token helper met",
-        "reseald runs as process %s, but its token helper is not ready%s%s", text_of(root, "pid"),
-        text_of(helper, "error")[0] != '\0' ? ": " : "", text_of(helper, "error"));
+    doctor_say(doctor, DOCTOR_CONNECTOR, MARK_FAILURE,
+               "the log of reseald says what the token helper met",
+               "reseald runs as process %s, but its token helper is not ready%s%s",
+               text_of(root, "pid"), trouble(helper)[0] != '\0' ? ": " : "", trouble(helper));
     return false;
 }
 

@@ -19,11 +19,11 @@ struct rule {
 };
 
 /* A token that does not tell an attribute is no failure. */
-static bool judge_attribute(struct doctor *doctor, const struct key_finding *key,
+static void judge_attribute(struct doctor *doctor, const struct key_finding *key,
                             const struct rule *rule)
 {
     if (rule->found == rule->wanted)
-        return true;
+        return;
     if (rule->found < 0)
         doctor_say(doctor, DOCTOR_KEY, MARK_WARNING,
                    "read the documentation of the token, and the transcript of the ceremony",
@@ -31,7 +31,15 @@ static bool judge_attribute(struct doctor *doctor, const struct key_finding *key
     else
         doctor_say(doctor, DOCTOR_KEY, rule->otherwise, rule->hint, "%s: %s is %s", key->name,
                    rule->name, rule->found > 0 ? "true" : "false");
-    return false;
+}
+
+static const char *allowed_use(const struct key_attributes *has)
+{
+    if (has->unwrap > 0 && has->decrypt == 0)
+        return ", may only unwrap";
+    if (has->unwrap == 0 && has->decrypt > 0)
+        return ", may only decrypt";
+    return "";
 }
 
 static void judge_attributes(struct doctor *doctor, const struct key_finding *key)
@@ -45,21 +53,17 @@ static void judge_attributes(struct doctor *doctor, const struct key_finding *ke
         {"CKA_LOCAL", has->local, 1, MARK_WARNING, history_hint},
         {"CKA_SIGN", has->sign, 0, MARK_WARNING, "a sealing key should have one use only"},
     };
-    size_t wrong = 0;
     for (size_t i = 0; i < ARRAY_LEN(rules); i++)
-        wrong += !judge_attribute(doctor, key, &rules[i]);
-    if (has->unwrap == 0 && has->decrypt == 0) {
-        wrong++;
+        judge_attribute(doctor, key, &rules[i]);
+    if (has->unwrap == 0 && has->decrypt == 0)
         doctor_say(doctor, DOCTOR_KEY, MARK_FAILURE, new_key_hint,
                    "%s: it may neither unwrap nor decrypt", key->name);
-    }
-    if (wrong == 0)
-        doctor_say(doctor, DOCTOR_KEY, MARK_OK, NULL,
-                   "%s: RSA-%d, sensitive, never extractable, made on the token, may only %s",
-                   key->name, key->bits,
-                   has->decrypt == 0  ? "unwrap"
-                   : has->unwrap == 0 ? "decrypt"
-                                      : "unwrap and decrypt");
+    if (has->sensitive > 0 && has->extractable == 0)
+        doctor_say(
+            doctor, DOCTOR_KEY, MARK_OK, NULL, "%s: RSA-%d, sensitive, not extractable%s%s",
+            key->name, key->bits,
+            has->never_extractable > 0 && has->local > 0 ? " and never was, made on the token" : "",
+            allowed_use(has));
 }
 
 static enum custody required(const struct doctor *doctor)

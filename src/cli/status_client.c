@@ -17,7 +17,10 @@ static const struct json_limits limits = {
 
 static bool not_running(const char *path, struct error *err)
 {
+    bool forbidden = errno == EACCES;
     error_errno(err, FAIL_REMOTE, "no connector answers on %s", path);
+    if (forbidden)
+        return error_hint(err, "ask as root, or as the user that reseald runs as");
     return error_hint(err, "is reseald running (systemctl status reseald), and is this the "
                            "status_socket of its configuration?");
 }

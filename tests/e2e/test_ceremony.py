@@ -143,8 +143,7 @@ class Accepted(CeremonyTest):
         token = self.softhsm()
         plan = self.plan(token, key="bits = 2048\ncustody = host\npadding = oaepSha512\n")
         done = self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
-        settings = done.stdout.replace("[token]", f"[token]\npin = file:{token.pin_file}", 1)
-        config = self.write("reseal.conf", settings)
+        config = self.write("reseal.conf", done.stdout)
         probe = self.succeeds("token", "probe", "--config", config, "--json", env=token.env)
         key, = json.loads(probe.stdout)["keys"]
         self.assertEqual(key["name"], "sealing")

@@ -10,6 +10,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import Stage  # noqa: E402
 from token_support import TokenTest, write_secret  # noqa: E402
 
 
@@ -44,10 +45,11 @@ class DoctorTest(TokenTest):
                   if item["label"] == token.label]
         return state
 
-    def certificate(self, name, *options):
+    def certificate(self, name, days=365):
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj",
                         f"/CN={name}", "-keyout", f"{self.folder}/{name}.key", "-out",
-                        f"{self.folder}/{name}.pem", *options], check=True, capture_output=True)
+                        f"{self.folder}/{name}.pem", "-days", str(days)],
+                       check=True, capture_output=True)
         return f"{self.folder}/{name}.pem"
 
     def expired(self, name):
@@ -82,7 +84,7 @@ class Tokens(DoctorTest):
         self.assertEqual(len(warnings), 1)
         self.assertIn("doctor --login", warnings[0]["hint"])
         shown = self.succeeds("doctor", "--config", config, env=token.env).stdout
-        self.assertIn("0 failures, 1 warnings", shown)
+        self.assertIn("0 failures, 1 warning\n", shown)
         self.assertNotIn("\033", shown)
 
     def test_a_wrong_pin_is_not_tried_unasked_and_only_once_when_asked(self):
@@ -110,7 +112,8 @@ class Tokens(DoctorTest):
         findings = self.findings(0, "--login", "--config", config, env=token.env)
         keys = self.of_area(findings, "key", "ok")
         self.assertEqual(len(keys), 4, findings)
-        self.assertIn("never extractable", keys[0])
+        self.assertIn("not extractable and never was, made on the token, may only decrypt",
+                      keys[0])
         self.assertIn("custody host", keys[1])
 
     def test_custody_below_what_is_required_fails_with_the_call(self):
@@ -190,7 +193,7 @@ class Devices(DoctorTest):
         self.assertIn("none of the 1", self.of_area(findings, "devices", "failure")[0])
 
     def test_a_ca_that_ends_soon_is_a_warning(self):
-        self.certificate("soon", "-days", "5")
+        self.certificate("soon", days=5)
         findings = self.devices(0, "device_ca = soon.pem")
         self.assertIn("expires in", self.of_area(findings, "devices", "warning")[0])
 
@@ -205,7 +208,7 @@ class Queue(DoctorTest):
         with socket.socket() as taken: # bound and not listening: nobody else gets this port
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]
-            self.certificate("ca", "-days", "365")
+            self.certificate("ca")
             write_secret(f"{self.folder}/credentials",
                          "[default]\naws_access_key_id = AK\naws_secret_access_key = sk\n")
             config = self.config("[connector]\ndevice_ca = ca.pem\n[queue]",
@@ -215,7 +218,7 @@ class Queue(DoctorTest):
             self.assertEqual(len(self.of_area(findings, "queue", "failure")), 2)
 
     def test_credentials_that_are_missing_are_named(self):
-        self.certificate("ca", "-days", "365")
+        self.certificate("ca")
         write_secret(f"{self.folder}/credentials",
                      "[default]\naws_access_key_id = AK\naws_secret_access_key = sk\n")
         config = self.config("[connector]\ndevice_ca = ca.pem\n[queue]\nprofile = other",
@@ -292,6 +295,88 @@ class Status(DoctorTest):
     def test_an_answer_that_never_ends_is_given_up(self):
         done = self.fails(5, "status", "--socket", self.answer(b'{"state":', hold=True))
         self.assertIn("did not finish", done.stderr)
+
+
+class RunningConnector(unittest.TestCase):
+    """With hub, reseald and reseal-hsm as they are in service."""
+
+    def setUp(self):
+        self.stage = Stage("softhsm")
+        self.addCleanup(self.stage.close)
+
+    def doctor(self, status, config, *args):
+        done = self.stage.reseal("doctor", "--json", *args, config=config)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return json.loads(done.stdout)["findings"]
+
+    def texts(self, findings, area, mark):
+        return [finding["text"] for finding in findings
+                if finding["area"] == area and finding["mark"] == mark]
+
+    def test_everything_is_ok_and_the_pin_needs_no_try(self):
+        stage = self.stage
+        daemon = stage.connector()
+        stage.succeeds("status", "--wait", "60", config=daemon.config)
+        write_secret(stage.token.pin_file, "00112233\n")  # what doctor could only burn a try with
+        findings = self.doctor(0, daemon.config, "--login")
+        self.assertEqual([f for f in findings if f["mark"] != "ok"], [])
+        self.assertEqual(self.texts(findings, "pin", "ok")[-1], "proved by the running connector")
+        keys = self.texts(findings, "key", "ok")
+        self.assertEqual(len(keys), 4, keys)
+        self.assertIn("may only decrypt", keys[0])
+        queues = self.texts(findings, "queue", "ok")
+        self.assertEqual(len(queues), 3, queues)
+        self.assertIn("reseal-requests", queues[0])
+        self.assertIn("reseal-results", queues[1])
+        self.assertEqual(len(self.texts(findings, "client", "ok")), 1)
+        listed = stage.succeeds("token", "list", "--json", config=daemon.config)
+        self.assertIn("no failed try is counted", listed.stdout)
+
+    def test_status_shows_the_connector_and_passes_its_document_through(self):
+        daemon = self.stage.connector()
+        self.stage.succeeds("status", "--wait", "60", config=daemon.config)
+        document = json.loads(self.stage.succeeds("status", "--json", config=daemon.config).stdout)
+        self.assertEqual(document["pid"], daemon.pid)
+        self.assertEqual(document["state"], "serving")
+        self.assertTrue(document["helper"]["ready"])
+        self.assertEqual(document["keys"][0]["name"], "sealing")
+        shown = self.stage.succeeds("status", config=daemon.config).stdout
+        for text in (f"process {daemon.pid}", "serving", "helper: ready", "reseal-requests",
+                     "key sealing: RSA-2048", "oaepSha512 host"):
+            self.assertIn(text, shown)
+
+    def test_a_key_that_the_connector_does_not_serve_is_found(self):
+        daemon = self.stage.connector()
+        self.stage.succeeds("status", "--wait", "60", config=daemon.config)
+        with open(daemon.config) as file:
+            text = file.read().replace("key = sealing", "key = sealing, later")
+        with open(daemon.config + ".new", "w") as file:
+            file.write(text)
+        findings = self.doctor(4, daemon.config + ".new")
+        self.assertIn("later", self.texts(findings, "key", "failure")[0])
+
+    def test_a_connector_that_is_down_is_a_warning_beside_what_can_be_seen(self):
+        config = self.stage.config()
+        findings = self.doctor(0, config)
+        self.assertEqual(len(self.texts(findings, "connector", "warning")), 1)
+        findings = self.doctor(0, config, "--login")
+        self.assertEqual(len(self.texts(findings, "key", "ok")), 4)
+
+    def test_refused_credentials_are_told_from_a_service_that_is_down(self):
+        write_secret(f"{self.stage.folder}/wrong-keys",
+                     f"[default]\naws_access_key_id = {self.stage.access_key}\n"
+                     "aws_secret_access_key = wrong\n")
+        config = self.stage.config(queue={"credentials": f"{self.stage.folder}/wrong-keys"})
+        findings = self.doctor(5, config)
+        self.assertEqual(len(self.texts(findings, "queue", "failure")), 2)
+        self.assertIn("credentials", [f["hint"] for f in findings if f["area"] == "queue"][0])
+        write_secret(f"{self.stage.folder}/api-token", "wrong\n")
+        findings = self.doctor(5, self.stage.config())
+        self.assertEqual(len(self.texts(findings, "client", "failure")), 1)
+        self.assertEqual(len(self.texts(findings, "queue", "ok")), 3)
+        missing = self.stage.config(queue={"requests": "no-such-queue"})
+        findings = self.doctor(5, missing)
+        self.assertIn("no-such-queue", self.texts(findings, "queue", "failure")[0])
 
 
 if __name__ == "__main__":
