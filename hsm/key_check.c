@@ -209,7 +209,8 @@ static bool option_left_out(const struct key_options *options, enum key_option o
     ck_rv_text(options->refused[number], name);
     check->ok = true;
     if (options->given_up & (unsigned)option)
-        snprintf(check->found, sizeof check->found, "left out: not kept, or the key does not work with it");
+        snprintf(check->found, sizeof check->found,
+                 "left out: not kept, or the key does not work with it");
     else
         snprintf(check->found, sizeof check->found, "not taken (%.48s)", name);
     return true;

@@ -61,9 +61,13 @@ void token_pin_bounds(const struct token *token, size_t *min, size_t *max)
 
 static bool may_try(const struct token *token, const struct secret *pin, struct error *err)
 {
-    enum pin_state state;
-    if (!token_pin_state(token, &state, err))
-        return false;
+    CK_TOKEN_INFO info = {0};
+    CK_RV rv = token->f->C_GetTokenInfo(token->slot, &info);
+    if (rv != CKR_OK)
+        return token_fail(token, "C_GetTokenInfo", NO_MECHANISM, rv, err);
+    enum pin_state state = pin_state_from_flags(info.flags);
+    if (pin == NULL && !(info.flags & CKF_LOGIN_REQUIRED))
+        return true;
     if (state != PIN_STATE_OK) {
         error_set(err, FAIL_PIN, "the PIN of token \"%s\" was not tried: %s", token->facts.label,
                   pin_state_text(state));

@@ -1,4 +1,88 @@
-int main(void)
+/* SPDX-License-Identifier: Apache-2.0 */
+/* reseal-hsm: the token helper. reseald starts it with a socket as descriptor HELPER_FD. */
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "reseal/log.h"
+#include "service.h"
+
+static const char usage[] =
+    "usage: reseal-hsm --config FILE\n"
+    "\n"
+    "The token helper of reseald, which starts it: it holds the PKCS#11 module and the PIN, and\n"
+    "speaks with reseald through descriptor 3.\n";
+
+static bool parse(int argc, char **argv, const char **config_path)
 {
-    return 0;
+    *config_path = NULL;
+    if (argc == 3 && strcmp(argv[1], "--config") == 0)
+        *config_path = argv[2];
+    return *config_path != NULL;
+}
+
+/* The other end decides when this process ends, by closing the socket: a Ctrl-C in a terminal goes
+ * to the whole process group, and reseald wants its jobs finished then. */
+static bool ignore_signals(struct error *err)
+{
+    static const int ignored[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < ARRAY_LEN(ignored); i++) {
+        if (signal(ignored[i], SIG_IGN) == SIG_ERR)
+            return error_errno(err, FAIL_INTERNAL, "cannot ignore signal %d", ignored[i]);
+    }
+    return true;
+}
+
+static bool open_channel(struct token_service *service, struct error *err)
+{
+    struct stat st;
+    if (fstat(HELPER_FD, &st) != 0 || !S_ISSOCK(st.st_mode)) {
+        error_set(err, FAIL_USAGE, "descriptor %d is no socket", HELPER_FD);
+        return error_hint(err, "reseal-hsm is started by reseald, not by hand");
+    }
+    /* Blocking, for a reader and writers that have nothing else to do; closed in whatever a module
+     * may start. */
+    int flags = fcntl(HELPER_FD, F_GETFL);
+    if (flags < 0 || fcntl(HELPER_FD, F_SETFL, flags & ~O_NONBLOCK) != 0 ||
+        fcntl(HELPER_FD, F_SETFD, FD_CLOEXEC) != 0)
+        return error_errno(err, FAIL_IO, "cannot prepare descriptor %d", HELPER_FD);
+    return frame_channel_new(HELPER_FD, HELPER_BODY_MAX, &service->channel, err);
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = ERROR_INIT;
+    const char *config_path;
+    int status = 1;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0)
+        return printf("reseal-hsm %s\n", RESEAL_VERSION) < 0 ? 1 : 0;
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return fputs(usage, stdout) < 0 ? 1 : 0;
+    if (!parse(argc, argv, &config_path)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    log_open("reseal-hsm", LOG_AUTO, LEVEL_INFO);
+    /* Each arena of malloc keeps memory of its own; with few threads two are as fast as many. */
+    mallopt(M_ARENA_MAX, 2);
+    struct token_service *service = calloc(1, sizeof *service);
+    if (service == NULL)
+        return 1;
+    pthread_mutex_init(&service->output, NULL);
+    pthread_mutex_init(&service->login, NULL);
+    if (!process_harden(&err) || !ignore_signals(&err) || !open_channel(service, &err)) {
+        log_error(LEVEL_ERROR, EVENT_NOTE, "the token helper cannot start", &err);
+        status = error_exit_status(err.kind);
+    } else {
+        token_service_start(service, config_path);
+        status = token_service_run(service);
+    }
+    token_service_end(service);
+    pthread_mutex_destroy(&service->output);
+    pthread_mutex_destroy(&service->login);
+    free(service);
+    return status;
 }

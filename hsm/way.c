@@ -248,3 +248,21 @@ bool way_learn_affixes(struct session *session, struct sealing_key *key, enum pa
     trial_free(&trial);
     return verdict != VERDICT_TROUBLE;
 }
+
+bool way_still_works(struct session *session, struct sealing_key *key, enum padding padding,
+                     enum custody custody, bool *out, struct error *err)
+{
+    bool token = custody == CUSTODY_TOKEN;
+    const struct way *way = way_of(key, padding);
+    char call[CK_CALL_TEXT], ck_rv[CK_RV_TEXT];
+    struct trial trial;
+    *out = false;
+    if (!trial_make(key, padding, "", "", &trial, err))
+        return false;
+    enum verdict verdict =
+        try_variant(session, key, &trial, token ? custody_token_run : custody_host_run,
+                    token ? way->unwrap_variant : way->host_variant, call, ck_rv, err);
+    *out = verdict == VERDICT_WORKS;
+    trial_free(&trial);
+    return verdict != VERDICT_TROUBLE;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "service.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+#include "reseal/log.h"
+
+void token_service_answer(struct token_service *service, uint32_t number, uint16_t type,
+                          const struct buf *body)
+{
+    struct error err = ERROR_INIT;
+    pthread_mutex_lock(&service->output);
+    bool ok = !atomic_load(&service->unheard) &&
+              frame_queue(service->channel, number, type, buf_bytes(body), &err) &&
+              frame_flush(service->channel, &err);
+    /* Half a frame must not be followed by another one. */
+    if (!ok)
+        atomic_store(&service->unheard, true);
+    pthread_mutex_unlock(&service->output);
+}
+
+void token_service_refuse(struct token_service *service, uint32_t number,
+                          const struct error *failure)
+{
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    if (failed_encode(failure, &body, &err))
+        token_service_answer(service, number, HELPER_FAILED, &body);
+    else
+        log_error(LEVEL_ERROR, EVENT_TOKEN_TROUBLE, "an answer could not be made", &err);
+    buf_free(&body);
+}
+
+void token_service_give_up(struct token_service *service, const char *why)
+{
+    if (atomic_exchange(&service->hopeless, true))
+        return;
+    log_event(LEVEL_ERROR, EVENT_TOKEN_TROUBLE, "the module is of no more use; ending",
+              LOG_TEXT("reason", why));
+    /* The reader sees the end of its input; answers still go out. */
+    shutdown(frame_channel_fd(service->channel), SHUT_RD);
+}
+
+static bool say_hello(struct token_service *service, struct error *err)
+{
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    bool ok = hello_encode(&service->hello, &body, err);
+    if (ok)
+        token_service_answer(service, 0, HELPER_HELLO, &body);
+    buf_free(&body);
+    return ok;
+}
+
+static bool answer_status(struct token_service *service, uint32_t number, struct error *err)
+{
+    const struct status_message message = {
+        .done = atomic_load(&service->done),
+        .failed = atomic_load(&service->failed),
+        .busy = atomic_load(&service->busy),
+    };
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    bool ok = status_encode(&message, &body, err);
+    if (ok)
+        token_service_answer(service, number, HELPER_STATUS_IS, &body);
+    buf_free(&body);
+    return ok;
+}
+
+static bool take_job(struct token_service *service, const struct frame *frame, struct error *err)
+{
+    struct job *job = job_new(frame->number, frame->body, err);
+    if (job == NULL)
+        return false;
+    if (job_queue_put(service->jobs, job))
+        return true;
+    struct error busy = ERROR_INIT;
+    error_set(&busy, FAIL_TOKEN, "the token helper has %u jobs in hand and takes no more",
+              service->workers + WAITING_MAX);
+    token_service_refuse(service, frame->number, &busy);
+    job_free(&job);
+    return true;
+}
+
+static bool take_frame(struct token_service *service, const struct frame *frame, struct error *err)
+{
+    switch (frame->type) {
+    case HELPER_RESEAL:
+        return take_job(service, frame, err);
+    case HELPER_STATUS:
+        return answer_status(service, frame->number, err);
+    default:
+        return error_set(err, FAIL_INPUT, "a message of type %u has no meaning here", frame->type);
+    }
+}
+
+/* Until the end of the socket. False: the other side broke the protocol. */
+static bool read_jobs(struct token_service *service, struct error *err)
+{
+    bool ended = false;
+    while (!ended) {
+        if (!frame_receive(service->channel, &ended, err))
+            return false;
+        bool found = true;
+        while (found) {
+            struct frame frame;
+            if (!frame_next(service->channel, &frame, &found, err) ||
+                (found && !take_frame(service, &frame, err)))
+                return false;
+        }
+    }
+    return true;
+}
+
+static int serve(struct token_service *service)
+{
+    struct worker *workers[WORKERS_MAX] = {NULL};
+    struct error err = ERROR_INIT;
+    bool ok = job_queue_new(service->workers + WAITING_MAX, &service->jobs, &err);
+    for (unsigned i = 0; ok && i < service->workers; i++)
+        ok = worker_start(service, &workers[i], &err);
+    ok = ok && say_hello(service, &err) && read_jobs(service, &err);
+    if (!ok)
+        log_error(LEVEL_ERROR, EVENT_NOTE, "the token helper ends", &err);
+    if (service->jobs != NULL)
+        job_queue_close(service->jobs);
+    /* A module that hangs must not keep a process alive that nobody waits for: SIGALRM ends it. */
+    alarm(service->deadline);
+    for (unsigned i = 0; i < WORKERS_MAX; i++)
+        worker_join(&workers[i]);
+    if (!ok)
+        return 1;
+    return atomic_load(&service->hopeless) ? 4 : 0;
+}
+
+int token_service_run(struct token_service *service)
+{
+    struct error err = ERROR_INIT;
+    if (service->hello.ready)
+        return serve(service);
+    log_error(LEVEL_ERROR, EVENT_NOTE, "the token helper cannot serve", &service->hello.error);
+    if (!say_hello(service, &err))
+        log_error(LEVEL_ERROR, EVENT_NOTE, "the reason could not be told", &err);
+    return 4;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+#include "reseal/log.h"
+#include "reseal/settings.h"
+#include "service.h"
+
+/* Locked memory: one whole content for each worker that works in custody host, and the PIN. Most
+ * content is a password alone; a system's limit is often 8 MiB. */
+static size_t secret_heap_size(unsigned workers)
+{
+    size_t size = (size_t)512 * 1024;
+    while (size < (size_t)workers * CMS_DER_MAX && size < (size_t)4 * 1024 * 1024)
+        size *= 2;
+    return size;
+}
+
+static bool open_log(const struct config *config, struct error *err)
+{
+    enum log_level level;
+    const char *format = config_text(config, "log", "format");
+    if (!log_level_parse(config_text(config, "log", "level"), &level))
+        return error_set(err, FAIL_USAGE, "%s: [log] level is not known", config_path(config));
+    log_open("reseal-hsm",
+             strcmp(format, "json") == 0   ? LOG_AS_JSON
+             : strcmp(format, "text") == 0 ? LOG_AS_TEXT
+                                           : LOG_AUTO,
+             level);
+    return true;
+}
+
+static bool load_settings(struct token_service *service, const char *path, struct error *err)
+{
+    const char *device_ca;
+    if (!settings_load(path, &service->config, err) || !open_log(service->config, err))
+        return false;
+    const struct config *config = service->config;
+    service->workers = (unsigned)config_number(config, "connector", "workers");
+    service->deadline = (unsigned)config_number(config, "connector", "helper_deadline");
+    if (!custody_parse(config_text(config, "connector", "require"), &service->require) ||
+        !key_transport_parse(config_text(config, "connector", "key_transport"),
+                             &service->transport))
+        return error_set(err, FAIL_USAGE, "%s: [connector] require or key_transport is not known",
+                         config_path(config));
+    return secret_heap_open(secret_heap_size(service->workers), err) &&
+           config_want(config, "connector", "device_ca", &device_ca, err) &&
+           device_trust_load(device_ca, config_text(config, "connector", "device_crl"),
+                             &service->trust, err);
+}
+
+static bool open_token(struct token_service *service, struct error *err)
+{
+    struct token_address address;
+    const char *pin = config_text(service->config, "token", "pin");
+    if (!token_address_from_config(service->config, &address, err) ||
+        !token_open(&address, &service->token, err))
+        return false;
+    token_facts_get(service->token, &service->hello.report.token);
+    if (pin != NULL && !secret_read(pin, "PIN", PIN_MAX, &service->pin, err))
+        return error_context(err, "the token's PIN");
+    return token_login(service->token, service->pin, err) &&
+           session_open(service->token, SESSION_READ_ONLY, &service->session, err);
+}
+
+/* The configured keys, one after the other; two names of one key would be two answers to one
+ * question. */
+static bool find_keys(struct token_service *service, struct error *err)
+{
+    struct probe_report *report = &service->hello.report;
+    size_t count = config_list_count(service->config, "token", "key");
+    if (count == 0) {
+        error_set(err, FAIL_USAGE, "%s: [token] key names no sealing key",
+                  config_path(service->config));
+        return error_hint(err, "`reseal key list` shows the keys on the token");
+    }
+    if (count > PROBE_KEYS_MAX)
+        return error_set(err, FAIL_USAGE, "%s: [token] key names more than %d keys",
+                         config_path(service->config), PROBE_KEYS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = config_list_at(service->config, "token", "key", i);
+        if (probe_key(report, name) != NULL)
+            return error_set(err, FAIL_USAGE, "%s: [token] key names \"%s\" twice",
+                             config_path(service->config), name);
+        if (!sealing_key_find(service->session, name, &service->keys[i], err) ||
+            !token_probe(service->session, service->keys[i], &report->keys[i], err))
+            return false;
+        report->key_count = i + 1;
+    }
+    return true;
+}
+
+static const struct padding_finding *best_finding(const struct key_finding *key)
+{
+    const struct padding_finding *best = &key->paddings[0];
+    for (size_t i = 1; i < PADDING_COUNT; i++) {
+        if (key->paddings[i].custody > best->custody)
+            best = &key->paddings[i];
+    }
+    return best;
+}
+
+/* A key that cannot be served as it must be stops the start: later, it would fail each request. */
+static bool check_custody(const struct token_service *service, struct error *err)
+{
+    const struct probe_report *report = &service->hello.report;
+    for (size_t i = 0; i < report->key_count; i++) {
+        const struct key_finding *key = &report->keys[i];
+        const struct padding_finding *best = best_finding(key);
+        if (best->custody == CUSTODY_UNUSABLE) {
+            error_set(err, FAIL_UNSUPPORTED,
+                      "token \"%s\" cannot reseal with key \"%s\" at all: %s: %s; %s",
+                      report->token.label, key->name, best->call, best->ck_rv, best->quirk);
+            return error_hint(err, "`reseal token probe` shows what the token and its keys can do");
+        }
+        if (best->custody < service->require) {
+            error_set(err, FAIL_POLICY,
+                      "token \"%s\" with key \"%s\" reaches custody %s only, and custody token is "
+                      "required: %s: %s",
+                      report->token.label, key->name, custody_name(best->custody), best->call,
+                      best->ck_rv);
+            return error_hint(err, "use a token that can do the whole job, or accept that the "
+                                   "password is in locked memory for a moment: [connector] "
+                                   "require = host");
+        }
+    }
+    return true;
+}
+
+void token_service_start(struct token_service *service, const char *config_path)
+{
+    struct error *err = &service->hello.error;
+    service->hello.ready = load_settings(service, config_path, err) && open_token(service, err) &&
+                           find_keys(service, err) && check_custody(service, err);
+    service->hello.sessions = service->workers;
+}
+
+void token_service_end(struct token_service *service)
+{
+    for (size_t i = 0; i < PROBE_KEYS_MAX; i++)
+        sealing_key_free(&service->keys[i]);
+    session_close(&service->session);
+    token_close(&service->token);
+    secret_free(&service->pin);
+    device_trust_free(&service->trust);
+    config_free(&service->config);
+    job_queue_free(&service->jobs);
+    frame_channel_free(&service->channel);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/crypto.h>
+#include <openssl/x509.h>
+#include "reseal/clock.h"
+#include "reseal/log.h"
+#include "service.h"
+
+/* So many messages in a row that do not open make the token itself suspect. */
+#define BAD_IN_A_ROW 32
+
+struct worker {
+    struct token_service *service;
+    pthread_t thread;
+    struct session *session; /* NULL after it was lost */
+    struct sealing_key *keys[PROBE_KEYS_MAX];
+};
+
+static void drop_session(struct worker *worker)
+{
+    for (size_t i = 0; i < PROBE_KEYS_MAX; i++)
+        sealing_key_free(&worker->keys[i]);
+    session_close(&worker->session);
+}
+
+/* A session with the user logged in, and a handle of every key. */
+static bool have_session(struct worker *worker, struct error *err)
+{
+    struct token_service *service = worker->service;
+    if (worker->session != NULL)
+        return true;
+    if (!session_open(service->token, SESSION_READ_ONLY, &worker->session, err))
+        return false;
+    if (!token_service_login_again(service, worker->session, err))
+        goto fail;
+    for (size_t i = 0; i < service->hello.report.key_count; i++) {
+        if (!sealing_key_find(worker->session, service->hello.report.keys[i].name, &worker->keys[i],
+                              err))
+            goto fail;
+        sealing_key_adopt_ways(worker->keys[i], service->keys[i]);
+    }
+    return true;
+fail:
+    drop_session(worker);
+    return false;
+}
+
+/* Which key, and with which custody: as the probe found it, and the configuration accepts it. */
+static bool choose_key(const struct token_service *service, const struct reseal_message *message,
+                       size_t *index, enum custody *custody, struct error *err)
+{
+    const struct probe_report *report = &service->hello.report;
+    const struct key_finding *key = probe_key(report, message->key_name);
+    if (key == NULL)
+        return error_set(err, FAIL_NOT_FOUND, "no sealing key \"%s\" is served here",
+                         message->key_name);
+    const struct padding_finding *finding = probe_padding(key, message->padding);
+    if (finding == NULL || finding->custody == CUSTODY_UNUSABLE)
+        return error_set(
+            err, FAIL_UNSUPPORTED, "the token cannot open %s with sealing key \"%s\": %s: %s",
+            padding_name(message->padding), key->name, finding != NULL ? finding->call : "",
+            finding != NULL ? finding->ck_rv : "");
+    if (finding->custody < service->require)
+        return error_set(err, FAIL_POLICY,
+                         "%s with sealing key \"%s\" would have custody %s, and %s is required",
+                         padding_name(message->padding), key->name, custody_name(finding->custody),
+                         custody_name(service->require));
+    if (message->transport != service->transport)
+        return error_set(err, FAIL_POLICY, "key transport %s is not the one that is configured",
+                         key_transport_name(message->transport));
+    *index = (size_t)(key - report->keys);
+    *custody = finding->custody;
+    return true;
+}
+
+/* The job, and once more on a new session where the old one was lost. */
+static bool reseal(struct worker *worker, size_t index, const struct reseal_job *job,
+                   struct buf *der, struct error *err)
+{
+    for (int attempt = 0; attempt < 2; attempt++) {
+        if (!have_session(worker, err))
+            return false;
+        buf_reset(der);
+        if (token_reseal(worker->session, worker->keys[index], job, der, err)) {
+            /* What could not be destroyed goes with the session. */
+            if (session_lost(worker->session))
+                drop_session(worker);
+            return true;
+        }
+        if (worker->session->trouble == CK_CLASS_RESTART) {
+            token_service_give_up(worker->service, err->text);
+            return false;
+        }
+        if (!session_lost(worker->session))
+            return false;
+        log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "a session was lost and is opened anew", err);
+        drop_session(worker);
+    }
+    return false;
+}
+
+/* Many bad messages in a row are a flood, or a token that has gone wrong: a secret of our own tells
+ * which. */
+static void suspect_token(struct worker *worker, size_t index, const struct reseal_job *job)
+{
+    struct error err = ERROR_INIT;
+    bool works = false;
+    if (atomic_fetch_add(&worker->service->bad_in_a_row, 1) + 1 < BAD_IN_A_ROW)
+        return;
+    atomic_store(&worker->service->bad_in_a_row, 0);
+    if (worker->session == NULL)
+        return;
+    if (!way_still_works(worker->session, worker->keys[index], job->padding, job->custody, &works,
+                         &err) ||
+        !works)
+        token_service_give_up(worker->service,
+                              "the token does not open what was sealed a moment ago");
+}
+
+static bool work_on(struct worker *worker, const struct job *job, struct resealed_message *answer,
+                    struct buf *der, struct error *err)
+{
+    struct token_service *service = worker->service;
+    const struct reseal_message *message = &job->message;
+    size_t index;
+    enum custody custody;
+    X509 *device = NULL;
+    if (!choose_key(service, message, &index, &custody, err) ||
+        !device_certificate_check(service->trust, message->device_certificate, clock_real_ms(),
+                                  &device, err))
+        return false;
+    const struct reseal_job todo = {
+        .padding = message->padding,
+        .custody = custody,
+        .sealed = message->sealed,
+        .prefix = message->prefix,
+        .suffix = message->suffix,
+        .recipient = device,
+        .transport = message->transport,
+    };
+    bool ok = reseal(worker, index, &todo, der, err);
+    if (ok)
+        atomic_store(&service->bad_in_a_row, 0);
+    else if (err->kind == FAIL_CRYPTO)
+        suspect_token(worker, index, &todo);
+    X509_free(device);
+    *answer = (struct resealed_message){.custody = custody, .der = buf_bytes(der)};
+    return ok;
+}
+
+static void do_job(struct worker *worker, const struct job *job, struct buf *der, struct buf *body)
+{
+    struct token_service *service = worker->service;
+    struct error err = ERROR_INIT;
+    struct resealed_message answer = {.custody = CUSTODY_UNUSABLE};
+    buf_reset(der);
+    buf_reset(body);
+    if (work_on(worker, job, &answer, der, &err) && resealed_encode(&answer, body, &err)) {
+        atomic_fetch_add(&service->done, 1);
+        token_service_answer(service, job->number, HELPER_RESEALED, body);
+    } else {
+        atomic_fetch_add(&service->failed, 1);
+        token_service_refuse(service, job->number, &err);
+    }
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct token_service *service = worker->service;
+    struct error err = ERROR_INIT;
+    struct buf der = BUF_INIT(CMS_DER_MAX), body = BUF_INIT(HELPER_BODY_MAX);
+    /* Before the first job, so that it does not wait; a failure shows again with that job. */
+    if (!have_session(worker, &err))
+        log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "a worker has no session yet", &err);
+    struct job *job;
+    while ((job = job_queue_take(service->jobs)) != NULL) {
+        if (!atomic_load(&service->unheard)) {
+            atomic_fetch_add(&service->busy, 1);
+            do_job(worker, job, &der, &body);
+            atomic_fetch_sub(&service->busy, 1);
+        }
+        job_free(&job);
+    }
+    buf_free(&der);
+    buf_free(&body);
+    drop_session(worker);
+    OPENSSL_thread_stop();
+    return NULL;
+}
+
+bool worker_start(struct token_service *service, struct worker **out, struct error *err)
+{
+    bool ok = false;
+    pthread_attr_t attributes;
+    *out = NULL;
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (worker == NULL)
+        return error_memory(err);
+    worker->service = service;
+    pthread_attr_init(&attributes);
+    if (pthread_attr_setstacksize(&attributes, WORKER_STACK) != 0 ||
+        pthread_create(&worker->thread, &attributes, worker_main, worker) != 0) {
+        error_set(err, FAIL_INTERNAL, "cannot start a worker thread");
+        goto done;
+    }
+    *out = worker;
+    worker = NULL; /* transferred */
+    ok = true;
+done:
+    pthread_attr_destroy(&attributes);
+    free(worker);
+    return ok;
+}
+
+void worker_join(struct worker **worker)
+{
+    if (worker == NULL || *worker == NULL)
+        return;
+    pthread_join((*worker)->thread, NULL);
+    free(*worker);
+    *worker = NULL;
+}
