@@ -74,6 +74,10 @@ static bool read_token(struct ceremony_plan *plan, struct error *err)
     plan->manufacturer = config_text(config, "token", "manufacturer");
     plan->model = config_text(config, "token", "model");
     plan->firmware = config_text(config, "token", "firmware");
+    if (plan->manufacturer == NULL && plan->address.manufacturer[0] != '\0')
+        plan->manufacturer = plan->address.manufacturer; /* the URI's */
+    if (plan->model == NULL && plan->address.model[0] != '\0')
+        plan->model = plan->address.model;
     plan->pin = config_text(config, "token", "pin");
     return true;
 }

@@ -121,7 +121,8 @@ static bool undo_key(struct ceremony *ceremony, struct error *undo)
     return ok;
 }
 
-static void record_undo(struct ceremony *ceremony, bool key_was_made, const struct error *undo)
+static void record_undo(struct ceremony *ceremony, bool key_was_made, const struct error *undo,
+                        const struct error *failure)
 {
     struct error ignored = ERROR_INIT; /* the failure that led here is the one that is told */
     struct json_writer *line = NULL;
@@ -135,6 +136,7 @@ static void record_undo(struct ceremony *ceremony, bool key_was_made, const stru
     }
     if (transcript_begin(ceremony->transcript, "close", now, &line, &ignored)) {
         json_put_text(line, "outcome", "failed");
+        put_failure(line, failure);
         (void)!transcript_commit(ceremony->transcript, &line, &ignored);
     }
     memcpy(ceremony->head, transcript_head(ceremony->transcript), DIGEST_TEXT);
@@ -153,7 +155,7 @@ static void undo(struct ceremony *ceremony, struct error *err)
         (void)unlink(ceremony->plan->public_key_cng);
     if (ceremony->transcript == NULL)
         return;
-    record_undo(ceremony, made, &undone);
+    record_undo(ceremony, made, &undone, err);
     fprintf(stderr, "      the ceremony failed; its record is %s\n", ceremony->plan->transcript);
 }
 

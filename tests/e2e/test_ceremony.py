@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pty
+import resource
 import select
 import signal
 import subprocess
@@ -43,6 +44,8 @@ class CeremonyTest(TokenTest):
         with open(path, "rb") as file:
             content = file.read()
         self.keeps_secrets(content.decode())
+        if content == b"":
+            return [], "0" * 64
         self.assertTrue(content.endswith(b"\n"))
         lines, previous = [], "0" * 64
         for number, text in enumerate(content[:-1].split(b"\n"), 1):
@@ -138,6 +141,21 @@ class Accepted(CeremonyTest):
 
     def test_host_custody_on_nss_where_only_that_is_planned(self):
         self.run_accepted(self.nss(), 3072, "host")
+
+    def test_a_uri_names_the_token_as_well(self):
+        token = self.softhsm()
+        uri = (f"pkcs11:token={token.label};manufacturer=SoftHSM%20project"
+               f"?module-path={token.module}")
+        plan = self.write("plan.ini", f"[ceremony]\nname = by URI\n[token]\nuri = {uri}\n"
+                          f"pin = file:{token.pin_file}\n[key]\nlabel = sealing\nbits = 2048\n"
+                          "custody = host\n[output]\npublic_key = plan.pem\n"
+                          "transcript = plan.jsonl\n")
+        self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
+        lines, _ = self.transcript()
+        wanted = {check["name"]: check["wanted"] for check in lines[1]["compared"]}
+        self.assertEqual(wanted["manufacturer"], "SoftHSM project")
+        listed = self.succeeds("token", "list", "--uri", uri, "--json", env=token.env)
+        self.assertIn(token.label, listed.stdout)
 
     def test_the_words_for_the_configuration_lead_to_a_working_probe(self):
         token = self.softhsm()
@@ -266,6 +284,28 @@ class Refused(CeremonyTest):
         os.unlink(token.pin_file)
         self.fails(1, "ceremony", "run", plan, "--yes", env=token.env)
         self.assertFalse(any(os.path.exists(path) for path in self.outputs()))
+
+    def test_a_record_that_cannot_be_written_costs_the_key_and_never_the_chain(self):
+        token = self.softhsm()
+        plan = self.plan(token, key="bits = 2048\ncustody = host\n")
+        ended = set()
+        for limit in range(500, 20000, 500):
+            def small_files(size=limit):
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            done = self.reseal("ceremony", "run", plan, "--yes", env=token.env,
+                               preexec_fn=small_files)
+            lines, _ = self.transcript()
+            if done.returncode == 0:
+                self.assertEqual([line["step"] for line in lines], STEPS)
+                break
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertEqual(self.keys(token), [])
+            self.assertEqual([os.path.exists(path) for path in self.outputs()],
+                             [False, False, True])
+            ended.update(line["step"] for line in lines)
+            os.unlink(f"{self.folder}/plan.jsonl")
+        self.assertTrue({"generate", "proof", "destroy", "close"} <= ended, ended)
 
     def test_no_terminal_and_no_yes(self):
         token = self.softhsm()
