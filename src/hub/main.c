@@ -1,4 +1,112 @@
-int main(void)
+/* SPDX-License-Identifier: Apache-2.0 */
+/* reseal-hub: queue, record store and delivery API in one small server. */
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "hub.h"
+#include "reseal/log.h"
+#include "reseal/settings.h"
+
+static void usage(FILE *out)
 {
+    fputs("usage: reseal-hub --config FILE\n"
+          "\n"
+          "Serves the queue (Amazon SQS, JSON protocol), the record store (the shape of Graph's\n"
+          "userPfxCertificates) and the delivery API, kept in one SQLite file. The sections [hub]\n"
+          "and [log] of FILE are read; the default is " SETTINGS_DEFAULT_PATH ".\n"
+          "\n"
+          "  -c, --config FILE  configuration\n"
+          "  -h, --help         this text\n"
+          "  -V, --version      version\n"
+          "\n"
+          "SIGTERM or SIGINT: finish what is in hand and stop.\n",
+          out);
+}
+
+static int fail(const struct error *err)
+{
+    fprintf(stderr, "reseal-hub: %s\n", err->text);
+    if (err->hint[0] != '\0')
+        fprintf(stderr, "reseal-hub: hint: %s\n", err->hint);
+    return error_exit_status(err->kind);
+}
+
+static void open_log(const struct config *config)
+{
+    const char *format = config_text(config, "log", "format");
+    enum log_level level = LEVEL_INFO;
+    (void)!log_level_parse(config_text(config, "log", "level"), &level); /* the table has checked */
+    log_open("reseal-hub",
+             strcmp(format, "json") == 0   ? LOG_AS_JSON
+             : strcmp(format, "text") == 0 ? LOG_AS_TEXT
+                                           : LOG_AUTO,
+             level);
+}
+
+/* Serves until a signal says stop. The signals are blocked before the first thread starts, so that
+ * only this wait gets them. */
+static int serve(const struct config *config, const sigset_t *signals)
+{
+    struct error err = ERROR_INIT;
+    struct hub *hub = NULL;
+    int number = 0;
+    if (!hub_open(config, &hub, &err))
+        return fail(&err);
+    while (sigwait(signals, &number) != 0)
+        continue;
+    log_event(LEVEL_INFO, EVENT_NOTE, "stopping", LOG_TEXT("signal", strsignal(number)));
+    hub_close(&hub);
+    log_event(LEVEL_INFO, EVENT_NOTE, "stopped", LOG_TEXT("signal", strsignal(number)));
     return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"version", no_argument, NULL, 'V'},
+                                            {NULL, 0, NULL, 0}};
+    struct error err = ERROR_INIT;
+    struct config *config = NULL;
+    const char *path = NULL;
+    sigset_t signals;
+    int option;
+    while ((option = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            path = optarg;
+            break;
+        case 'h':
+            usage(stdout);
+            return 0;
+        case 'V':
+            puts("reseal-hub " RESEAL_VERSION);
+            return 0;
+        default:
+            usage(stderr);
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        usage(stderr);
+        return 2;
+    }
+    if (!process_harden(&err))
+        return fail(&err);
+    umask(077);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, not the end */
+    if (!settings_load(path, &config, &err))
+        return fail(&err);
+    open_log(config);
+    int status = serve(config, &signals);
+    config_free(&config);
+    return status;
 }

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the record and delivery APIs share: the bearer token, and errors in the shape of Microsoft
+ * Graph with the codes of reseal/result.h:
+ *
+ *     {"error":{"code":"ParameterDataInvalid","number":4002,"retryable":false,"message":"..."}}
+ */
+#ifndef RESEAL_HUB_API_GRAPH_H
+#define RESEAL_HUB_API_GRAPH_H
+
+#include "exchange.h"
+#include "reseal/result.h"
+
+#define JSON_TYPE       "application/json"
+#define GRAPH_ID_HEADER "request-id"
+
+/* route_check: refuses a request without the hub's bearer token. */
+void graph_check(struct exchange *exchange);
+/* route_check: the same, and a body must be declared as JSON. */
+void graph_check_json(struct exchange *exchange);
+/* route_fail: status and code follow from the kind of the error. */
+void graph_fail(struct exchange *exchange, const struct error *err);
+void graph_fail_with(struct exchange *exchange, unsigned status, enum result_code code,
+                     const struct error *err);
+/* Parses the body as a JSON object; on failure the exchange is answered (4001). */
+bool graph_body(struct exchange *exchange, const char *what, struct json **out) MUST_USE;
+
+route_handle records_post_handle, records_list_handle, records_get_handle, records_delete_handle;
+route_handle deliveries_post_handle, deliveries_get_handle;
+route_handle status_handle, health_handle;
+
+#endif

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Queues themselves: making, finding, reading and setting attributes. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "api_queue.h"
+
+enum queue_attribute {
+    ATTRIBUTE_VISIBILITY,
+    ATTRIBUTE_DELAY,
+    ATTRIBUTE_WAIT,
+    ATTRIBUTE_RETENTION,
+    ATTRIBUTE_REDRIVE,
+    SETTABLE_COUNT,
+    ATTRIBUTE_VISIBLE = SETTABLE_COUNT,
+    ATTRIBUTE_IN_FLIGHT,
+    ATTRIBUTE_DELAYED,
+    ATTRIBUTE_CREATED,
+    ATTRIBUTE_MODIFIED,
+    ATTRIBUTE_SIZE,
+    ATTRIBUTE_ARN,
+    ATTRIBUTE_COUNT,
+};
+#define ALL_ATTRIBUTES ((1U << ATTRIBUTE_COUNT) - 1)
+
+static const struct {
+    const char *name;
+    int64_t min, max; /* of the settable numbers */
+} attributes[] = {
+    [ATTRIBUTE_VISIBILITY] = {"VisibilityTimeout", 0, LEASE_MAX_S},
+    [ATTRIBUTE_DELAY] = {"DelaySeconds", 0, DELAY_MAX_S},
+    [ATTRIBUTE_WAIT] = {"ReceiveMessageWaitTimeSeconds", 0, QUEUE_WAIT_MAX_S},
+    [ATTRIBUTE_RETENTION] = {"MessageRetentionPeriod", 60, 1209600},
+    [ATTRIBUTE_REDRIVE] = {"RedrivePolicy", 0, 0},
+    [ATTRIBUTE_VISIBLE] = {"ApproximateNumberOfMessages", 0, 0},
+    [ATTRIBUTE_IN_FLIGHT] = {"ApproximateNumberOfMessagesNotVisible", 0, 0},
+    [ATTRIBUTE_DELAYED] = {"ApproximateNumberOfMessagesDelayed", 0, 0},
+    [ATTRIBUTE_CREATED] = {"CreatedTimestamp", 0, 0},
+    [ATTRIBUTE_MODIFIED] = {"LastModifiedTimestamp", 0, 0},
+    [ATTRIBUTE_SIZE] = {"MaximumMessageSize", 0, 0},
+    [ATTRIBUTE_ARN] = {"QueueArn", 0, 0},
+};
+
+/* ATTRIBUTE_COUNT where there is none of that name. */
+static enum queue_attribute attribute_of(const char *name)
+{
+    size_t i = 0;
+    while (i < ATTRIBUTE_COUNT && strcmp(attributes[i].name, name) != 0)
+        i++;
+    return (enum queue_attribute)i;
+}
+
+static bool bad_value(struct exchange *exchange, enum queue_attribute attribute, const char *why)
+{
+    sqs_fail(exchange, SQS_INVALID_ATTRIBUTE_VALUE, "%s: %s", attributes[attribute].name, why);
+    return false;
+}
+
+static bool whole_number(const char *text, int64_t min, int64_t max, int64_t *out)
+{
+    size_t len = strlen(text);
+    if (len == 0 || len > 10 || strspn(text, "0123456789") != len)
+        return false;
+    *out = strtoll(text, NULL, 10);
+    return *out >= min && *out <= max;
+}
+
+/* {"deadLetterTargetArn":"arn:aws:sqs:REGION:ACCOUNT:NAME","maxReceiveCount":5}, where SDKs also
+ * write the number as a text. */
+static bool read_redrive(struct exchange *exchange, const char *text, struct queue_call *call)
+{
+    static const struct json_limits limits = {.bytes = 4096, .string = 1024, .values = 16};
+    struct error err = ERROR_INIT;
+    struct json *json = NULL;
+    const char *arn;
+    bool ok = false;
+    call->settings.max_receives = 0;
+    call->dead_letter[0] = '\0';
+    if (text[0] == '\0') /* an empty text takes the policy away */
+        return true;
+    if (!json_parse(text, strlen(text), &limits, "RedrivePolicy", &json, &err))
+        return bad_value(exchange, ATTRIBUTE_REDRIVE, err.text);
+    const struct json_value *root = json_root(json);
+    const char *count = json_text(json_get(root, "maxReceiveCount"), NULL);
+    if (count == NULL || !whole_number(count, 1, 1000, &call->settings.max_receives)) {
+        bad_value(exchange, ATTRIBUTE_REDRIVE, "maxReceiveCount must be from 1 to 1000");
+        goto done;
+    }
+    if (!json_want_text(root, "", "deadLetterTargetArn", 512, &arn, &err)) {
+        bad_value(exchange, ATTRIBUTE_REDRIVE, err.text);
+        goto done;
+    }
+    const char *colon = strrchr(arn, ':');
+    if (colon == NULL || strncmp(arn, "arn:", 4) != 0 || !queue_name_valid(colon + 1)) {
+        bad_value(exchange, ATTRIBUTE_REDRIVE, "deadLetterTargetArn is no ARN of a queue");
+        goto done;
+    }
+    snprintf(call->dead_letter, sizeof call->dead_letter, "%s", colon + 1);
+    ok = true;
+done:
+    json_free(&json);
+    return ok;
+}
+
+static int64_t *setting_of(struct queue_row *queue, enum queue_attribute attribute)
+{
+    return attribute == ATTRIBUTE_VISIBILITY ? &queue->visibility_s
+           : attribute == ATTRIBUTE_DELAY    ? &queue->delay_s
+           : attribute == ATTRIBUTE_WAIT     ? &queue->wait_s
+                                             : &queue->retention_s;
+}
+
+static bool read_attributes(struct exchange *exchange, const struct json_value *object,
+                            struct queue_call *call)
+{
+    for (size_t i = 0; i < json_count(object); i++) {
+        enum queue_attribute attribute = attribute_of(json_key_at(object, i));
+        const struct json_value *value = json_at(object, i);
+        const char *text = json_text(value, NULL);
+        if (attribute >= SETTABLE_COUNT) {
+            sqs_fail(exchange, SQS_INVALID_ATTRIBUTE_NAME, "the attribute \"%s\" cannot be set",
+                     json_key_at(object, i));
+            return false;
+        }
+        if (text == NULL || json_type(value) != JSON_STRING)
+            return bad_value(exchange, attribute, "the value must be a text");
+        call->attributes |= 1U << attribute;
+        if (attribute == ATTRIBUTE_REDRIVE) {
+            if (!read_redrive(exchange, text, call))
+                return false;
+        } else if (!whole_number(text, attributes[attribute].min, attributes[attribute].max,
+                                 setting_of(&call->settings, attribute))) {
+            char why[96];
+            snprintf(why, sizeof why, "must be from %" PRId64 " to %" PRId64,
+                     attributes[attribute].min, attributes[attribute].max);
+            return bad_value(exchange, attribute, why);
+        }
+    }
+    return true;
+}
+
+static bool may_attributes(struct exchange *exchange, const struct json_value *root,
+                           struct queue_call *call)
+{
+    struct error err = ERROR_INIT;
+    const struct json_value *object = json_get(root, "Attributes");
+    if (object == NULL || json_type(object) == JSON_NULL)
+        return true;
+    if (!json_want_object(root, "", "Attributes", &object, &err))
+        return queue_refuse(exchange, &err);
+    return read_attributes(exchange, object, call);
+}
+
+bool parse_get_url(struct exchange *exchange, const struct json_value *root,
+                   struct queue_call *call)
+{
+    (void)exchange;
+    (void)root;
+    (void)call; /* the queue's name is all there is */
+    return true;
+}
+
+bool parse_create(struct exchange *exchange, const struct json_value *root, struct queue_call *call)
+{
+    queue_defaults(&call->settings, call->queue);
+    return may_attributes(exchange, root, call);
+}
+
+bool parse_set_attributes(struct exchange *exchange, const struct json_value *root,
+                          struct queue_call *call)
+{
+    return may_attributes(exchange, root, call);
+}
+
+bool parse_get_attributes(struct exchange *exchange, const struct json_value *root,
+                          struct queue_call *call)
+{
+    const struct json_value *names = json_get(root, "AttributeNames");
+    if (names != NULL && json_type(names) != JSON_ARRAY && json_type(names) != JSON_NULL) {
+        sqs_fail(exchange, SQS_INVALID_PARAMETER_VALUE, "AttributeNames must be an array");
+        return false;
+    }
+    for (size_t i = 0; i < json_count(names); i++) {
+        const char *name = json_text(json_at(names, i), NULL);
+        enum queue_attribute attribute = attribute_of(name != NULL ? name : "");
+        if (name != NULL && strcmp(name, "All") == 0) {
+            call->attributes = ALL_ATTRIBUTES;
+        } else if (attribute == ATTRIBUTE_COUNT) {
+            sqs_fail(exchange, SQS_INVALID_ATTRIBUTE_NAME, "there is no attribute \"%.64s\"",
+                     name != NULL ? name : "");
+            return false;
+        } else {
+            call->attributes |= 1U << attribute;
+        }
+    }
+    return true;
+}
+
+static enum job_verdict answer_url(struct exchange *exchange, struct error *err)
+{
+    const struct queue_call *call = exchange->work;
+    struct json_writer *json = NULL;
+    if (!json_writer_new(false, &json, err))
+        return JOB_FAILED;
+    json_object(json, NULL);
+    queue_put_url(exchange, json, call->queue);
+    json_object_end(json);
+    bool ok = answer_json(&exchange->answer, MHD_HTTP_OK, SQS_JSON_TYPE, json, err);
+    json_writer_free(&json);
+    return ok ? JOB_DONE : JOB_FAILED;
+}
+
+enum job_verdict run_get_url(struct job *job, struct database *database, struct error *err)
+{
+    struct exchange *exchange = job->context;
+    if (queue_of_call(exchange, database) == NULL)
+        return JOB_DONE;
+    return answer_url(exchange, err);
+}
+
+/* Puts the attributes that the call gives over `queue`; false where the dead-letter queue is not
+ * there, with the exchange answered. */
+static bool apply_attributes(struct exchange *exchange, const struct database *database,
+                             struct queue_row *queue)
+{
+    struct queue_call *call = exchange->work;
+    for (int i = 0; i < ATTRIBUTE_REDRIVE; i++) {
+        enum queue_attribute attribute = (enum queue_attribute)i;
+        if (call->attributes & 1U << attribute)
+            *setting_of(queue, attribute) = *setting_of(&call->settings, attribute);
+    }
+    if ((call->attributes & 1U << ATTRIBUTE_REDRIVE) == 0)
+        return true;
+    queue->max_receives = call->settings.max_receives;
+    queue->dead_letter = 0;
+    if (call->dead_letter[0] == '\0')
+        return true;
+    const struct queue_row *target = queue_find(database, call->dead_letter);
+    if (target == NULL || strcmp(target->name, queue->name) == 0)
+        return bad_value(exchange, ATTRIBUTE_REDRIVE,
+                         "deadLetterTargetArn must name another queue that exists");
+    queue->dead_letter = target->id;
+    return true;
+}
+
+static bool same_settings(const struct queue_row *a, const struct queue_row *b)
+{
+    return a->visibility_s == b->visibility_s && a->delay_s == b->delay_s &&
+           a->wait_s == b->wait_s && a->retention_s == b->retention_s &&
+           a->dead_letter == b->dead_letter && a->max_receives == b->max_receives;
+}
+
+enum job_verdict run_create(struct job *job, struct database *database, struct error *err)
+{
+    struct exchange *exchange = job->context;
+    struct queue_call *call = exchange->work;
+    const struct queue_row *existing = queue_find(database, call->queue);
+    struct queue_row wanted;
+    queue_defaults(&wanted, call->queue);
+    if (existing != NULL) /* what is not given does not differ */
+        wanted = *existing;
+    if (!apply_attributes(exchange, database, &wanted))
+        return JOB_DONE;
+    if (existing != NULL && !same_settings(existing, &wanted)) {
+        sqs_fail(exchange, SQS_QUEUE_NAME_EXISTS, "the queue \"%s\" exists with other attributes",
+                 call->queue);
+        return JOB_DONE;
+    }
+    if (existing == NULL && !queue_create(database, &wanted, err)) {
+        if (err->kind != FAIL_TOO_LARGE)
+            return JOB_FAILED;
+        sqs_fail(exchange, SQS_UNSUPPORTED_OPERATION, "%s", err->text);
+        return JOB_DONE;
+    }
+    return answer_url(exchange, err);
+}
+
+enum job_verdict run_set_attributes(struct job *job, struct database *database, struct error *err)
+{
+    struct exchange *exchange = job->context;
+    const struct queue_row *queue = queue_of_call(exchange, database);
+    if (queue == NULL)
+        return JOB_DONE;
+    struct queue_row wanted = *queue;
+    if (!apply_attributes(exchange, database, &wanted))
+        return JOB_DONE;
+    if (!queue_update(database, &wanted, err))
+        return JOB_FAILED;
+    buf_reset(&exchange->answer.body);
+    buf_put_text(&exchange->answer.body, "{}");
+    exchange->answer.status = MHD_HTTP_OK;
+    exchange->answer.content_type = SQS_JSON_TYPE;
+    return JOB_DONE;
+}
+
+static void put_redrive(struct json_writer *json, const struct queue_call *call,
+                        const struct database *database, const struct queue_row *queue)
+{
+    char text[512];
+    const struct queue_row *target = queue_by_id(database, queue->dead_letter);
+    if (target == NULL)
+        return;
+    snprintf(text, sizeof text,
+             "{\"deadLetterTargetArn\":\"arn:aws:sqs:%s:" ACCOUNT
+             ":%s\",\"maxReceiveCount\":%" PRId64 "}",
+             call->region, target->name, queue->max_receives);
+    json_put_text(json, attributes[ATTRIBUTE_REDRIVE].name, text);
+}
+
+static void put_attributes(struct json_writer *json, const struct queue_call *call,
+                           const struct database *database, const struct queue_row *queue,
+                           const struct queue_counts *counts)
+{
+    const int64_t numbers[ATTRIBUTE_ARN] = {
+        [ATTRIBUTE_VISIBILITY] = queue->visibility_s,
+        [ATTRIBUTE_DELAY] = queue->delay_s,
+        [ATTRIBUTE_WAIT] = queue->wait_s,
+        [ATTRIBUTE_RETENTION] = queue->retention_s,
+        [ATTRIBUTE_VISIBLE] = counts->visible,
+        [ATTRIBUTE_IN_FLIGHT] = counts->in_flight,
+        [ATTRIBUTE_DELAYED] = counts->delayed,
+        [ATTRIBUTE_CREATED] = queue->created_ms / 1000,
+        [ATTRIBUTE_MODIFIED] = queue->modified_ms / 1000,
+        [ATTRIBUTE_SIZE] = 262144,
+    };
+    char text[256];
+    for (int i = 0; i < ATTRIBUTE_COUNT; i++) {
+        enum queue_attribute attribute = (enum queue_attribute)i;
+        if ((call->attributes & 1U << attribute) == 0)
+            continue;
+        if (attribute == ATTRIBUTE_REDRIVE) {
+            put_redrive(json, call, database, queue);
+            continue;
+        }
+        if (attribute == ATTRIBUTE_ARN)
+            snprintf(text, sizeof text, "arn:aws:sqs:%s:" ACCOUNT ":%s", call->region, queue->name);
+        else
+            snprintf(text, sizeof text, "%" PRId64, numbers[attribute]);
+        json_put_text(json, attributes[attribute].name, text);
+    }
+}
+
+enum job_verdict run_get_attributes(struct job *job, struct database *database, struct error *err)
+{
+    struct exchange *exchange = job->context;
+    struct queue_call *call = exchange->work;
+    struct queue_counts counts = {0, 0, 0};
+    struct json_writer *json = NULL;
+    const unsigned counted =
+        1U << ATTRIBUTE_VISIBLE | 1U << ATTRIBUTE_IN_FLIGHT | 1U << ATTRIBUTE_DELAYED;
+    const struct queue_row *queue = queue_of_call(exchange, database);
+    if (queue == NULL)
+        return JOB_DONE;
+    if ((call->attributes & counted) != 0 && !queue_count(database, queue->id, &counts, err))
+        return JOB_FAILED;
+    if (!json_writer_new(false, &json, err))
+        return JOB_FAILED;
+    json_object(json, NULL);
+    json_object(json, "Attributes");
+    put_attributes(json, call, database, queue, &counts);
+    json_object_end(json);
+    json_object_end(json);
+    bool ok = answer_json(&exchange->answer, MHD_HTTP_OK, SQS_JSON_TYPE, json, err);
+    json_writer_free(&json);
+    return ok ? JOB_DONE : JOB_FAILED;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hub.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/evp.h>
+#include "reseal/log.h"
+#include "server.h"
+#include "store_queue.h"
+
+#define DEAD_SUFFIX       "-dead"
+#define RESULT_RECEIVES   10
+#define API_TOKEN_MAX     4096
+#define API_TOKEN_MIN     16 /* a shorter one could be guessed */
+#define SECRET_HEAP_BYTES (64 * 1024)
+
+static bool read_settings(struct hub *hub, const struct config *config, struct error *err)
+{
+    const char *token_source, *credentials_path;
+    const char *requests = config_text(config, "hub", "requests");
+    const char *results = config_text(config, "hub", "results");
+    if (!config_want(config, "hub", "api_token", &token_source, err) ||
+        !config_want(config, "hub", "credentials", &credentials_path, err))
+        return false;
+    const char *const names[] = {requests, results};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (!queue_name_valid(names[i]) ||
+            strlen(names[i]) + strlen(DEAD_SUFFIX) > QUEUE_NAME_MAX) {
+            error_set(err, FAIL_USAGE, "%s: \"%s\" is no name of a queue", config_path(config),
+                      names[i]);
+            return error_hint(err, "use 1 to 75 letters, digits, '-' and '_'");
+        }
+    }
+    if (strcmp(requests, results) == 0)
+        return error_set(err, FAIL_USAGE, "%s: hub.requests and hub.results are the same queue",
+                         config_path(config));
+    snprintf(hub->requests, sizeof hub->requests, "%s", requests);
+    snprintf(hub->results, sizeof hub->results, "%s", results);
+    hub->request_lifetime_ms = (int64_t)config_number(config, "hub", "request_lifetime") * 1000;
+    if (!secret_read(token_source, "API token", API_TOKEN_MAX, &hub->api_token, err) ||
+        !credentials_load(credentials_path, &hub->credentials, err))
+        return false;
+    if (secret_len(hub->api_token) >= API_TOKEN_MIN)
+        return true;
+    error_set(err, FAIL_USAGE, "hub.api_token: the token has %zu bytes, at least %d are needed",
+              secret_len(hub->api_token), API_TOKEN_MIN);
+    return error_hint(err, "make one with: openssl rand -hex 32");
+}
+
+/* Makes the queue where it is not there yet, and sets its redrive policy. */
+static bool ensure_queue(struct database *database, const char *name, int64_t dead_letter,
+                         int64_t max_receives, int64_t *id, struct error *err)
+{
+    struct queue_row wanted;
+    const struct queue_row *found = queue_find(database, name);
+    queue_defaults(&wanted, name);
+    if (found != NULL)
+        wanted = *found;
+    bool new_policy = dead_letter != 0 &&
+                      (wanted.dead_letter != dead_letter || wanted.max_receives != max_receives);
+    if (new_policy) {
+        wanted.dead_letter = dead_letter;
+        wanted.max_receives = max_receives;
+    }
+    if (found == NULL && !queue_create(database, &wanted, err))
+        return false;
+    if (found != NULL && new_policy && !queue_update(database, &wanted, err))
+        return false;
+    found = queue_find(database, name);
+    if (found == NULL)
+        return error_set(err, FAIL_INTERNAL, "the queue \"%s\" was not made", name);
+    *id = found->id;
+    return true;
+}
+
+static bool ensure_queues(struct hub *hub, const struct config *config, struct error *err)
+{
+    struct database *database = store_database(hub->store);
+    char dead[QUEUE_NAME_MAX + sizeof DEAD_SUFFIX];
+    int64_t requests_dead;
+    long max_receives = config_number(config, "hub", "max_receives");
+    if (!database_begin(database, err))
+        return false;
+    snprintf(dead, sizeof dead, "%s" DEAD_SUFFIX, hub->requests);
+    bool ok =
+        ensure_queue(database, dead, 0, 0, &requests_dead, err) &&
+        ensure_queue(database, hub->requests, requests_dead, max_receives, &hub->requests_id, err);
+    snprintf(dead, sizeof dead, "%s" DEAD_SUFFIX, hub->results);
+    ok = ok && ensure_queue(database, dead, 0, 0, &hub->results_dead_id, err) &&
+         ensure_queue(database, hub->results, hub->results_dead_id, RESULT_RECEIVES,
+                      &hub->results_id, err);
+    if (!ok) {
+        database_rollback(database);
+        return false;
+    }
+    return database_commit(database, err);
+}
+
+static bool open_parts(struct hub *hub, const struct config *config, struct error *err)
+{
+    const char *path;
+    if (!secret_heap_open(SECRET_HEAP_BYTES, err) || !read_settings(hub, config, err) ||
+        !config_want(config, "hub", "database", &path, err))
+        return false;
+    hub->md5 = EVP_MD_fetch(NULL, "MD5", NULL);
+    if (hub->md5 == NULL)
+        return error_openssl(err, FAIL_INTERNAL,
+                             "OpenSSL has no MD5, which the queue protocol needs");
+    return sigv4_open(hub->credentials, &hub->sigv4, err) && store_open(path, &hub->store, err) &&
+           ensure_queues(hub, config, err);
+}
+
+static void free_parts(struct hub **hub)
+{
+    store_close(&(*hub)->store);
+    sigv4_close(&(*hub)->sigv4);
+    credentials_free(&(*hub)->credentials);
+    secret_free(&(*hub)->api_token);
+    EVP_MD_free((*hub)->md5);
+    free(*hub);
+    *hub = NULL;
+}
+
+bool hub_open(const struct config *config, struct hub **out, struct error *err)
+{
+    const char *address = config_text(config, "hub", "listen");
+    bool loopback = true;
+    unsigned port = 0;
+    int listener = -1;
+    *out = NULL;
+    struct hub *hub = calloc(1, sizeof *hub);
+    if (hub == NULL)
+        return error_memory(err);
+    /* The socket comes last: who can connect is served. */
+    if (!open_parts(hub, config, err) || !store_start(hub->store, err) ||
+        !listener_open(address, &listener, &port, &loopback, err) ||
+        !server_start(hub, listener, &hub->server, err)) {
+        free_parts(&hub);
+        return false;
+    }
+    if (!loopback)
+        log_event(LEVEL_WARNING, EVENT_NOTE, "reachable from other machines, without TLS",
+                  LOG_TEXT("listen", address),
+                  LOG_TEXT("hint", "put a TLS proxy in front, or listen on 127.0.0.1"));
+    log_event(LEVEL_INFO, EVENT_NOTE, "listening", LOG_TEXT("listen", address),
+              LOG_NUMBER("port", port), LOG_TEXT("requests", hub->requests),
+              LOG_TEXT("results", hub->results));
+    *out = hub;
+    return true;
+}
+
+void hub_close(struct hub **hub)
+{
+    if (hub == NULL || *hub == NULL)
+        return;
+    server_stop(&(*hub)->server);
+    free_parts(hub);
+}

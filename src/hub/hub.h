@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the running hub share: its settings, keys and store. */
+#ifndef RESEAL_HUB_HUB_H
+#define RESEAL_HUB_HUB_H
+
+#include <signal.h>
+#include "reseal/config.h"
+#include "reseal/credentials.h"
+#include "sigv4.h"
+#include "store.h"
+
+#define ACCOUNT "000000000000" /* stands where AWS has the account number */
+
+struct server;
+
+struct hub {
+    /* settings, constant after hub_open */
+    char requests[QUEUE_NAME_MAX + 1];
+    char results[QUEUE_NAME_MAX + 1];
+    int64_t request_lifetime_ms;
+    int64_t requests_id, results_id, results_dead_id; /* queues.id */
+    struct secret *api_token;
+    struct credentials *credentials;
+    EVP_MD *md5;
+    /* the server thread's own */
+    struct sigv4 *sigv4;
+    struct store *store;
+    struct server *server;
+};
+
+/* Opens database, keys and socket and starts to serve. */
+bool hub_open(const struct config *config, struct hub **out, struct error *err) MUST_USE;
+/* Takes no new connection, finishes what is in hand, closes. */
+void hub_close(struct hub **hub);
+
+#endif

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "api_graph.h"
+#include "exchange.h"
+#include "reseal/log.h"
+
+#define CONNECTIONS_MAX   512
+#define CONNECTION_BYTES  65536              /* headers and read buffer of one connection */
+#define CONNECTION_IDLE_S 120                /* longer than a client keeps an unused connection */
+#define BODY_DROPPED_MAX  (16 * 1024 * 1024) /* bytes of a refused body that are read at most */
+#define GOODBYE_S         5                  /* for sending the last answers */
+
+struct server {
+    struct hub *hub;
+    struct MHD_Daemon *daemon;
+    pthread_mutex_t lock; /* guards in_hand and stopping */
+    pthread_cond_t idle;
+    size_t in_hand; /* requests that are whole and not yet answered */
+    bool stopping;
+};
+
+static void *on_request_line(void *context, const char *uri, struct MHD_Connection *connection)
+{
+    struct server *server = context;
+    struct exchange *exchange = calloc(1, sizeof *exchange);
+    if (exchange == NULL)
+        return NULL;
+    exchange->hub = server->hub;
+    exchange->connection = connection;
+    exchange->body = (struct buf)BUF_INIT(0);
+    exchange->answer.body = (struct buf)BUF_INIT(ANSWER_MAX);
+    exchange->query = "";
+    if (strlen(uri) < sizeof exchange->uri) {
+        snprintf(exchange->uri, sizeof exchange->uri, "%s", uri);
+        char *mark = strchr(exchange->uri, '?');
+        if (mark != NULL) {
+            *mark = '\0';
+            exchange->query = mark + 1;
+        }
+    } /* a longer one stays empty and has no route */
+    return exchange;
+}
+
+/* Counts a request as in hand; false where the hub is stopping. */
+static bool take_in_hand(struct server *server, struct exchange *exchange)
+{
+    pthread_mutex_lock(&server->lock);
+    bool stopping = server->stopping;
+    if (!stopping) {
+        server->in_hand++;
+        exchange->counted = true;
+    }
+    pthread_mutex_unlock(&server->lock);
+    return !stopping;
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **request_context,
+                         enum MHD_RequestTerminationCode reason)
+{
+    struct server *server = context;
+    struct exchange *exchange = *request_context;
+    (void)connection;
+    (void)reason;
+    if (exchange == NULL)
+        return;
+    if (exchange->counted) {
+        pthread_mutex_lock(&server->lock);
+        if (--server->in_hand == 0)
+            pthread_cond_signal(&server->idle);
+        pthread_mutex_unlock(&server->lock);
+    }
+    if (exchange->work != NULL && exchange->work_free != NULL)
+        exchange->work_free(exchange->work);
+    buf_free(&exchange->body);
+    buf_free(&exchange->answer.body);
+    free(exchange);
+    *request_context = NULL;
+}
+
+static void on_job_finished(struct job *job, const struct error *err)
+{
+    struct exchange *exchange = job->context;
+    if (err != NULL)
+        exchange->route->fail(exchange, err);
+    exchange->stage = STAGE_ANSWER;
+    MHD_resume_connection(exchange->connection);
+}
+
+static void add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+    (void)MHD_add_response_header(response, name, value); /* fails only without memory */
+}
+
+static enum MHD_Result send_answer(struct exchange *exchange)
+{
+    struct answer *answer = &exchange->answer;
+    union {
+        const uint8_t *bytes;
+        void *data;
+    } body = {.bytes = answer->body.data}; /* not written to: the buffer outlives the response */
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        answer->body.len, answer->body.len > 0 ? body.data : NULL, MHD_RESPMEM_PERSISTENT);
+    if (response == NULL)
+        return MHD_NO;
+    if (answer->content_type != NULL)
+        add_header(response, "Content-Type", answer->content_type);
+    add_header(response, exchange->route != NULL ? exchange->route->id_header : GRAPH_ID_HEADER,
+               exchange->request_id);
+    if (answer->query_error[0] != '\0')
+        add_header(response, "x-amzn-query-error", answer->query_error);
+    if (answer->allow != NULL)
+        add_header(response, "Allow", answer->allow);
+    if (answer->status == MHD_HTTP_UNAUTHORIZED)
+        add_header(response, "WWW-Authenticate", "Bearer");
+    exchange->stage = STAGE_SENT;
+    enum MHD_Result result = MHD_queue_response(exchange->connection, answer->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static void refuse_path(struct exchange *exchange, const char *allow)
+{
+    struct error err = ERROR_INIT;
+    if (allow != NULL) {
+        error_set(&err, FAIL_UNSUPPORTED, "%s is not possible on %.200s", exchange->method,
+                  exchange->uri);
+        error_hint(&err, "allowed: %s", allow);
+        graph_fail_with(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, RESULT_NOT_SUPPORTED, &err);
+        exchange->answer.allow = allow;
+    } else {
+        error_set(&err, FAIL_UNSUPPORTED, "there is nothing at %.200s", exchange->uri);
+        graph_fail_with(exchange, MHD_HTTP_NOT_FOUND, RESULT_NOT_SUPPORTED, &err);
+    }
+}
+
+static void refuse_size(struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
+    error_set(&err, FAIL_TOO_LARGE, "the body has more than %zu bytes, which is the bound here",
+              exchange->body_max);
+    exchange->route->fail(exchange, &err);
+}
+
+/* The headers are there: everything that can be refused now is. */
+static enum MHD_Result begin(struct exchange *exchange, struct MHD_Connection *connection,
+                             const char *method)
+{
+    struct error err = ERROR_INIT;
+    const char *allow = NULL;
+    exchange->connection = connection;
+    exchange->stage = STAGE_BODY;
+    snprintf(exchange->method, sizeof exchange->method, "%s", method);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info == NULL || !uuid_random(exchange->request_id, &err))
+        return MHD_NO;
+    exchange->socket = info->connect_fd;
+    const char *length = exchange_header(exchange, "Content-Length");
+    unsigned long long declared = length != NULL ? strtoull(length, NULL, 10) : 0;
+    exchange->route = route_find(exchange->method, exchange->uri, &exchange->suffix, &allow);
+    if (exchange->route == NULL) {
+        refuse_path(exchange, allow);
+    } else {
+        exchange->body_max = exchange->route->body_max;
+        exchange->body = (struct buf)BUF_INIT(exchange->body_max);
+        if (exchange->route->check != NULL)
+            exchange->route->check(exchange);
+        if (exchange->answer.status == 0 && declared > exchange->body_max)
+            refuse_size(exchange);
+    }
+    if (exchange->answer.status == 0)
+        return MHD_YES;
+    /* A client that is still sending would not see an answer before the end of its body, so the
+     * body is read and dropped, unless it is beyond all measure or the client asks first. */
+    exchange->stage = STAGE_REFUSED;
+    if (declared > BODY_DROPPED_MAX || exchange_header(exchange, "Expect") != NULL)
+        return send_answer(exchange);
+    return MHD_YES;
+}
+
+/* A piece of the body. */
+static enum MHD_Result take_piece(struct exchange *exchange, const char *data, size_t len)
+{
+    exchange->body_seen += len;
+    if (exchange->body_seen > BODY_DROPPED_MAX)
+        return MHD_NO;
+    if (exchange->stage != STAGE_BODY)
+        return MHD_YES;
+    if (exchange->body_seen <= exchange->body_max) {
+        buf_put(&exchange->body, data, len);
+        if (!exchange->body.failed)
+            return MHD_YES;
+    }
+    buf_free(&exchange->body);
+    refuse_size(exchange);
+    exchange->stage = STAGE_REFUSED;
+    return MHD_YES;
+}
+
+/* The request is whole. */
+static enum MHD_Result dispatch(struct server *server, struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
+    if (exchange->stage == STAGE_REFUSED)
+        return send_answer(exchange);
+    if (!take_in_hand(server, exchange)) {
+        error_set(&err, FAIL_IO, "the hub is stopping");
+        exchange->route->fail(exchange, &err);
+        return send_answer(exchange);
+    }
+    exchange->route->handle(exchange);
+    if (exchange->answer.status != 0 || exchange->job.run == NULL)
+        return send_answer(exchange);
+    exchange->stage = STAGE_STORE;
+    exchange->job.context = exchange;
+    exchange->job.finish = on_job_finished;
+    MHD_suspend_connection(exchange->connection);
+    store_submit(exchange->hub->store, &exchange->job);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_access(void *context, struct MHD_Connection *connection, const char *url,
+                                 const char *method, const char *version, const char *upload_data,
+                                 size_t *upload_size, void **request_context)
+{
+    struct server *server = context;
+    struct exchange *exchange = *request_context;
+    (void)url;
+    (void)version;
+    if (exchange == NULL)
+        return MHD_NO;
+    switch (exchange->stage) {
+    case STAGE_HEADERS:
+        return begin(exchange, connection, method);
+    case STAGE_BODY:
+    case STAGE_REFUSED:
+        if (*upload_size == 0)
+            return dispatch(server, exchange);
+        size_t len = *upload_size;
+        *upload_size = 0;
+        return take_piece(exchange, upload_data, len);
+    case STAGE_ANSWER:
+        return send_answer(exchange);
+    case STAGE_STORE:
+    case STAGE_SENT:
+        return MHD_YES;
+    }
+    return MHD_NO;
+}
+
+static void on_server_log(void *context, const char *format, va_list arguments)
+{
+    char text[512];
+    const char *line = text;
+    (void)context;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    vsnprintf(text, sizeof text, format, arguments); /* the format is libmicrohttpd's own */
+#pragma GCC diagnostic pop
+    text[strcspn(text, "\r\n")] = '\0';
+    log_event(LEVEL_DEBUG, EVENT_NOTE, "http", LOG_TEXT("text", line));
+}
+
+bool server_start(struct hub *hub, int listener, struct server **out, struct error *err)
+{
+    *out = NULL;
+    struct server *server = calloc(1, sizeof *server);
+    if (server == NULL) {
+        close(listener);
+        return error_memory(err);
+    }
+    server->hub = hub;
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_cond_init(&server->idle, NULL);
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    server->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_server_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_IDLE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_END);
+    if (server->daemon == NULL) {
+        close(listener);
+        pthread_cond_destroy(&server->idle);
+        pthread_mutex_destroy(&server->lock);
+        free(server);
+        return error_errno(err, FAIL_IO, "cannot start the HTTP server");
+    }
+    *out = server;
+    return true;
+}
+
+static void wait_until_idle(struct server *server)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += GOODBYE_S;
+    pthread_mutex_lock(&server->lock);
+    server->stopping = true;
+    while (server->in_hand > 0) {
+        if (pthread_cond_timedwait(&server->idle, &server->lock, &until) == ETIMEDOUT)
+            break;
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+void server_stop(struct server **server)
+{
+    if (server == NULL || *server == NULL)
+        return;
+    int listener = MHD_quiesce_daemon((*server)->daemon);
+    if (listener >= 0)
+        close(listener);
+    store_drain((*server)->hub->store);
+    wait_until_idle(*server);
+    /* Requests may still be with the store if their clients read slowly: a suspended connection
+     * must be resumed before the server may stop. */
+    store_stop((*server)->hub->store);
+    MHD_stop_daemon((*server)->daemon);
+    pthread_cond_destroy(&(*server)->idle);
+    pthread_mutex_destroy(&(*server)->lock);
+    free(*server);
+    *server = NULL;
+}

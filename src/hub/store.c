@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "reseal/clock.h"
+#include "reseal/log.h"
+#include "store_deliveries.h"
+#include "store_queue.h"
+
+#define SLEEP_MAX_MS      60000 /* the wall clock may be set, so nobody sleeps on it for long */
+#define PAUSE_AFTER_FAULT 1000  /* milliseconds before timed work is tried again on a sick disk */
+#define TIMED_EVERY_MS    20    /* while jobs keep coming, look at the clock this often */
+
+/* Jobs in the order in which they came. */
+struct job_list {
+    struct job *first;
+    struct job **end;
+};
+
+struct store {
+    struct database *database;
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock; /* guards incoming and the three flags */
+    pthread_cond_t wake;  /* by the monotonic clock */
+    struct job_list incoming;
+    bool draining, stopping, ended;
+    /* the thread's own */
+    struct job_list parked;
+    bool drained;
+    bool time_is_up;        /* woken by the clock, not by a job */
+    int64_t timed_ms;       /* monotonic; when timed work was done last */
+    int64_t pause_until_ms; /* monotonic; no timed work before */
+};
+
+static void list_clear(struct job_list *list)
+{
+    list->first = NULL;
+    list->end = &list->first;
+}
+
+static void list_append(struct job_list *list, struct job *job)
+{
+    job->next = NULL;
+    *list->end = job;
+    list->end = &job->next;
+}
+
+static void list_take_all(struct job_list *from, struct job_list *to)
+{
+    list_clear(to);
+    if (from->first != NULL) {
+        to->first = from->first;
+        to->end = from->end;
+    }
+    list_clear(from);
+}
+
+static void on_queue_changed(void *context, int64_t queue)
+{
+    struct store *store = context;
+    for (struct job *job = store->parked.first; job != NULL; job = job->next) {
+        if (job->wait_queue == queue)
+            job->woken = true;
+    }
+}
+
+static void on_delivery_completed(void *context, const char *id)
+{
+    struct store *store = context;
+    for (struct job *job = store->parked.first; job != NULL; job = job->next) {
+        if (job->wait_delivery[0] != '\0' && strcmp(job->wait_delivery, id) == 0)
+            job->woken = true;
+    }
+}
+
+/* Runs one job under its savepoint. False where the whole transaction is lost. */
+static bool run_job(struct store *store, struct job *job, struct error *err)
+{
+    struct database *database = store->database;
+    job->woken = false;
+    job->last = store->drained || job->deadline_ms <= clock_monotonic_ms();
+    if (job->alive != NULL && !job->alive(job)) {
+        job->verdict = JOB_FAILED;
+        (void)error_set(&job->error, FAIL_REMOTE, "the client has gone");
+        return true;
+    }
+    job->wait_queue = 0;
+    job->wait_delivery[0] = '\0';
+    if (!database_savepoint(database, err))
+        return false;
+    job->verdict = job->run(job, database, &job->error);
+    if (job->verdict == JOB_WAIT && job->last)
+        job->verdict = JOB_DONE;
+    if (job->verdict == JOB_FAILED)
+        return database_undo(database, err);
+    return database_release(database, err);
+}
+
+/* Marks the waiting jobs whose time has come: a deadline, or a lease that has ended. */
+static bool mark_due(struct store *store, struct error *err)
+{
+    int64_t now = clock_monotonic_ms(), asked = 0, visible_ms = INT64_MAX;
+    for (struct job *job = store->parked.first; job != NULL; job = job->next) {
+        if (job->wait_queue != asked) { /* many wait for one queue: ask once in a row */
+            visible_ms = INT64_MAX;
+            asked = job->wait_queue;
+            if (asked != 0 && !queue_next_visible(store->database, asked, &visible_ms, err))
+                return false;
+        }
+        if (store->drained || job->deadline_ms <= now || visible_ms <= clock_real_ms())
+            job->woken = true;
+    }
+    return true;
+}
+
+/* Runs the waiting jobs that are woken until none is; what one does may wake another. */
+static bool run_woken(struct store *store, struct job_list *ended, struct error *err)
+{
+    bool again = true;
+    while (again) {
+        again = false;
+        struct job **link = &store->parked.first;
+        store->parked.end = link;
+        while (*link != NULL) {
+            struct job *job = *link;
+            bool ran = job->woken;
+            if (ran && !run_job(store, job, err)) {
+                while (*link != NULL)
+                    link = &(*link)->next;
+                store->parked.end = link;
+                return false;
+            }
+            if (ran && job->verdict != JOB_WAIT) {
+                *link = job->next;
+                list_append(ended, job);
+                again = true;
+                continue;
+            }
+            link = &job->next;
+        }
+        store->parked.end = link;
+    }
+    return true;
+}
+
+static bool run_timed(struct store *store, struct error *err)
+{
+    int64_t now = clock_monotonic_ms();
+    size_t expired = 0;
+    bool due = store->time_is_up || now - store->timed_ms >= TIMED_EVERY_MS;
+    if (!store->drained && (!due || now < store->pause_until_ms))
+        return true;
+    store->time_is_up = false;
+    store->timed_ms = now;
+    if (!delivery_expire(store->database, clock_real_ms(), &expired, err) || !mark_due(store, err))
+        return false;
+    if (expired > 0)
+        log_event(LEVEL_WARNING, EVENT_NOTE, "deliveries expired without a result",
+                  LOG_NUMBER("count", expired));
+    return true;
+}
+
+/* Everything that happens between BEGIN and COMMIT. Jobs leave `incoming` for `ended` or for the
+ * list of those that wait. */
+static bool run_transaction(struct store *store, struct job_list *incoming, struct job_list *ended,
+                            struct error *err)
+{
+    if (!database_begin(store->database, err))
+        return false;
+    while (incoming->first != NULL) {
+        struct job *job = incoming->first;
+        if (!run_job(store, job, err))
+            goto lost;
+        incoming->first = job->next;
+        list_append(job->verdict == JOB_WAIT ? &store->parked : ended, job);
+    }
+    if (!run_timed(store, err) || !run_woken(store, ended, err))
+        goto lost;
+    return database_commit(store->database, err);
+lost:
+    database_rollback(store->database);
+    return false;
+}
+
+static void finish_all(struct job_list *list, const struct error *fault)
+{
+    for (struct job *job = list->first, *next; job != NULL; job = next) {
+        next = job->next; /* the job may be gone after its end */
+        const struct error *err = job->verdict == JOB_FAILED ? &job->error : NULL;
+        job->finish(job, fault != NULL ? fault : err);
+    }
+}
+
+static void run_batch(struct store *store, struct job_list *incoming)
+{
+    struct error err = ERROR_INIT;
+    struct job_list ended;
+    list_clear(&ended);
+    if (run_transaction(store, incoming, &ended, &err)) {
+        finish_all(&ended, NULL);
+        return;
+    }
+    log_error(LEVEL_ERROR, EVENT_NOTE, "a transaction failed; nothing of it was kept", &err);
+    store->pause_until_ms = clock_monotonic_ms() + PAUSE_AFTER_FAULT;
+    err.kind = FAIL_IO; /* whatever it was, for the client it is: try again later */
+    finish_all(&ended, &err);
+    finish_all(incoming, &err);
+    if (!store->drained)
+        return;
+    finish_all(&store->parked, &err); /* nobody waits for a disk to heal when we go */
+    list_clear(&store->parked);
+}
+
+static void earlier(int64_t *sleep_ms, int64_t candidate_ms)
+{
+    if (candidate_ms < 0)
+        candidate_ms = 0;
+    if (candidate_ms < *sleep_ms)
+        *sleep_ms = candidate_ms;
+}
+
+/* Milliseconds until there is something to do without a new job. */
+static int64_t time_to_sleep(struct store *store)
+{
+    struct error ignored = ERROR_INIT; /* a fault here shows up in the next transaction */
+    int64_t now = clock_monotonic_ms(), sleep_ms = SLEEP_MAX_MS, at = INT64_MAX;
+    if (delivery_next_expiry(store->database, &at, &ignored) && at != INT64_MAX)
+        earlier(&sleep_ms, at - clock_real_ms());
+    int64_t asked = 0;
+    for (const struct job *job = store->parked.first; job != NULL; job = job->next) {
+        earlier(&sleep_ms, job->deadline_ms - now);
+        if (job->wait_queue == 0 || job->wait_queue == asked)
+            continue;
+        asked = job->wait_queue;
+        if (queue_next_visible(store->database, asked, &at, &ignored) && at != INT64_MAX)
+            earlier(&sleep_ms, at - clock_real_ms());
+    }
+    if (now < store->pause_until_ms && sleep_ms < store->pause_until_ms - now)
+        sleep_ms = store->pause_until_ms - now;
+    return sleep_ms;
+}
+
+/* False where the time is up. */
+static bool wait_for_work(struct store *store, int64_t sleep_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t ns = until.tv_nsec + sleep_ms % 1000 * 1000000;
+    until.tv_sec += (time_t)(sleep_ms / 1000 + ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    while (store->incoming.first == NULL && !store->stopping && store->draining == store->drained) {
+        if (pthread_cond_timedwait(&store->wake, &store->lock, &until) == ETIMEDOUT)
+            return false;
+    }
+    return true;
+}
+
+static void *store_main(void *argument)
+{
+    struct store *store = argument;
+    pthread_mutex_lock(&store->lock);
+    while (!store->stopping || store->incoming.first != NULL || store->parked.first != NULL) {
+        struct job_list incoming;
+        if (store->incoming.first == NULL) {
+            pthread_mutex_unlock(&store->lock);
+            int64_t sleep_ms = time_to_sleep(store);
+            pthread_mutex_lock(&store->lock);
+            store->time_is_up = sleep_ms == 0 || !wait_for_work(store, sleep_ms);
+        }
+        list_take_all(&store->incoming, &incoming);
+        store->drained = store->draining;
+        pthread_mutex_unlock(&store->lock);
+        run_batch(store, &incoming);
+        pthread_mutex_lock(&store->lock);
+    }
+    store->ended = true;
+    pthread_mutex_unlock(&store->lock);
+    return NULL;
+}
+
+bool store_open(const char *path, struct store **out, struct error *err)
+{
+    pthread_condattr_t attributes;
+    *out = NULL;
+    struct store *store = calloc(1, sizeof *store);
+    if (store == NULL)
+        return error_memory(err);
+    list_clear(&store->incoming);
+    list_clear(&store->parked);
+    if (!database_open(path, &store->database, err)) {
+        free(store);
+        return false;
+    }
+    store->database->events = (struct database_events){.context = store,
+                                                       .queue_changed = on_queue_changed,
+                                                       .delivery_completed = on_delivery_completed};
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&store->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    *out = store;
+    return true;
+}
+
+struct database *store_database(struct store *store)
+{
+    return store->database;
+}
+
+bool store_start(struct store *store, struct error *err)
+{
+    int status = pthread_create(&store->thread, NULL, store_main, store);
+    if (status != 0) {
+        errno = status;
+        return error_errno(err, FAIL_INTERNAL, "cannot start the store thread");
+    }
+    store->started = true;
+    return true;
+}
+
+void store_submit(struct store *store, struct job *job)
+{
+    job->verdict = JOB_DONE;
+    job->woken = job->last = false;
+    job->error = (struct error)ERROR_INIT;
+    pthread_mutex_lock(&store->lock);
+    bool first = store->incoming.first == NULL, ended = store->ended;
+    if (!ended)
+        list_append(&store->incoming, job);
+    pthread_mutex_unlock(&store->lock);
+    if (ended) {
+        (void)error_set(&job->error, FAIL_IO, "the hub is stopping");
+        job->finish(job, &job->error);
+        return;
+    }
+    if (first) /* otherwise the thread has been told already */
+        pthread_cond_signal(&store->wake);
+}
+
+void store_drain(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    store->draining = true;
+    pthread_mutex_unlock(&store->lock);
+    pthread_cond_signal(&store->wake);
+}
+
+void store_stop(struct store *store)
+{
+    if (!store->started)
+        return;
+    pthread_mutex_lock(&store->lock);
+    store->draining = true;
+    store->stopping = true;
+    pthread_mutex_unlock(&store->lock);
+    pthread_cond_signal(&store->wake);
+    pthread_join(store->thread, NULL);
+    store->started = false;
+}
+
+void store_close(struct store **store)
+{
+    if (store == NULL || *store == NULL)
+        return;
+    store_stop(*store);
+    database_close(&(*store)->database);
+    pthread_cond_destroy(&(*store)->wake);
+    pthread_mutex_destroy(&(*store)->lock);
+    free(*store);
+    *store = NULL;
+}

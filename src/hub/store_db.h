@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The hub's database: one SQLite file in WAL mode with synchronous=FULL, its schema, and every
+ * statement prepared once. A `struct database` belongs to one thread at a time (store.h).
+ *
+ * The database is held exclusively while it is open, so that two hubs never share one file.
+ */
+#ifndef RESEAL_HUB_STORE_DB_H
+#define RESEAL_HUB_STORE_DB_H
+
+#include <stdint.h>
+#include <sqlite3.h>
+#include <openssl/types.h>
+#include "reseal/buf.h"
+
+enum statement {
+    /* transactions */
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_SAVEPOINT,
+    SQL_RELEASE,
+    SQL_ROLLBACK_TO,
+    /* queues */
+    SQL_QUEUE_LIST,
+    SQL_QUEUE_INSERT,
+    SQL_QUEUE_UPDATE,
+    SQL_QUEUE_COUNTS,
+    SQL_QUEUE_OLDEST,
+    SQL_QUEUE_NEXT_VISIBLE,
+    /* messages */
+    SQL_MESSAGE_INSERT,
+    SQL_BODY_INSERT,
+    SQL_MESSAGE_PICK,
+    SQL_BODY_SELECT,
+    SQL_MESSAGE_LEASE,
+    SQL_MESSAGE_MOVE,
+    SQL_MESSAGE_SELECT,
+    SQL_MESSAGE_VISIBLE,
+    SQL_MESSAGE_DELETE,
+    SQL_BODY_DELETE,
+    /* records */
+    SQL_RECORD_INSERT,
+    SQL_RECORD_SELECT,
+    SQL_RECORD_LIST,
+    SQL_RECORD_LIST_UPN,
+    SQL_RECORD_LIST_THUMBPRINT,
+    SQL_RECORD_LIST_BOTH,
+    SQL_RECORD_DELETE,
+    SQL_RECORD_COUNT,
+    /* deliveries */
+    SQL_DELIVERY_INSERT,
+    SQL_DELIVERY_SELECT,
+    SQL_DELIVERY_STATE,
+    SQL_DELIVERY_COMPLETE,
+    SQL_DELIVERY_REPEAT,
+    SQL_DELIVERY_EXPIRED,
+    SQL_DELIVERY_NEXT_EXPIRY,
+    SQL_DELIVERY_COUNTS,
+    SQL_PAYLOAD_INSERT,
+    STATEMENT_COUNT,
+};
+
+#define QUEUE_NAME_MAX 80
+#define QUEUES_MAX     256
+
+/* One queue and its attributes; times in seconds as SQS has them. */
+struct queue_row {
+    int64_t id;
+    char name[QUEUE_NAME_MAX + 1];
+    int64_t created_ms, modified_ms;
+    int64_t visibility_s; /* VisibilityTimeout */
+    int64_t delay_s;      /* DelaySeconds */
+    int64_t wait_s;       /* ReceiveMessageWaitTimeSeconds */
+    int64_t retention_s;  /* MessageRetentionPeriod: kept for the asker, messages never time out */
+    int64_t dead_letter;  /* id of the dead-letter queue, 0: none */
+    int64_t max_receives; /* maxReceiveCount of the RedrivePolicy */
+};
+
+/* What the owner of the database wants to know while a transaction runs. */
+struct database_events {
+    void *context;
+    /* A message of this queue has become visible, otherwise than by time. */
+    void (*queue_changed)(void *context, int64_t queue);
+    /* This delivery is no longer pending. */
+    void (*delivery_completed)(void *context, const char *id);
+};
+
+struct database {
+    sqlite3 *handle;
+    sqlite3_stmt *statements[STATEMENT_COUNT];
+    EVP_MD *md5;
+    struct queue_row queues[QUEUES_MAX]; /* what the table of queues holds */
+    size_t queue_count;
+    bool queues_changed; /* in this transaction: to be read again if it is rolled back */
+    bool bind_failed;    /* a value could not be bound; the next step fails */
+    struct database_events events;
+};
+
+/* Opens or makes the file (mode 0600), checks its integrity and schema version. */
+bool database_open(const char *path, struct database **out, struct error *err) MUST_USE;
+void database_close(struct database **database);
+
+/* The statement, ready for binding. It is to be ended by database_end or database_run. */
+sqlite3_stmt *database_statement(struct database *database, enum statement which) MUST_USE;
+void bind_integer(struct database *database, sqlite3_stmt *statement, int index, int64_t value);
+/* Text and bytes must live until the statement is ended. A NULL text is NULL. */
+void bind_text(struct database *database, sqlite3_stmt *statement, int index, const char *text);
+void bind_bytes(struct database *database, sqlite3_stmt *statement, int index, struct bytes bytes);
+void bind_null(struct database *database, sqlite3_stmt *statement, int index);
+/* One step; *row tells whether there is a row. On failure the statement is ended. A broken
+ * uniqueness is FAIL_EXISTS, everything else FAIL_IO. */
+bool database_step(struct database *database, sqlite3_stmt *statement, bool *row,
+                   struct error *err) MUST_USE;
+void database_end(sqlite3_stmt *statement);
+/* Steps a statement that gives no rows, and ends it. */
+bool database_run(struct database *database, sqlite3_stmt *statement, struct error *err) MUST_USE;
+
+/* Column access; texts and bytes are valid until the next step. */
+struct bytes column_bytes(sqlite3_stmt *statement, int column) MUST_USE;
+const char *column_text(sqlite3_stmt *statement, int column) MUST_USE; /* "" for NULL */
+
+bool database_begin(struct database *database, struct error *err) MUST_USE;
+/* On failure everything since database_begin is undone. */
+bool database_commit(struct database *database, struct error *err) MUST_USE;
+void database_rollback(struct database *database);
+/* A part of a transaction that can be undone alone. */
+bool database_savepoint(struct database *database, struct error *err) MUST_USE;
+bool database_release(struct database *database, struct error *err) MUST_USE;
+/* False where the whole transaction is lost (a full disk may do that). */
+bool database_undo(struct database *database, struct error *err) MUST_USE;
+
+/* Reads the table of queues into the cache. */
+bool database_load_queues(struct database *database, struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store_queue.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include "reseal/clock.h"
+
+const struct queue_row *queue_find(const struct database *database, const char *name)
+{
+    for (size_t i = 0; i < database->queue_count; i++) {
+        if (strcmp(database->queues[i].name, name) == 0)
+            return &database->queues[i];
+    }
+    return NULL;
+}
+
+const struct queue_row *queue_by_id(const struct database *database, int64_t id)
+{
+    for (size_t i = 0; i < database->queue_count; i++) {
+        if (database->queues[i].id == id)
+            return &database->queues[i];
+    }
+    return NULL;
+}
+
+void queue_defaults(struct queue_row *queue, const char *name)
+{
+    *queue = (struct queue_row){.visibility_s = 30, .retention_s = 345600};
+    snprintf(queue->name, sizeof queue->name, "%s", name);
+}
+
+bool queue_name_valid(const char *name)
+{
+    size_t len = strlen(name);
+    return len >= 1 && len <= QUEUE_NAME_MAX &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == len;
+}
+
+static void bind_queue(struct database *database, sqlite3_stmt *statement,
+                       const struct queue_row *queue)
+{
+    int64_t now = clock_real_ms();
+    bind_text(database, statement, 1, queue->name);
+    bind_integer(database, statement, 3, now);
+    bind_integer(database, statement, 4, queue->visibility_s);
+    bind_integer(database, statement, 5, queue->delay_s);
+    bind_integer(database, statement, 6, queue->wait_s);
+    bind_integer(database, statement, 7, queue->retention_s);
+    if (queue->dead_letter != 0)
+        bind_integer(database, statement, 8, queue->dead_letter);
+    else
+        bind_null(database, statement, 8);
+    bind_integer(database, statement, 9, queue->max_receives);
+}
+
+bool queue_create(struct database *database, const struct queue_row *queue, struct error *err)
+{
+    if (database->queue_count == QUEUES_MAX)
+        return error_set(err, FAIL_TOO_LARGE, "there are %d queues already, which is the bound",
+                         QUEUES_MAX);
+    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_INSERT);
+    bind_queue(database, statement, queue);
+    bind_integer(database, statement, 2, clock_real_ms());
+    database->queues_changed = true;
+    return database_run(database, statement, err) && database_load_queues(database, err);
+}
+
+bool queue_update(struct database *database, const struct queue_row *queue, struct error *err)
+{
+    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_UPDATE);
+    bind_queue(database, statement, queue);
+    database->queues_changed = true;
+    return database_run(database, statement, err) && database_load_queues(database, err);
+}
+
+static void tell_changed(const struct database *database, int64_t queue)
+{
+    if (database->events.queue_changed != NULL)
+        database->events.queue_changed(database->events.context, queue);
+}
+
+bool queue_send(struct database *database, int64_t queue, const struct outgoing *message,
+                char message_id[static UUID_TEXT], struct error *err)
+{
+    int64_t now = clock_real_ms();
+    if (!uuid_random(message_id, err))
+        return false;
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_INSERT);
+    bind_integer(database, statement, 1, queue);
+    bind_integer(database, statement, 2, now + message->delay_s * 1000);
+    bind_integer(database, statement, 3, now);
+    bind_text(database, statement, 4, message_id);
+    bind_bytes(database, statement, 5, (struct bytes){message->md5, MD5_BYTES});
+    if (!database_run(database, statement, err))
+        return false;
+    int64_t row = sqlite3_last_insert_rowid(database->handle);
+    statement = database_statement(database, SQL_BODY_INSERT);
+    bind_integer(database, statement, 1, row);
+    bind_bytes(database, statement, 2, message->body);
+    if (!database_run(database, statement, err))
+        return false;
+    if (message->delay_s == 0)
+        tell_changed(database, queue);
+    return true;
+}
+
+/* A message that may be leased, copied out of the cursor: leasing moves it in the very index that
+ * the cursor walks along. */
+struct candidate {
+    int64_t row, receive_count, sent_ms, first_ms;
+    char message_id[UUID_TEXT];
+    uint8_t md5[MD5_BYTES];
+};
+
+static bool pick(struct database *database, int64_t queue, int64_t now, size_t max,
+                 struct candidate *out, size_t *count, struct error *err)
+{
+    bool row;
+    *count = 0;
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_PICK);
+    bind_integer(database, statement, 1, queue);
+    bind_integer(database, statement, 2, now);
+    bind_integer(database, statement, 3, (int64_t)max);
+    while (true) {
+        if (!database_step(database, statement, &row, err))
+            return false;
+        if (!row || *count == max)
+            break;
+        struct candidate *item = &out[(*count)++];
+        *item = (struct candidate){.row = sqlite3_column_int64(statement, 0),
+                                   .receive_count = sqlite3_column_int64(statement, 1),
+                                   .sent_ms = sqlite3_column_int64(statement, 2),
+                                   .first_ms = sqlite3_column_int64(statement, 3)};
+        snprintf(item->message_id, sizeof item->message_id, "%s", column_text(statement, 4));
+        struct bytes md5 = column_bytes(statement, 5);
+        if (md5.len == MD5_BYTES)
+            memcpy(item->md5, md5.data, MD5_BYTES);
+    }
+    database_end(statement);
+    return true;
+}
+
+static bool move_to_dead_letters(struct database *database, const struct candidate *item,
+                                 int64_t target, int64_t now, struct error *err)
+{
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_MOVE);
+    bind_integer(database, statement, 1, item->row);
+    bind_integer(database, statement, 2, target);
+    bind_integer(database, statement, 3, now);
+    if (!database_run(database, statement, err))
+        return false;
+    tell_changed(database, target);
+    return true;
+}
+
+static void write_receipt_handle(int64_t row, const uint8_t receipt[static RECEIPT_BYTES],
+                                 char out[static RECEIPT_HANDLE_TEXT])
+{
+    snprintf(out, RECEIPT_HANDLE_TEXT, "%016" PRIx64, (uint64_t)row);
+    hex_encode(out + 16, receipt, RECEIPT_BYTES);
+}
+
+struct receive {
+    struct database *database;
+    int64_t now, lease_s;
+    queue_each *each;
+    void *context;
+    bool more; /* as `each` said last */
+};
+
+static bool lease(struct receive *receive, const struct candidate *item, struct error *err)
+{
+    struct database *database = receive->database;
+    uint8_t receipt[RECEIPT_BYTES];
+    bool row;
+    if (RAND_bytes(receipt, sizeof receipt) != 1)
+        return error_openssl(err, FAIL_INTERNAL, "no random numbers");
+    int64_t first_ms = item->first_ms != 0 ? item->first_ms : receive->now;
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_LEASE);
+    bind_integer(database, statement, 1, item->row);
+    bind_integer(database, statement, 2, receive->now + receive->lease_s * 1000);
+    bind_bytes(database, statement, 3, (struct bytes){receipt, sizeof receipt});
+    bind_integer(database, statement, 4, first_ms);
+    if (!database_run(database, statement, err))
+        return false;
+    statement = database_statement(database, SQL_BODY_SELECT);
+    bind_integer(database, statement, 1, item->row);
+    if (!database_step(database, statement, &row, err))
+        return false;
+    struct leased message = {.message_id = item->message_id,
+                             .body = row ? column_bytes(statement, 0) : (struct bytes){NULL, 0},
+                             .sent_ms = item->sent_ms,
+                             .first_received_ms = first_ms,
+                             .receive_count = item->receive_count + 1};
+    memcpy(message.md5, item->md5, MD5_BYTES);
+    write_receipt_handle(item->row, receipt, message.receipt_handle);
+    receive->more = receive->each(receive->context, &message);
+    database_end(statement);
+    return true;
+}
+
+bool queue_receive(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
+                   queue_each *each, void *context, size_t *count, struct error *err)
+{
+    struct receive receive = {.database = database,
+                              .now = clock_real_ms(),
+                              .lease_s = lease_s,
+                              .each = each,
+                              .context = context,
+                              .more = true};
+    const struct queue_row *settings = queue_by_id(database, queue);
+    struct candidate candidates[RECEIVE_MAX];
+    size_t found;
+    *count = 0;
+    if (settings == NULL || max > RECEIVE_MAX)
+        return error_set(err, FAIL_INTERNAL, "a receive from no queue");
+    do {
+        if (!pick(database, queue, receive.now, max - *count, candidates, &found, err))
+            return false;
+        bool moved = false; /* their places may be taken by others */
+        for (size_t i = 0; i < found && receive.more; i++) {
+            if (settings->dead_letter != 0 &&
+                candidates[i].receive_count >= settings->max_receives) {
+                if (!move_to_dead_letters(database, &candidates[i], settings->dead_letter,
+                                          receive.now, err))
+                    return false;
+                moved = true;
+                continue;
+            }
+            if (!lease(&receive, &candidates[i], err))
+                return false;
+            ++*count;
+        }
+        if (!moved)
+            break;
+    } while (*count < max && receive.more);
+    if (lease_s == 0 && *count > 0)
+        tell_changed(database, queue);
+    return true;
+}
+
+static bool parse_receipt_handle(const char *text, int64_t *row,
+                                 char receipt_hex[static 2 * RECEIPT_BYTES + 1])
+{
+    uint64_t value;
+    if (strlen(text) != RECEIPT_HANDLE_TEXT - 1 ||
+        strspn(text, "0123456789abcdef") != RECEIPT_HANDLE_TEXT - 1 ||
+        sscanf(text, "%16" SCNx64, &value) != 1 || value > INT64_MAX)
+        return false;
+    *row = (int64_t)value;
+    snprintf(receipt_hex, 2 * RECEIPT_BYTES + 1, "%s", text + 16);
+    return true;
+}
+
+struct holding {
+    int64_t row, visible_ms;
+};
+
+/* Finds the message of a receipt handle and whether the handle is its newest. */
+static bool find_holding(struct database *database, int64_t queue, const char *receipt_handle,
+                         struct holding *out, enum receipt_state *state, struct error *err)
+{
+    char wanted[2 * RECEIPT_BYTES + 1], newest[2 * RECEIPT_BYTES + 1];
+    bool row;
+    *state = RECEIPT_MALFORMED;
+    if (!parse_receipt_handle(receipt_handle, &out->row, wanted))
+        return true;
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_SELECT);
+    bind_integer(database, statement, 1, out->row);
+    if (!database_step(database, statement, &row, err))
+        return false;
+    *state = RECEIPT_GONE;
+    if (row) {
+        struct bytes receipt = column_bytes(statement, 2);
+        *state = RECEIPT_OTHER;
+        out->visible_ms = sqlite3_column_int64(statement, 1);
+        if (receipt.len == RECEIPT_BYTES && sqlite3_column_int64(statement, 0) == queue) {
+            hex_encode(newest, receipt.data, receipt.len);
+            if (CRYPTO_memcmp(wanted, newest, sizeof wanted) == 0)
+                *state = RECEIPT_GOOD;
+        }
+    }
+    database_end(statement);
+    return true;
+}
+
+bool queue_delete(struct database *database, int64_t queue, const char *receipt_handle,
+                  enum receipt_state *state, struct error *err)
+{
+    static const enum statement both[] = {SQL_MESSAGE_DELETE, SQL_BODY_DELETE};
+    struct holding holding;
+    if (!find_holding(database, queue, receipt_handle, &holding, state, err))
+        return false;
+    for (size_t i = 0; *state == RECEIPT_GOOD && i < ARRAY_LEN(both); i++) {
+        sqlite3_stmt *statement = database_statement(database, both[i]);
+        bind_integer(database, statement, 1, holding.row);
+        if (!database_run(database, statement, err))
+            return false;
+    }
+    return true;
+}
+
+bool queue_extend(struct database *database, int64_t queue, const char *receipt_handle,
+                  int64_t lease_s, enum receipt_state *state, struct error *err)
+{
+    struct holding holding;
+    int64_t now = clock_real_ms();
+    if (!find_holding(database, queue, receipt_handle, &holding, state, err))
+        return false;
+    if (*state != RECEIPT_GOOD)
+        return true;
+    if (holding.visible_ms <= now) {
+        *state = RECEIPT_EXPIRED;
+        return true;
+    }
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_VISIBLE);
+    bind_integer(database, statement, 1, holding.row);
+    bind_integer(database, statement, 2, now + lease_s * 1000);
+    if (!database_run(database, statement, err))
+        return false;
+    if (lease_s == 0)
+        tell_changed(database, queue);
+    return true;
+}
+
+bool queue_count(struct database *database, int64_t queue, struct queue_counts *out,
+                 struct error *err)
+{
+    bool row;
+    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_COUNTS);
+    bind_integer(database, statement, 1, queue);
+    bind_integer(database, statement, 2, clock_real_ms());
+    if (!database_step(database, statement, &row, err))
+        return false;
+    *out = (struct queue_counts){sqlite3_column_int64(statement, 0),
+                                 sqlite3_column_int64(statement, 1),
+                                 sqlite3_column_int64(statement, 2)};
+    database_end(statement);
+    return true;
+}
+
+/* The one integer of the statement, or `fallback` where there is no row. */
+static bool ask_integer(struct database *database, enum statement which, int64_t queue,
+                        int64_t fallback, int64_t *out, struct error *err)
+{
+    bool row;
+    sqlite3_stmt *statement = database_statement(database, which);
+    bind_integer(database, statement, 1, queue);
+    if (!database_step(database, statement, &row, err))
+        return false;
+    *out = row ? sqlite3_column_int64(statement, 0) : fallback;
+    database_end(statement);
+    return true;
+}
+
+bool queue_oldest(struct database *database, int64_t queue, int64_t *sent_ms, struct error *err)
+{
+    return ask_integer(database, SQL_QUEUE_OLDEST, queue, 0, sent_ms, err);
+}
+
+bool queue_next_visible(struct database *database, int64_t queue, int64_t *visible_ms,
+                        struct error *err)
+{
+    return ask_integer(database, SQL_QUEUE_NEXT_VISIBLE, queue, INT64_MAX, visible_ms, err);
+}

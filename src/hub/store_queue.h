@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Queues and their messages: send, lease, extend, delete, dead letters.
+ *
+ * Everything here runs inside a transaction of the caller. A message is leased by a receipt of 16
+ * random bytes that each receive replaces; the receipt handle that goes out is the message's row
+ * and that receipt in hexadecimal.
+ */
+#ifndef RESEAL_HUB_STORE_QUEUE_H
+#define RESEAL_HUB_STORE_QUEUE_H
+
+#include "reseal/text.h"
+#include "store_db.h"
+
+#define MD5_BYTES           16
+#define RECEIPT_BYTES       16
+#define RECEIPT_HANDLE_TEXT (16 + 2 * RECEIPT_BYTES + 1)
+#define RECEIVE_MAX         10
+
+/* NULL where there is none. Valid until queues change. */
+const struct queue_row *queue_find(const struct database *database, const char *name) MUST_USE;
+const struct queue_row *queue_by_id(const struct database *database, int64_t id) MUST_USE;
+/* The attributes of a queue for which none are given. */
+void queue_defaults(struct queue_row *queue, const char *name);
+bool queue_name_valid(const char *name) MUST_USE; /* letters, digits, '-' and '_', 1..80 */
+/* Makes the queue; id and times are set here. FAIL_TOO_LARGE beyond QUEUES_MAX. */
+bool queue_create(struct database *database, const struct queue_row *queue,
+                  struct error *err) MUST_USE;
+/* Writes the attributes of the queue of that name. */
+bool queue_update(struct database *database, const struct queue_row *queue,
+                  struct error *err) MUST_USE;
+
+struct outgoing {
+    struct bytes body;
+    uint8_t md5[MD5_BYTES];
+    int64_t delay_s;
+};
+/* Stores a message; `message_id` gets its UUID. */
+bool queue_send(struct database *database, int64_t queue, const struct outgoing *message,
+                char message_id[static UUID_TEXT], struct error *err) MUST_USE;
+
+struct leased {
+    const char *message_id;
+    char receipt_handle[RECEIPT_HANDLE_TEXT];
+    struct bytes body; /* valid during the call */
+    uint8_t md5[MD5_BYTES];
+    int64_t sent_ms, first_received_ms, receive_count;
+};
+/* False ends the receive after this message. */
+typedef bool queue_each(void *context, const struct leased *message);
+/*
+ * Leases up to `max` messages for `lease_s` seconds and shows each. Messages that have been
+ * received as often as the redrive policy allows are moved to the dead-letter queue instead.
+ */
+bool queue_receive(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
+                   queue_each *each, void *context, size_t *count, struct error *err) MUST_USE;
+
+enum receipt_state {
+    RECEIPT_GOOD,      /* done */
+    RECEIPT_MALFORMED, /* no receipt handle of ours */
+    RECEIPT_GONE,      /* the message does not exist any more */
+    RECEIPT_OTHER,     /* the message has been received again since, or is in another queue */
+    RECEIPT_EXPIRED,   /* the lease has ended */
+};
+/* Deletes. A receipt whose lease has ended still deletes while nobody else has the message. */
+bool queue_delete(struct database *database, int64_t queue, const char *receipt_handle,
+                  enum receipt_state *state, struct error *err) MUST_USE;
+/* Sets the lease to `lease_s` from now; 0 gives the message back. */
+bool queue_extend(struct database *database, int64_t queue, const char *receipt_handle,
+                  int64_t lease_s, enum receipt_state *state, struct error *err) MUST_USE;
+
+struct queue_counts {
+    int64_t visible, in_flight, delayed;
+};
+bool queue_count(struct database *database, int64_t queue, struct queue_counts *out,
+                 struct error *err) MUST_USE;
+/* When the oldest message was sent, or 0. */
+bool queue_oldest(struct database *database, int64_t queue, int64_t *sent_ms,
+                  struct error *err) MUST_USE;
+/* When the next message is or becomes visible (milliseconds since 1970), or INT64_MAX. */
+bool queue_next_visible(struct database *database, int64_t queue, int64_t *visible_ms,
+                        struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store_sql.h"
+
+/*
+ * Bodies and payloads have tables of their own: SQLite writes a row as a whole, and a lease that is
+ * taken or extended must not copy the 30 KB beside it.
+ */
+const char schema_sql[] =
+    "CREATE TABLE queues("
+    " id INTEGER PRIMARY KEY,"
+    " name TEXT NOT NULL UNIQUE,"
+    " created_ms INTEGER NOT NULL,"
+    " modified_ms INTEGER NOT NULL,"
+    " visibility_s INTEGER NOT NULL,"
+    " delay_s INTEGER NOT NULL,"
+    " wait_s INTEGER NOT NULL,"
+    " retention_s INTEGER NOT NULL,"
+    " dead_letter INTEGER REFERENCES queues(id),"
+    " max_receives INTEGER NOT NULL"
+    ") STRICT;"
+
+    "CREATE TABLE messages("
+    " id INTEGER PRIMARY KEY,"
+    " queue INTEGER NOT NULL,"
+    " visible_ms INTEGER NOT NULL," /* hidden before this time: delayed, or leased */
+    " receive_count INTEGER NOT NULL DEFAULT 0,"
+    " receipt BLOB," /* of the newest lease, 16 random bytes; NULL: never received */
+    " sent_ms INTEGER NOT NULL,"
+    " first_ms INTEGER NOT NULL DEFAULT 0," /* first received */
+    " message_id TEXT NOT NULL,"
+    " md5 BLOB NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX messages_by_visibility ON messages(queue, visible_ms, id);"
+    "CREATE TABLE bodies(id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
+
+    "CREATE TABLE records("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT," /* never used again: pages stay where they are */
+    " id TEXT NOT NULL UNIQUE,"
+    " upn TEXT NOT NULL,"
+    " upn_folded TEXT NOT NULL," /* ASCII lower case */
+    " thumbprint TEXT NOT NULL,"
+    " purpose INTEGER NOT NULL,"
+    " not_before_ms INTEGER NOT NULL,"
+    " not_after_ms INTEGER NOT NULL,"
+    " provider_name TEXT NOT NULL,"
+    " key_name TEXT NOT NULL,"
+    " padding INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL,"
+    " modified_ms INTEGER NOT NULL,"
+    " sealed BLOB NOT NULL,"
+    " pfx BLOB NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX records_by_upn ON records(upn_folded, seq);"
+    "CREATE INDEX records_by_thumbprint ON records(thumbprint, seq);"
+
+    "CREATE TABLE deliveries("
+    " id TEXT NOT NULL PRIMARY KEY,"
+    " state INTEGER NOT NULL," /* enum delivery_state */
+    " record_id TEXT NOT NULL,"
+    " device_id TEXT NOT NULL,"
+    " platform INTEGER NOT NULL,"
+    " format INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL,"
+    " expires_ms INTEGER NOT NULL,"
+    " completed_ms INTEGER NOT NULL DEFAULT 0,"
+    " custody INTEGER NOT NULL DEFAULT 0,"
+    " connector TEXT NOT NULL DEFAULT '',"
+    " code INTEGER NOT NULL DEFAULT 0,"
+    " message TEXT NOT NULL DEFAULT '',"
+    " payload INTEGER," /* payloads.id */
+    " results_received INTEGER NOT NULL DEFAULT 0,"
+    " results_effective INTEGER NOT NULL DEFAULT 0"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX deliveries_by_state ON deliveries(state, expires_ms);"
+    "CREATE TABLE payloads(id INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;";
+
+#define RECORD_COLUMNS                                                                             \
+    "SELECT seq, id, upn, thumbprint, purpose, not_before_ms, not_after_ms, provider_name, "       \
+    "key_name, padding, created_ms, modified_ms"
+
+const char *const statement_sql[STATEMENT_COUNT] = {
+    [SQL_BEGIN] = "BEGIN",
+    [SQL_COMMIT] = "COMMIT",
+    [SQL_ROLLBACK] = "ROLLBACK",
+    [SQL_SAVEPOINT] = "SAVEPOINT job",
+    [SQL_RELEASE] = "RELEASE job",
+    [SQL_ROLLBACK_TO] = "ROLLBACK TO job",
+
+    [SQL_QUEUE_LIST] = "SELECT id, name, created_ms, modified_ms, visibility_s, delay_s, wait_s, "
+                       "retention_s, ifnull(dead_letter, 0), max_receives FROM queues ORDER BY id",
+    [SQL_QUEUE_INSERT] =
+        "INSERT INTO queues(name, created_ms, modified_ms, visibility_s, delay_s, wait_s, "
+        "retention_s, dead_letter, max_receives) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [SQL_QUEUE_UPDATE] =
+        "UPDATE queues SET modified_ms = ?3, visibility_s = ?4, delay_s = ?5, wait_s = ?6, "
+        "retention_s = ?7, dead_letter = ?8, max_receives = ?9 WHERE name = ?1",
+    [SQL_QUEUE_COUNTS] = "SELECT count(*) FILTER (WHERE visible_ms <= ?2), "
+                         "count(*) FILTER (WHERE visible_ms > ?2 AND receipt IS NOT NULL), "
+                         "count(*) FILTER (WHERE visible_ms > ?2 AND receipt IS NULL) FROM "
+                         "messages WHERE queue = ?1",
+    [SQL_QUEUE_OLDEST] = "SELECT ifnull(min(sent_ms), 0) FROM messages WHERE queue = ?1",
+    [SQL_QUEUE_NEXT_VISIBLE] =
+        "SELECT visible_ms FROM messages WHERE queue = ?1 ORDER BY visible_ms LIMIT 1",
+
+    [SQL_MESSAGE_INSERT] =
+        "INSERT INTO messages(queue, visible_ms, sent_ms, message_id, md5) VALUES(?1, ?2, ?3, ?4, "
+        "?5)",
+    [SQL_BODY_INSERT] = "INSERT INTO bodies(id, body) VALUES(?1, ?2)",
+    [SQL_MESSAGE_PICK] = "SELECT id, receive_count, sent_ms, first_ms, message_id, md5 "
+                         "FROM messages WHERE queue = ?1 AND visible_ms <= ?2 "
+                         "ORDER BY visible_ms, id LIMIT ?3",
+    [SQL_BODY_SELECT] = "SELECT body FROM bodies WHERE id = ?1",
+    [SQL_MESSAGE_LEASE] = "UPDATE messages SET visible_ms = ?2, receive_count = receive_count + 1, "
+                          "receipt = ?3, first_ms = ?4 WHERE id = ?1",
+    [SQL_MESSAGE_MOVE] =
+        "UPDATE messages SET queue = ?2, visible_ms = ?3, receipt = NULL WHERE id = ?1",
+    [SQL_MESSAGE_SELECT] = "SELECT queue, visible_ms, receipt FROM messages WHERE id = ?1",
+    [SQL_MESSAGE_VISIBLE] = "UPDATE messages SET visible_ms = ?2 WHERE id = ?1",
+    [SQL_MESSAGE_DELETE] = "DELETE FROM messages WHERE id = ?1",
+    [SQL_BODY_DELETE] = "DELETE FROM bodies WHERE id = ?1",
+
+    [SQL_RECORD_INSERT] =
+        "INSERT INTO records(id, upn, upn_folded, thumbprint, purpose, not_before_ms, "
+        "not_after_ms, provider_name, key_name, padding, created_ms, modified_ms, sealed, pfx) "
+        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?13)",
+    [SQL_RECORD_SELECT] = RECORD_COLUMNS ", sealed, pfx FROM records WHERE id = ?1",
+    [SQL_RECORD_LIST] = RECORD_COLUMNS " FROM records WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    [SQL_RECORD_LIST_UPN] =
+        RECORD_COLUMNS " FROM records WHERE seq > ?1 AND upn_folded = ?3 ORDER BY seq LIMIT ?2",
+    [SQL_RECORD_LIST_THUMBPRINT] =
+        RECORD_COLUMNS " FROM records WHERE seq > ?1 AND thumbprint = ?4 ORDER BY seq LIMIT ?2",
+    [SQL_RECORD_LIST_BOTH] = RECORD_COLUMNS
+    " FROM records WHERE seq > ?1 AND upn_folded = ?3 AND thumbprint = ?4 ORDER BY seq LIMIT ?2",
+    [SQL_RECORD_DELETE] = "DELETE FROM records WHERE id = ?1",
+    [SQL_RECORD_COUNT] = "SELECT count(*) FROM records",
+
+    [SQL_DELIVERY_INSERT] =
+        "INSERT INTO deliveries(id, state, record_id, device_id, platform, format, created_ms, "
+        "expires_ms) VALUES(?1, 0, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [SQL_DELIVERY_SELECT] =
+        "SELECT d.state, d.record_id, d.device_id, d.platform, d.format, d.created_ms, "
+        "d.expires_ms, d.completed_ms, d.custody, d.connector, d.code, d.message, "
+        "d.results_received, d.results_effective, p.payload, r.pfx FROM deliveries d "
+        "LEFT JOIN payloads p ON p.id = d.payload "
+        "LEFT JOIN records r ON r.id = d.record_id AND d.payload IS NOT NULL WHERE d.id = ?1",
+    [SQL_DELIVERY_STATE] = "SELECT state FROM deliveries WHERE id = ?1",
+    [SQL_DELIVERY_COMPLETE] =
+        "UPDATE deliveries SET state = ?2, completed_ms = ?3, custody = ?4, connector = ?5, "
+        "code = ?6, message = ?7, payload = ?8, results_received = results_received + ?9, "
+        "results_effective = results_effective + ?9 WHERE id = ?1",
+    [SQL_DELIVERY_REPEAT] =
+        "UPDATE deliveries SET results_received = results_received + 1 WHERE id = ?1",
+    [SQL_DELIVERY_EXPIRED] = "SELECT id FROM deliveries WHERE state = 0 AND expires_ms <= ?1 ORDER "
+                             "BY expires_ms LIMIT 1",
+    [SQL_DELIVERY_NEXT_EXPIRY] =
+        "SELECT expires_ms FROM deliveries WHERE state = 0 ORDER BY expires_ms LIMIT 1",
+    [SQL_DELIVERY_COUNTS] = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state",
+    [SQL_PAYLOAD_INSERT] = "INSERT INTO payloads(payload) VALUES(?1)",
+};
