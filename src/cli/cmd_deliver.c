@@ -384,7 +384,7 @@ static const struct command_option options[] = {
 };
 
 const struct command deliver_commands[] = {
-    {"deliver", "", "[RECORD-ID]", "deliver a record to a device and wait until it is done",
-     options, 0, 1, run_deliver},
+    {"deliver", "", "RECORD-ID --device DIR",
+     "deliver a record to a device and wait until it is done", options, 0, 1, run_deliver},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };

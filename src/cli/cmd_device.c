@@ -131,7 +131,8 @@ static const struct command_option new_options[] = {
     {"out", "DIR", "folder for device.key and device.pem; made if it is not there"},
     {"name", "NAME", "common name of the device (default: the folder's name)"},
     {"ca", "DIR", "folder of the demo CA, made if it is not there (default: that of --out)"},
-    {"key", "KIND", "rsa:2048 (default), rsa:3072, rsa:4096, ec:P-256, ec:P-384"},
+    {"key", "KIND",
+     "rsa:2048 (default), rsa:3072, rsa:4096, ec:P-256, ec:P-384; rsa:1024 for tests"},
     {"days", "N", "days of validity (default: 365); negative: expired, for tests"},
     {NULL, NULL, NULL},
 };
@@ -145,9 +146,10 @@ static const struct command_option open_options[] = {
 };
 
 const struct command device_commands[] = {
-    {"device", "new", "", "make a device key and certificate under a demo device CA", new_options,
-     0, 0, run_new},
-    {"device", "open", "", "open a delivery with a device's key and prove that it fits",
-     open_options, 0, 0, device_open_run},
+    {"device", "new", "--out DIR", "make a device key and certificate under a demo device CA",
+     new_options, 0, 0, run_new},
+    {"device", "open", "--device DIR --delivery FILE",
+     "open a delivery with a device's key and prove that it fits", open_options, 0, 0,
+     device_open_run},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };

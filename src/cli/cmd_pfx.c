@@ -271,8 +271,9 @@ static const struct command_option filter_rows[] = {
 };
 
 const struct command pfx_commands[] = {
-    {"pfx", "new", "", "seal the password of a PFX file into a record; no token is needed",
-     new_options, 0, 0, run_new},
+    {"pfx", "new", "--pfx FILE --user UPN",
+     "seal the password of a PFX file into a record; no token is needed", new_options, 0, 0,
+     run_new},
     {"pfx", "import", "[FILE...]", "post records made by pfx new, or make and post one",
      import_options, 0, 100000, pfx_import_run},
     {"pfx", "list", "", "list the records of the store", filter_rows, 0, 0, run_list},

@@ -135,6 +135,9 @@ bool pfx_make(const struct invocation *invocation, struct record *record, struct
     if (!invocation_may_config(invocation, &config, err))
         return false;
     const char *key_path = option_or_config(invocation, config, "public-key", "public_key");
+    const char *source = invocation_option(invocation, "password");
+    if (source != NULL && !secret_source_check(source, err))
+        return error_context(err, "--password");
     if (!want(path, "pfx", NULL, err) || !want(key_path, "public-key", "public_key", err) ||
         !take_names(invocation, config, record, err) || !public_key_load(key_path, &key, err))
         return false;
