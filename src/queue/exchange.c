@@ -61,16 +61,18 @@ static bool exchange_new(struct queue_client *client, struct exchange **out, str
 {
     *out = NULL;
     struct exchange *exchange = calloc(1, sizeof *exchange);
-    if (exchange == NULL)
-        return error_memory(err);
+    if (exchange == NULL) {
+        error_memory(err);
+        return false;
+    }
     exchange->client = client;
     exchange->body = (struct buf)BUF_INIT(BODY_BYTES);
     exchange->answer = (struct buf)BUF_INIT(ANSWER_BYTES);
     exchange->easy = curl_easy_init();
     if (exchange->easy == NULL || !set_up(exchange)) {
         exchange_free(exchange);
-        return error_set(err, FAIL_INTERNAL, "libcurl cannot prepare a request to %s",
-                         client->endpoint);
+        error_set(err, FAIL_INTERNAL, "libcurl cannot prepare a request to %s", client->endpoint);
+        return false;
     }
     exchange->next = client->exchanges;
     client->exchanges = exchange;
