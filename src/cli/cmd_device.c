@@ -96,7 +96,7 @@ static bool run_new(const struct invocation *invocation, struct error *err)
     const char *ca_folder = invocation_option(invocation, "ca");
     const char *name = invocation_option(invocation, "name");
     const char *kind = invocation_option(invocation, "key");
-    struct device_paths paths;
+    struct device_paths paths = {"", ""};
     struct demo_ca ca = {NULL, NULL};
     char folder_copy[PATH_MAX];
     bool ca_made = false;
