@@ -13,12 +13,14 @@ endif()
 
 find_program(CPPCHECK cppcheck)
 if(CPPCHECK)
-  # hsm/module.c: a token's module stays loaded until the process ends, on purpose.
+  # Not gnu.cfg, which says that accept4() takes no NULL. hsm/module.c: a token's module stays
+  # loaded until the process ends, on purpose. LOG_TEXT() asks of every text whether it is NULL, of
+  # literals too.
   set(reseal_lint ${CPPCHECK} --project=${CMAKE_BINARY_DIR}/compile_commands.json --quiet
       --error-exitcode=1 --enable=warning,portability,performance --inline-suppr --std=c11
-      --library=posix,gnu,openssl,sqlite3,libcurl
+      --library=posix,openssl,sqlite3,libcurl
       --library=${PROJECT_SOURCE_DIR}/cmake/cppcheck.cfg --suppress=missingIncludeSystem
-      --suppress=resourceLeak:*/hsm/module.c)
+      --suppress=resourceLeak:*/hsm/module.c --suppress=incorrectStringBooleanError)
   add_custom_target(lint COMMAND ${reseal_lint} VERBATIM)
 endif()
 
