@@ -11,6 +11,7 @@
 
 #define WAIT_MAX_SECONDS 3600
 #define WAIT_STEP_MS     50
+#define INDENT           "         " /* as wide as a mark */
 
 /* A member as text for a person: strings and numbers as they are, the rest in words. */
 static const char *shown(const struct json_value *value)
@@ -38,12 +39,20 @@ static const char *trouble(const struct json_value *object)
     return strcmp(text, "-") != 0 ? text : NULL;
 }
 
+/* Marks have different lengths; what follows begins in one column. */
+static void print_aligned(enum mark mark)
+{
+    static const int blanks[] = {[MARK_OK] = 7, [MARK_WARNING] = 2, [MARK_FAILURE] = 2};
+    print_mark(stdout, mark);
+    printf("%*s", blanks[mark], "");
+}
+
 static void print_helper(const struct json_value *root)
 {
     const struct json_value *helper = json_get(root, "helper");
     bool ready = json_true(json_get(helper, "ready"));
-    print_mark(stdout, ready ? MARK_OK : MARK_FAILURE);
-    printf("  helper: %s, process %s, started again %s times", ready ? "ready" : "not ready",
+    print_aligned(ready ? MARK_OK : MARK_FAILURE);
+    printf("helper: %s, process %s, started again %s times", ready ? "ready" : "not ready",
            member(helper, "pid"), member(helper, "restarts"));
     if (trouble(helper) != NULL)
         printf(": %s", trouble(helper));
@@ -54,28 +63,29 @@ static void print_queue(const struct json_value *root)
 {
     const struct json_value *queue = json_get(root, "queue");
     const char *failing = trouble(queue);
-    bool polled = json_true(json_get(queue, "lastPollOk"));
-    print_mark(stdout, failing != NULL ? MARK_FAILURE : polled ? MARK_OK : MARK_WARNING);
-    printf("  queue: %s, takes from %s, sends to %s\n", member(queue, "endpoint"),
+    bool polled = strcmp(member(queue, "lastPollAt"), "-") != 0;
+    print_aligned(failing != NULL ? MARK_FAILURE : MARK_OK);
+    printf("queue: %s, takes from %s, sends to %s; ", member(queue, "endpoint"),
            member(queue, "requests"), member(queue, "results"));
-    printf("      last poll: %s", member(queue, "lastPollAt"));
-    if (failing != NULL)
-        printf(": %s", failing);
-    printf("\n");
+    if (polled)
+        printf("last poll %s%s%s\n", member(queue, "lastPollAt"), failing != NULL ? ": " : "",
+               failing != NULL ? failing : "");
+    else
+        printf("the first poll is under way\n");
 }
 
 static void print_token(const struct json_value *root)
 {
     const struct json_value *token = json_get(root, "token");
     if (json_count(token) > 0)
-        printf("token: %s, serial %s, %s %s, firmware %s\n", member(token, "label"),
+        printf(INDENT "token: %s, serial %s, %s %s, firmware %s\n", member(token, "label"),
                member(token, "serial"), member(token, "manufacturer"), member(token, "model"),
                member(token, "firmware"));
     const struct json_value *keys = json_get(root, "keys");
     for (size_t i = 0; i < json_count(keys); i++) {
         const struct json_value *key = json_at(keys, i);
         const struct json_value *paddings = json_get(key, "paddings");
-        printf("key %s: RSA-%s", member(key, "name"), member(key, "bits"));
+        printf(INDENT "key %s: RSA-%s", member(key, "name"), member(key, "bits"));
         for (size_t j = 0; j < json_count(paddings); j++)
             printf(", %s %s", member(json_at(paddings, j), "padding"),
                    member(json_at(paddings, j), "custody"));
@@ -87,16 +97,16 @@ static void print_counts(const struct json_value *root)
 {
     const struct json_value *counts = json_get(root, "counts");
     for (size_t i = 0; i < json_count(counts); i++)
-        printf("%s%s %s", i == 0 ? "counts: " : ", ", json_key_at(counts, i),
+        printf("%s%s %s", i == 0 ? INDENT "counts: " : ", ", json_key_at(counts, i),
                shown(json_at(counts, i)));
-    printf("%sin hand %s\n", json_count(counts) > 0 ? "; " : "", member(root, "inHand"));
+    printf("%sin hand %s\n", json_count(counts) > 0 ? "; " : INDENT, member(root, "inHand"));
 }
 
 static void print_status(const struct json_value *root)
 {
     bool serving = strcmp(member(root, "state"), "serving") == 0;
-    print_mark(stdout, serving ? MARK_OK : MARK_WARNING);
-    printf("  connector %s: %s (%s %s, process %s, requires custody %s, %s sessions)\n",
+    print_aligned(serving ? MARK_OK : MARK_WARNING);
+    printf("connector %s: %s (%s %s, process %s, requires custody %s, %s sessions)\n",
            member(root, "connector"), member(root, "state"), member(root, "program"),
            member(root, "version"), member(root, "pid"), member(root, "require"),
            member(root, "sessions"));

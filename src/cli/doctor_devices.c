@@ -118,8 +118,8 @@ void doctor_devices(struct doctor *doctor)
         doctor_say(doctor, DOCTOR_DEVICES, MARK_FAILURE, "put valid CA certificates into the file",
                    "none of the %zu device CAs in %s is valid", count, ca_path);
     else
-        doctor_say(doctor, DOCTOR_DEVICES, MARK_OK, NULL, "%zu of %zu device CAs in %s are valid",
-                   valid, count, ca_path);
+        doctor_say(doctor, DOCTOR_DEVICES, MARK_OK, NULL, "device CAs in %s: %zu of %zu valid",
+                   ca_path, valid, count);
     if (crl_path != NULL)
         judge_crls(doctor, crl_path);
     device_trust_free(&trust);

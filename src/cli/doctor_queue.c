@@ -18,7 +18,7 @@ static void judge_clock(struct doctor *doctor, int64_t skew_ms)
                    apart / 1000, skew_ms < 0 ? "ahead of" : "behind");
     else
         doctor_say(doctor, DOCTOR_QUEUE, MARK_OK, NULL,
-                   "the clocks of queue and machine are less than %d seconds apart",
+                   "the clocks of queue and machine are within %d s of each other",
                    (int)(apart / 1000) + 1);
 }
 

@@ -187,7 +187,7 @@ class Devices(DoctorTest):
                 with open(path) as file:
                     out.write(file.read())
         findings = self.devices(0, "device_ca = both.pem")
-        self.assertIn("1 of 2 device CAs", self.of_area(findings, "devices", "ok")[0])
+        self.assertIn("1 of 2 valid", self.of_area(findings, "devices", "ok")[0])
         self.assertIn("CN=old", self.of_area(findings, "devices", "warning")[0])
         findings = self.devices(1, f"device_ca = {old}")
         self.assertIn("none of the 1", self.of_area(findings, "devices", "failure")[0])
@@ -304,6 +304,11 @@ class RunningConnector(unittest.TestCase):
         self.stage = Stage("softhsm")
         self.addCleanup(self.stage.close)
 
+    def tearDown(self):
+        for daemon in reversed(self.stage.daemons):
+            daemon.stop()
+        self.assertEqual(self.stage.complaints(), [])
+
     def doctor(self, status, config, *args):
         done = self.stage.reseal("doctor", "--json", *args, config=config)
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
@@ -369,7 +374,7 @@ class RunningConnector(unittest.TestCase):
         config = self.stage.config(queue={"credentials": f"{self.stage.folder}/wrong-keys"})
         findings = self.doctor(5, config)
         self.assertEqual(len(self.texts(findings, "queue", "failure")), 2)
-        self.assertIn("credentials", [f["hint"] for f in findings if f["area"] == "queue"][0])
+        self.assertIn("secret key", [f["hint"] for f in findings if f["area"] == "queue"][0])
         write_secret(f"{self.stage.folder}/api-token", "wrong\n")
         findings = self.doctor(5, self.stage.config())
         self.assertEqual(len(self.texts(findings, "client", "failure")), 1)
