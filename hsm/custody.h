@@ -43,6 +43,9 @@ bool way_learn(struct session *session, struct sealing_key *key, enum padding pa
 /* The same for text around the password in custody token, which is LEARNED_YES already. */
 bool way_learn_affixes(struct session *session, struct sealing_key *key, enum padding padding,
                        struct error *err) MUST_USE;
+/* How long a password custody token takes; modules have bounds of their own below that of OAEP. */
+bool way_learn_longest(struct session *session, struct sealing_key *key, enum padding padding,
+                       struct error *err) MUST_USE;
 /* Whether what was learned before works now: the same trial once more. */
 bool way_still_works(struct session *session, struct sealing_key *key, enum padding padding,
                      enum custody custody, bool *out, struct error *err) MUST_USE;

@@ -110,14 +110,48 @@ static CK_RV generate(struct session *session, const struct key_plan *plan, stru
                                          &out->public_half, &out->private_half);
 }
 
-/* From all options downwards, the dearest given up last. The token says only that a template is
- * refused, not which row of it. */
+/* Which options to wish for, from all downwards. A token says only that a template is refused, and
+ * some say it after making the key: so as few as possible are left out first, the most exotic one
+ * before the others. */
+static const unsigned option_wishes[] = {
+    OPTION_ALLOWED_MECHANISMS | OPTION_UNWRAP_TEMPLATE | OPTION_DERIVE | OPTION_MODIFIABLE,
+    OPTION_ALLOWED_MECHANISMS | OPTION_DERIVE | OPTION_MODIFIABLE,
+    OPTION_UNWRAP_TEMPLATE | OPTION_DERIVE | OPTION_MODIFIABLE,
+    OPTION_DERIVE | OPTION_MODIFIABLE,
+    OPTION_ALLOWED_MECHANISMS | OPTION_UNWRAP_TEMPLATE | OPTION_MODIFIABLE,
+    OPTION_ALLOWED_MECHANISMS | OPTION_UNWRAP_TEMPLATE | OPTION_DERIVE,
+    OPTION_ALLOWED_MECHANISMS | OPTION_MODIFIABLE,
+    OPTION_ALLOWED_MECHANISMS | OPTION_DERIVE,
+    OPTION_DERIVE,
+    OPTION_MODIFIABLE,
+    0,
+};
+
+/* Options that a token is known not to honour: known, it needs no second key pair to find out. */
+static const struct {
+    const char *manufacturer;
+    unsigned options;
+} dishonoured_rows[] = {
+    /* Refuses allowed mechanisms when it stores the key, and keeps a template as raw bytes. */
+    {"Mozilla Foundation", OPTION_ALLOWED_MECHANISMS | OPTION_UNWRAP_TEMPLATE},
+};
+
+static unsigned known_dishonoured(const struct session *session)
+{
+    for (size_t i = 0; i < ARRAY_LEN(dishonoured_rows); i++) {
+        if (strcmp(dishonoured_rows[i].manufacturer, session->token->facts.manufacturer) == 0)
+            return dishonoured_rows[i].options;
+    }
+    return 0;
+}
+
 static bool generate_strictest(struct session *session, const struct key_plan *plan,
                                struct bytes id, unsigned allowed, struct key_options *options,
                                struct key_pair *out, struct error *err)
 {
     CK_RV rv = CKR_OK;
-    for (unsigned wish = OPTIONS_ALL + 1; wish-- > 0;) {
+    for (size_t i = 0; i < ARRAY_LEN(option_wishes); i++) {
+        unsigned wish = option_wishes[i];
         if ((wish & ~allowed) != 0)
             continue;
         rv = generate(session, plan, id, wish, out);
@@ -127,9 +161,9 @@ static bool generate_strictest(struct session *session, const struct key_plan *p
         }
         if (ck_rv_class(rv) != CK_CLASS_NOT_THIS_WAY && ck_rv_class(rv) != CK_CLASS_GENERAL)
             break;
-        for (unsigned i = 0; i < OPTION_COUNT; i++) {
-            if (wish & (1u << i))
-                options->refused[i] = rv;
+        for (unsigned bit = 0; bit < OPTION_COUNT; bit++) {
+            if (wish & (1u << bit))
+                options->refused[bit] = rv;
         }
     }
     session_fail(session, "C_GenerateKeyPair", CKM_RSA_PKCS_KEY_PAIR_GEN, rv, err);
@@ -266,6 +300,8 @@ bool key_generate(struct session *session, const struct key_plan *plan, struct k
     unsigned allowed = OPTIONS_ALL, dishonoured = 0;
     if (plan->custody != CUSTODY_TOKEN)
         allowed &= ~(unsigned)OPTION_UNWRAP_TEMPLATE;
+    options.given_up = allowed & known_dishonoured(session);
+    allowed &= ~options.given_up;
     if (!key_label_free(session, plan->label, err) || !random_id(session, raw_id, err))
         return false;
     hex_encode(birth->id, raw_id, sizeof raw_id);

@@ -24,15 +24,10 @@ static bool parse(int argc, char **argv, const char **config_path)
     return *config_path != NULL;
 }
 
-/* The other end decides when this process ends, by closing the socket: a Ctrl-C in a terminal goes
- * to the whole process group, and reseald wants its jobs finished then. */
-static bool ignore_signals(struct error *err)
+static bool ignore_signal(int number, struct error *err)
 {
-    static const int ignored[] = {SIGTERM, SIGINT, SIGHUP};
-    for (size_t i = 0; i < ARRAY_LEN(ignored); i++) {
-        if (signal(ignored[i], SIG_IGN) == SIG_ERR)
-            return error_errno(err, FAIL_INTERNAL, "cannot ignore signal %d", ignored[i]);
-    }
+    if (signal(number, SIG_IGN) == SIG_ERR)
+        return error_errno(err, FAIL_INTERNAL, "cannot ignore signal %d", number);
     return true;
 }
 
@@ -73,11 +68,17 @@ int main(int argc, char **argv)
         return 1;
     pthread_mutex_init(&service->output, NULL);
     pthread_mutex_init(&service->login, NULL);
-    if (!process_harden(&err) || !ignore_signals(&err) || !open_channel(service, &err)) {
+    /* The other end decides when this process ends, by closing the socket: a Ctrl-C in a terminal
+     * goes to the whole process group, and reseald wants its jobs finished then. A SIGTERM may stop
+     * the start, where a module can hang and no job is in hand. */
+    if (!process_harden(&err) || !ignore_signal(SIGINT, &err) || !ignore_signal(SIGHUP, &err) ||
+        !open_channel(service, &err)) {
         log_error(LEVEL_ERROR, EVENT_NOTE, "the token helper cannot start", &err);
         status = error_exit_status(err.kind);
     } else {
         token_service_start(service, config_path);
+        if (!ignore_signal(SIGTERM, &err))
+            log_error(LEVEL_WARNING, EVENT_NOTE, "a SIGTERM would interrupt jobs", &err);
         status = token_service_run(service);
     }
     token_service_end(service);

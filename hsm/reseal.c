@@ -106,7 +106,7 @@ static void put_quirk(struct padding_finding *finding, const char *words)
              words);
 }
 
-static void put_finding(const struct way *way, struct padding_finding *finding)
+static void put_finding(const struct way *way, size_t room, struct padding_finding *finding)
 {
     snprintf(finding->call, sizeof finding->call, "%.*s", (int)sizeof finding->call - 1,
              way->token == LEARNED_YES ? "" : way->token_call);
@@ -117,6 +117,11 @@ static void put_finding(const struct way *way, struct padding_finding *finding)
         put_quirk(finding, unwrap_variant_quirk(way->unwrap_variant));
         if (way->affixes == LEARNED_NO)
             put_quirk(finding, "no text can be put around the password");
+        if (way->longest < room) {
+            char words[64];
+            snprintf(words, sizeof words, "passwords of up to %zu bytes only", way->longest);
+            put_quirk(finding, words);
+        }
     } else if (way->host == LEARNED_YES) {
         finding->custody = CUSTODY_HOST;
         put_quirk(finding, host_variant_quirk(way->host_variant));
@@ -141,11 +146,12 @@ bool token_probe(struct session *session, struct sealing_key *key, struct key_fi
         *way = (struct way){.token = LEARNED_NOTHING};
         if (!way_learn(session, key, padding, CUSTODY_TOKEN, err))
             return false;
-        if (way->token == LEARNED_YES && !way_learn_affixes(session, key, padding, err))
+        if (way->token == LEARNED_YES && (!way_learn_affixes(session, key, padding, err) ||
+                                          !way_learn_longest(session, key, padding, err)))
             return false;
         if (way->token != LEARNED_YES && !way_learn(session, key, padding, CUSTODY_HOST, err))
             return false;
-        put_finding(way, &out->paddings[i]);
+        put_finding(way, padding_room(padding, out->bits), &out->paddings[i]);
     }
     return true;
 }

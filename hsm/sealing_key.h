@@ -19,7 +19,8 @@ struct way {
     enum learned token, host, affixes; /* custody token, custody host, text around in the token */
     size_t unwrap_variant;             /* row of the unwrap templates */
     size_t host_variant;               /* row of the host decryptions */
-    CK_RV bad_message;                 /* what the token says to a message that it cannot open */
+    size_t longest;    /* bytes of password that custody token takes; 0: not tried */
+    CK_RV bad_message; /* what the token says to a message that it cannot open */
     char token_call[CK_CALL_TEXT], host_call[CK_CALL_TEXT]; /* what kept it from that custody ... */
     char token_rv[CK_RV_TEXT], host_rv[CK_RV_TEXT];         /* ... by name, or a reason in words */
 };

@@ -84,23 +84,23 @@ static void trial_free(struct trial *trial)
     buf_free(&trial->sealed);
 }
 
-static bool trial_make(const struct sealing_key *key, enum padding padding, const char *prefix,
-                       const char *suffix, struct trial *out, struct error *err)
+static bool trial_make(const struct sealing_key *key, enum padding padding, size_t len,
+                       const char *prefix, const char *suffix, struct trial *out, struct error *err)
 {
     bool ok = false;
     size_t before = strlen(prefix), behind = strlen(suffix);
     struct secret *password = NULL;
     *out = (struct trial){.sealed = BUF_INIT(1024)};
-    if (!trial_device_get(&out->device, err) || !secret_new(TRIAL_SECRET, &password, err) ||
-        !secret_new(before + TRIAL_SECRET + behind, &out->expected, err))
+    if (!trial_device_get(&out->device, err) || !secret_new(len, &password, err) ||
+        !secret_new(before + len + behind, &out->expected, err))
         goto done;
-    if (RAND_priv_bytes(secret_data(password), TRIAL_SECRET) != 1) {
+    if (RAND_priv_bytes(secret_data(password), (int)len) != 1) {
         error_openssl(err, FAIL_INTERNAL, "no random numbers for a trial");
         goto done;
     }
     memcpy(secret_data(out->expected), prefix, before);
-    memcpy(secret_data(out->expected) + before, secret_data(password), TRIAL_SECRET);
-    memcpy(secret_data(out->expected) + before + TRIAL_SECRET, suffix, behind);
+    memcpy(secret_data(out->expected) + before, secret_data(password), len);
+    memcpy(secret_data(out->expected) + before + len, suffix, behind);
     if (!password_seal(key->pkey, padding, password, &out->sealed, err))
         goto done;
     out->job = (struct reseal_job){
@@ -203,7 +203,7 @@ bool way_learn(struct session *session, struct sealing_key *key, enum padding pa
     run_fn *run = token ? custody_token_run : custody_host_run;
     size_t count = token ? unwrap_variant_count() : host_variant_count();
     struct trial trial;
-    if (!trial_make(key, padding, "", "", &trial, err))
+    if (!trial_make(key, padding, TRIAL_SECRET, "", "", &trial, err))
         return false;
     enum learned learned = LEARNED_NO;
     for (size_t i = 0; i < count && learned == LEARNED_NO; i++) {
@@ -239,7 +239,7 @@ bool way_learn_affixes(struct session *session, struct sealing_key *key, enum pa
     struct way *way = way_of(key, padding);
     char call[CK_CALL_TEXT], ck_rv[CK_RV_TEXT];
     struct trial trial;
-    if (!trial_make(key, padding, "<before>", "<behind>", &trial, err))
+    if (!trial_make(key, padding, TRIAL_SECRET, "<before>", "<behind>", &trial, err))
         return false;
     enum verdict verdict =
         try_variant(session, key, &trial, custody_token_run, way->unwrap_variant, call, ck_rv, err);
@@ -247,6 +247,34 @@ bool way_learn_affixes(struct session *session, struct sealing_key *key, enum pa
         way->affixes = verdict == VERDICT_WORKS ? LEARNED_YES : LEARNED_NO;
     trial_free(&trial);
     return verdict != VERDICT_TROUBLE;
+}
+
+bool way_learn_longest(struct session *session, struct sealing_key *key, enum padding padding,
+                       struct error *err)
+{
+    struct way *way = way_of(key, padding);
+    const size_t room = padding_room(padding, EVP_PKEY_get_bits(key->pkey));
+    /* NSS unwraps into 256 bytes; the others are lengths at which a bound would be drawn. */
+    const size_t lengths[] = {room, 256, 128, 64};
+    for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+        char call[CK_CALL_TEXT], ck_rv[CK_RV_TEXT];
+        struct trial trial;
+        if (lengths[i] > room)
+            continue;
+        if (!trial_make(key, padding, lengths[i], "", "", &trial, err))
+            return false;
+        enum verdict verdict = try_variant(session, key, &trial, custody_token_run,
+                                           way->unwrap_variant, call, ck_rv, err);
+        trial_free(&trial);
+        if (verdict == VERDICT_TROUBLE)
+            return false;
+        if (verdict == VERDICT_WORKS) {
+            way->longest = lengths[i];
+            return true;
+        }
+    }
+    way->longest = TRIAL_SECRET;
+    return true;
 }
 
 bool way_still_works(struct session *session, struct sealing_key *key, enum padding padding,
@@ -257,7 +285,7 @@ bool way_still_works(struct session *session, struct sealing_key *key, enum padd
     char call[CK_CALL_TEXT], ck_rv[CK_RV_TEXT];
     struct trial trial;
     *out = false;
-    if (!trial_make(key, padding, "", "", &trial, err))
+    if (!trial_make(key, padding, TRIAL_SECRET, "", "", &trial, err))
         return false;
     enum verdict verdict =
         try_variant(session, key, &trial, token ? custody_token_run : custody_host_run,

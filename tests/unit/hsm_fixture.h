@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -148,19 +147,11 @@ static inline void fixture_nss(struct fixture *fixture, const char *password)
     MUST(secret_copy(password, strlen(password), &fixture->pin, &err), err);
 }
 
-static inline int fixture_remove(const char *path, const struct stat *info, int kind,
-                                 struct FTW *where)
-{
-    (void)info;
-    (void)kind;
-    (void)where;
-    return remove(path);
-}
-
 static inline void fixture_end(struct fixture *fixture)
 {
     secret_free(&fixture->pin);
-    assert_int_equal(nftw(fixture->folder, fixture_remove, 8, FTW_DEPTH | FTW_PHYS), 0);
+    const char *const argv[] = {"rm", "-rf", fixture->folder, NULL};
+    assert_int_equal(fixture_run(argv), 0);
 }
 
 /* A device: an RSA or EC key with a certificate of its own. */
@@ -187,8 +178,12 @@ static inline void fixture_device_make(const struct fixture *fixture, EVP_PKEY *
     assert_int_equal(X509_set_issuer_name(out->certificate, name), 1);
     assert_int_equal(X509_set_pubkey(out->certificate, key), 1);
     assert_true(X509_sign(out->certificate, key, EVP_sha256()) > 0);
-    fixture_path(fixture, "device.key", out->key_path);
-    fixture_path(fixture, "device.pem", out->certificate_path);
+    static int count;
+    char name_of[32];
+    snprintf(name_of, sizeof name_of, "device-%d.key", ++count);
+    fixture_path(fixture, name_of, out->key_path);
+    snprintf(name_of, sizeof name_of, "device-%d.pem", count);
+    fixture_path(fixture, name_of, out->certificate_path);
     FILE *file = fopen(out->key_path, "w");
     assert_non_null(file);
     assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
