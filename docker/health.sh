@@ -3,8 +3,9 @@
 # Health of a container: a connector is asked over its status socket, a hub over HTTP.
 set -euo pipefail
 
-if [[ -S /run/reseal/status.sock ]]; then
-    exec reseal status --wait 3
+socket=/run/reseal/status.sock
+if [[ -S $socket ]]; then
+    exec reseal status --socket "$socket" --wait 3
 fi
 exec 3<>/dev/tcp/127.0.0.1/9324
 printf 'GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
