@@ -183,7 +183,7 @@ class Case(unittest.TestCase):
         self.server.daemon_threads = True
         self.server.folder, self.server.mode = self.shared, ""
         self.server.records, self.server.deliveries, self.server.heard = {}, {}, []
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
         self.secrets = [TOKEN]
