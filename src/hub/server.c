@@ -45,7 +45,7 @@ static void *on_request_line(void *context, const char *uri, struct MHD_Connecti
             *mark = '\0';
             exchange->query = mark + 1;
         }
-    } /* a longer one stays empty and has no route */
+    } /* a longer one stays empty and is refused as such */
     return exchange;
 }
 
@@ -129,7 +129,10 @@ static enum MHD_Result send_answer(struct exchange *exchange)
 static void refuse_path(struct exchange *exchange, const char *allow)
 {
     struct error err = ERROR_INIT;
-    if (allow != NULL) {
+    if (exchange->uri[0] == '\0') {
+        error_set(&err, FAIL_TOO_LARGE, "the address has more than %d bytes", URI_MAX - 1);
+        graph_fail_with(exchange, MHD_HTTP_URI_TOO_LONG, RESULT_TOO_LARGE, &err);
+    } else if (allow != NULL) {
         error_set(&err, FAIL_UNSUPPORTED, "%s is not possible on %.200s", exchange->method,
                   exchange->uri);
         error_hint(&err, "allowed: %s", allow);

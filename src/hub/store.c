@@ -96,8 +96,12 @@ static bool run_job(struct store *store, struct job *job, struct error *err)
     job->verdict = job->run(job, database, &job->error);
     if (job->verdict == JOB_WAIT && job->last)
         job->verdict = JOB_DONE;
-    if (job->verdict == JOB_FAILED)
-        return database_undo(database, err);
+    if (job->verdict == JOB_FAILED) {
+        if (database_undo(database, err))
+            return true;
+        *err = job->error; /* what has cost the transaction says more than that it is lost */
+        return false;
+    }
     return database_release(database, err);
 }
 
