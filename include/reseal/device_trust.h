@@ -25,7 +25,7 @@ size_t device_trust_count(const struct device_trust *trust) MUST_USE;
  * FAIL_INPUT: no certificate. FAIL_POLICY: expired, other CA, weak key, revoked; the text says
  * which. The caller frees *out by X509_free. Safe from several threads at once.
  */
-bool device_certificate_check(const struct device_trust *trust, struct bytes der, int64_t now_ms,
+bool device_certificate_check(struct device_trust *trust, struct bytes der, int64_t now_ms,
                               X509 **out, struct error *err) MUST_USE;
 
 #endif

@@ -39,10 +39,25 @@ static size_t utf8_sequence(const uint8_t *at, size_t left)
     return len;
 }
 
+/* True where eight bytes at once are ASCII and none of them is NUL: most of what we read is base64.
+ */
+static bool eight_are_plain(const uint8_t *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+    return ((word | (word - ones)) & highs) == 0;
+}
+
 bool utf8_is_strict(const void *data, size_t len)
 {
     const uint8_t *at = data;
     while (len > 0) {
+        if (len >= 8 && eight_are_plain(at)) {
+            at += 8;
+            len -= 8;
+            continue;
+        }
         size_t step = utf8_sequence(at, len);
         if (step == 0)
             return false;
@@ -65,15 +80,19 @@ void base64_encode(struct buf *out, const void *data, size_t len)
         EVP_EncodeBlock(place, data, (int)len);
 }
 
+/* Value of each ASCII character as a base64 digit (RFC 4648, table 1); -1: none. */
+static const signed char base64_values[128] = {
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 62,
+    -1, -1, -1, 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, -1, -1, -1, -1, -1, -1, -1, 0,
+    1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+    23, 24, 25, -1, -1, -1, -1, -1, -1, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38,
+    39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, -1, -1, -1, -1, -1,
+};
+
 static int base64_value(char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    return (unsigned char)c < sizeof base64_values ? base64_values[(unsigned char)c] : -1;
 }
 
 /* EVP_DecodeBlock forgives white space and stray bits, so the form is checked here. */
@@ -86,10 +105,11 @@ static bool base64_is_strict(const char *text, size_t len, size_t *padding)
         return true;
     if (text[len - 1] == '=')
         *padding = text[len - 2] == '=' ? 2 : 1;
-    for (size_t i = 0; i < len - *padding; i++) {
-        if (base64_value(text[i]) < 0)
-            return false;
-    }
+    int seen = 0; /* negative once any value was */
+    for (size_t i = 0; i < len - *padding; i++)
+        seen |= base64_value(text[i]);
+    if (seen < 0)
+        return false;
     int stray = *padding == 2 ? 0x0f : *padding == 1 ? 0x03 : 0;
     return (base64_value(text[len - 1 - *padding]) & stray) == 0;
 }

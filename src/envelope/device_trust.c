@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reseal/device_trust.h"
 
+#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -12,10 +14,27 @@
 
 #define CA_FILE_MAX (1 << 20)
 
+/*
+ * Reading a certificate and checking its chain costs OpenSSL 3.0 more than all else that a request
+ * costs outside the token, and a device asks for each certificate of its user's history. So what
+ * was accepted is kept for a while, found by the SHA-256 of its DER.
+ */
+#define KNOWN_COUNT       256
+#define KNOWN_LIFETIME_MS (5 * 60 * 1000) /* then the whole check is done again: a CA may expire   \
+                                           */
+
+struct known_certificate {
+    uint8_t digest[32];
+    X509 *certificate;         /* NULL: the place is free */
+    int64_t from_ms, until_ms; /* accepted between these, real time */
+};
+
 struct device_trust {
     X509_STORE *store; /* verification only reads it, so threads may share it */
     size_t count;      /* CA certificates */
     bool crl_check;
+    pthread_mutex_t lock;                        /* guards `known` */
+    struct known_certificate known[KNOWN_COUNT]; /* the place follows from the digest */
 };
 
 static bool add_cas(struct device_trust *trust, BIO *bio, const char *path, struct error *err)
@@ -80,6 +99,7 @@ bool device_trust_load(const char *ca_path, const char *crl_path, struct device_
     struct device_trust *trust = calloc(1, sizeof *trust);
     if (trust == NULL)
         return error_memory(err);
+    pthread_mutex_init(&trust->lock, NULL);
     trust->store = X509_STORE_new();
     if (trust->store == NULL) {
         device_trust_free(&trust);
@@ -98,7 +118,10 @@ void device_trust_free(struct device_trust **trust)
 {
     if (trust == NULL || *trust == NULL)
         return;
+    for (size_t i = 0; i < KNOWN_COUNT; i++)
+        X509_free((*trust)->known[i].certificate);
     X509_STORE_free((*trust)->store);
+    pthread_mutex_destroy(&(*trust)->lock);
     free(*trust);
     *trust = NULL;
 }
@@ -171,17 +194,73 @@ done:
     return ok;
 }
 
-bool device_certificate_check(const struct device_trust *trust, struct bytes der, int64_t now_ms,
+static struct known_certificate *known_place(struct device_trust *trust,
+                                             const uint8_t digest[static 32])
+{
+    return &trust->known[(digest[0] << 8 | digest[1]) % KNOWN_COUNT];
+}
+
+/* A certificate that was accepted lately, with a reference for the caller; or NULL. */
+static X509 *recall(struct device_trust *trust, const uint8_t digest[static 32], int64_t now_ms)
+{
+    X509 *found = NULL;
+    struct known_certificate *place = known_place(trust, digest);
+    pthread_mutex_lock(&trust->lock);
+    if (place->certificate != NULL && memcmp(place->digest, digest, sizeof place->digest) == 0 &&
+        now_ms >= place->from_ms && now_ms < place->until_ms &&
+        X509_up_ref(place->certificate) == 1)
+        found = place->certificate;
+    pthread_mutex_unlock(&trust->lock);
+    return found;
+}
+
+/* Seconds from `now_ms` to a time of the certificate; 0 where it cannot be said. */
+static int64_t seconds_until(const ASN1_TIME *time, int64_t now_ms)
+{
+    int days = 0, seconds = 0;
+    ASN1_TIME *now = ASN1_TIME_set(NULL, (time_t)(now_ms / 1000));
+    if (now == NULL || ASN1_TIME_diff(&days, &seconds, now, time) != 1)
+        days = seconds = 0;
+    ASN1_TIME_free(now);
+    return (int64_t)days * 86400 + seconds;
+}
+
+static void remember(struct device_trust *trust, const uint8_t digest[static 32], X509 *certificate,
+                     int64_t now_ms)
+{
+    int64_t left_ms = seconds_until(X509_get0_notAfter(certificate), now_ms) * 1000;
+    if (left_ms > KNOWN_LIFETIME_MS)
+        left_ms = KNOWN_LIFETIME_MS;
+    if (left_ms <= 0 || X509_up_ref(certificate) != 1)
+        return;
+    struct known_certificate *place = known_place(trust, digest);
+    pthread_mutex_lock(&trust->lock);
+    X509_free(place->certificate);
+    memcpy(place->digest, digest, sizeof place->digest);
+    place->certificate = certificate;
+    place->from_ms = now_ms;
+    place->until_ms = now_ms + left_ms;
+    pthread_mutex_unlock(&trust->lock);
+}
+
+bool device_certificate_check(struct device_trust *trust, struct bytes der, int64_t now_ms,
                               X509 **out, struct error *err)
 {
+    uint8_t digest[EVP_MAX_MD_SIZE];
     X509 *certificate = NULL;
     *out = NULL;
+    if (EVP_Digest(der.data, der.len, digest, NULL, EVP_sha256(), NULL) != 1)
+        return error_openssl(err, FAIL_INTERNAL, "SHA-256 failed");
+    *out = recall(trust, digest, now_ms);
+    if (*out != NULL)
+        return true;
     if (!parse_der(der, &certificate, err))
         return false;
     if (!key_is_strong(certificate, err) || !verify(trust, certificate, now_ms, err)) {
         X509_free(certificate);
         return false;
     }
+    remember(trust, digest, certificate, now_ms);
     *out = certificate; /* transferred */
     return true;
 }

@@ -116,6 +116,35 @@ static void a_certificate_out_of_its_time_is_refused(void **state)
     X509_free(early);
 }
 
+static void an_accepted_certificate_is_refused_once_its_time_is_over(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct device_trust *trust = NULL;
+    struct buf der = BUF_INIT(8192);
+    X509 *device = issue(ca, ca_key, device_key, -DAY, 60);
+    X509 *first = NULL, *again = NULL, *late = NULL;
+    int64_t now_ms = clock_real_ms();
+    assert_ok(device_trust_load(ca_path, NULL, &trust, &err), &err);
+    pki_der(device, &der);
+    assert_ok(device_certificate_check(trust, buf_bytes(&der), now_ms, &first, &err), &err);
+    assert_ok(device_certificate_check(trust, buf_bytes(&der), now_ms + 1, &again, &err), &err);
+    assert_ptr_equal(first, again); /* kept, not read anew */
+    assert_refused(device_certificate_check(trust, buf_bytes(&der), now_ms + 61000, &late, &err),
+                   &err, FAIL_POLICY);
+    assert_refused(
+        device_certificate_check(trust, buf_bytes(&der), now_ms - 2 * DAY * 1000, &late, &err),
+        &err, FAIL_POLICY);
+    der.data[der.len - 1] ^= 1; /* another signature is another certificate */
+    assert_refused(device_certificate_check(trust, buf_bytes(&der), now_ms, &late, &err), &err,
+                   FAIL_POLICY);
+    X509_free(first);
+    X509_free(again);
+    X509_free(device);
+    buf_free(&der);
+    device_trust_free(&trust);
+}
+
 static void a_weak_key_or_signature_is_refused(void **state)
 {
     (void)state;
@@ -236,6 +265,7 @@ int main(void)
         cmocka_unit_test(a_certificate_of_the_device_ca_is_accepted),
         cmocka_unit_test(a_certificate_of_another_ca_is_refused),
         cmocka_unit_test(a_certificate_out_of_its_time_is_refused),
+        cmocka_unit_test(an_accepted_certificate_is_refused_once_its_time_is_over),
         cmocka_unit_test(a_weak_key_or_signature_is_refused),
         cmocka_unit_test(a_revoked_certificate_is_refused),
         cmocka_unit_test(what_is_no_certificate_is_bad_input),
