@@ -251,6 +251,22 @@ static int on_pair(void *user, const char *section, const char *name, const char
     return 1;
 }
 
+/* inih tells of a section only with its first pair; an unknown one without any would pass unseen.
+ */
+static bool check_section(struct loader *loader, const char *line, size_t len)
+{
+    char name[64];
+    size_t blank = strspn(line, " \t");
+    const char *end = blank < len && line[blank] == '[' ? memchr(line, ']', len) : NULL;
+    if (end == NULL)
+        return true;
+    snprintf(name, sizeof name, "%.*s", (int)(end - line - (long)blank - 1), line + blank + 1);
+    if (section_known(loader->config, name))
+        return true;
+    unknown_name(loader->config, name, "", loader->err);
+    return at_line(loader->config, loader->line, loader->err);
+}
+
 /* Gives inih one line a call, which is also how the line number is known. */
 static char *next_line(char *out, int size, void *stream)
 {
@@ -268,6 +284,10 @@ static char *next_line(char *out, int size, void *stream)
     }
     memcpy(out, loader->text, len);
     out[len] = '\0';
+    if (!check_section(loader, out, len)) {
+        loader->failed = true;
+        return NULL;
+    }
     loader->text += len;
     loader->left -= len;
     return out;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,9 @@
 
 static const char source_hint[] =
     "use file:PATH, fd:N, credential:NAME or prompt; the secret itself is never given here";
+
+static const int end_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+static volatile sig_atomic_t end_signal; /* the one that came while echo was off */
 
 static const char *after(const char *text, const char *prefix)
 {
@@ -78,7 +82,7 @@ static bool read_descriptor(int fd, const char *what, size_t max, bool one_line,
     while (len < secret_len(secret)) {
         size_t room = one_line ? 1 : secret_len(secret) - len;
         ssize_t got = read(fd, secret_data(secret) + len, room);
-        if (got < 0 && errno == EINTR)
+        if (got < 0 && errno == EINTR && !(one_line && end_signal != 0))
             continue;
         if (got < 0) {
             error_errno(err, FAIL_IO, "cannot read %s", what);
@@ -148,9 +152,40 @@ static bool read_credential(const char *name, size_t max, struct secret **out, s
     return read_file(path, false, max, out, err);
 }
 
+static void on_end_signal(int number)
+{
+    end_signal = number;
+}
+
+/* Reads a line without echo. A signal that ends the program waits until echo is on again. */
+static bool read_quietly(int tty, const struct termios *before, size_t max, struct secret **out,
+                         struct error *err)
+{
+    struct sigaction catch = {.sa_handler = on_end_signal}, old[ARRAY_LEN(end_signals)];
+    struct termios quiet = *before;
+    bool ok = false;
+    end_signal = 0;
+    for (size_t i = 0; i < ARRAY_LEN(end_signals); i++)
+        sigaction(end_signals[i], &catch, &old[i]); /* without SA_RESTART: read returns */
+    quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+    if (tcsetattr(tty, TCSAFLUSH, &quiet) == 0) {
+        ok = read_descriptor(tty, "the terminal", max, true, out, err);
+        tcsetattr(tty, TCSAFLUSH, before);
+    } else {
+        error_errno(err, FAIL_IO, "cannot silence the terminal");
+    }
+    for (size_t i = 0; i < ARRAY_LEN(end_signals); i++)
+        sigaction(end_signals[i], &old[i], NULL);
+    if (end_signal != 0) {
+        dprintf(tty, "\n");
+        raise(end_signal);
+    }
+    return ok;
+}
+
 static bool read_terminal(const char *question, size_t max, struct secret **out, struct error *err)
 {
-    struct termios before, quiet;
+    struct termios before;
     int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     if (tty < 0 || tcgetattr(tty, &before) != 0) {
         if (tty >= 0)
@@ -158,16 +193,8 @@ static bool read_terminal(const char *question, size_t max, struct secret **out,
         error_set(err, FAIL_USAGE, "cannot ask for \"%s\": there is no terminal", question);
         return error_hint(err, "%s", source_hint);
     }
-    quiet = before;
-    quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
-    bool ok = false;
     dprintf(tty, "%s: ", question);
-    if (tcsetattr(tty, TCSAFLUSH, &quiet) == 0) {
-        ok = read_descriptor(tty, "the terminal", max, true, out, err);
-        tcsetattr(tty, TCSAFLUSH, &before);
-    } else {
-        error_errno(err, FAIL_IO, "cannot silence the terminal");
-    }
+    bool ok = read_quietly(tty, &before, max, out, err);
     dprintf(tty, "\n");
     close(tty);
     return ok;

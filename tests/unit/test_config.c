@@ -60,7 +60,8 @@ static void every_mistake_names_file_and_line(void **state)
     (void)state;
     static const char *const cases[][2] = {
         {"[token]\nmodul = x\n", ":2: unknown key \"modul\""},
-        {"[tokn]\nmodule = x\n", ":2: unknown section [tokn]"},
+        {"[tokn]\nmodule = x\n", ":1: unknown section [tokn]"},
+        {"[log]\n\n[outputs]\n", ":3: unknown section [outputs]"},
         {"[connector]\n\nworkers = 65\n", ":3: workers must be a whole number from 1 to 64"},
         {"[connector]\nworkers = 2x\n", ":2: workers must be"},
         {"[connector]\nrequire = maybe\n", ":2: require must be one of"},
