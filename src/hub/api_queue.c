@@ -92,7 +92,7 @@ bool queue_refuse(struct exchange *exchange, const struct error *err)
 const struct queue_row *queue_of_call(struct exchange *exchange, const struct database *database)
 {
     const struct queue_call *call = exchange->work;
-    const struct queue_row *queue = queue_find(database, call->queue);
+    const struct queue_row *queue = stored_queue_find(database, call->queue);
     if (queue == NULL)
         sqs_fail(exchange, SQS_QUEUE_DOES_NOT_EXIST, "there is no queue \"%s\"", call->queue);
     return queue;
@@ -147,7 +147,7 @@ static bool read_queue(struct exchange *exchange, const struct json_value *root,
         return queue_refuse(exchange, &err);
     const char *slash = strrchr(text, '/');
     const char *name = slash != NULL && !by_name ? slash + 1 : text;
-    if (!queue_name_valid(name)) {
+    if (!stored_queue_name_valid(name)) {
         sqs_fail(exchange, by_name ? SQS_INVALID_PARAMETER_VALUE : SQS_QUEUE_DOES_NOT_EXIST,
                  "\"%.128s\" is no name of a queue: 1 to 80 letters, digits, '-' and '_'", name);
         return false;

@@ -92,7 +92,7 @@ static bool read_redrive(struct exchange *exchange, const char *text, struct que
         goto done;
     }
     const char *colon = strrchr(arn, ':');
-    if (colon == NULL || strncmp(arn, "arn:", 4) != 0 || !queue_name_valid(colon + 1)) {
+    if (colon == NULL || strncmp(arn, "arn:", 4) != 0 || !stored_queue_name_valid(colon + 1)) {
         bad_value(exchange, ATTRIBUTE_REDRIVE, "deadLetterTargetArn is no ARN of a queue");
         goto done;
     }
@@ -163,7 +163,7 @@ bool parse_get_url(struct exchange *exchange, const struct json_value *root,
 
 bool parse_create(struct exchange *exchange, const struct json_value *root, struct queue_call *call)
 {
-    queue_defaults(&call->settings, call->queue);
+    stored_queue_defaults(&call->settings, call->queue);
     return may_attributes(exchange, root, call);
 }
 
@@ -236,7 +236,7 @@ static bool apply_attributes(struct exchange *exchange, const struct database *d
     queue->dead_letter = 0;
     if (call->dead_letter[0] == '\0')
         return true;
-    const struct queue_row *target = queue_find(database, call->dead_letter);
+    const struct queue_row *target = stored_queue_find(database, call->dead_letter);
     if (target == NULL || strcmp(target->name, queue->name) == 0)
         return bad_value(exchange, ATTRIBUTE_REDRIVE,
                          "deadLetterTargetArn must name another queue that exists");
@@ -255,9 +255,9 @@ enum job_verdict run_create(struct job *job, struct database *database, struct e
 {
     struct exchange *exchange = job->context;
     struct queue_call *call = exchange->work;
-    const struct queue_row *existing = queue_find(database, call->queue);
+    const struct queue_row *existing = stored_queue_find(database, call->queue);
     struct queue_row wanted;
-    queue_defaults(&wanted, call->queue);
+    stored_queue_defaults(&wanted, call->queue);
     if (existing != NULL) /* what is not given does not differ */
         wanted = *existing;
     if (!apply_attributes(exchange, database, &wanted))
@@ -267,7 +267,7 @@ enum job_verdict run_create(struct job *job, struct database *database, struct e
                  call->queue);
         return JOB_DONE;
     }
-    if (existing == NULL && !queue_create(database, &wanted, err)) {
+    if (existing == NULL && !stored_queue_create(database, &wanted, err)) {
         if (err->kind != FAIL_TOO_LARGE)
             return JOB_FAILED;
         sqs_fail(exchange, SQS_UNSUPPORTED_OPERATION, "%s", err->text);
@@ -285,7 +285,7 @@ enum job_verdict run_set_attributes(struct job *job, struct database *database, 
     struct queue_row wanted = *queue;
     if (!apply_attributes(exchange, database, &wanted))
         return JOB_DONE;
-    if (!queue_update(database, &wanted, err))
+    if (!stored_queue_update(database, &wanted, err))
         return JOB_FAILED;
     buf_reset(&exchange->answer.body);
     buf_put_text(&exchange->answer.body, "{}");
@@ -298,7 +298,7 @@ static void put_redrive(struct json_writer *json, const struct queue_call *call,
                         const struct database *database, const struct queue_row *queue)
 {
     char text[512];
-    const struct queue_row *target = queue_by_id(database, queue->dead_letter);
+    const struct queue_row *target = stored_queue_by_id(database, queue->dead_letter);
     if (target == NULL)
         return;
     snprintf(text, sizeof text,
@@ -352,7 +352,7 @@ enum job_verdict run_get_attributes(struct job *job, struct database *database, 
     const struct queue_row *queue = queue_of_call(exchange, database);
     if (queue == NULL)
         return JOB_DONE;
-    if ((call->attributes & counted) != 0 && !queue_count(database, queue->id, &counts, err))
+    if ((call->attributes & counted) != 0 && !stored_queue_count(database, queue->id, &counts, err))
         return JOB_FAILED;
     if (!json_writer_new(false, &json, err))
         return JOB_FAILED;

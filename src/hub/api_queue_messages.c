@@ -311,8 +311,8 @@ static bool take_result(struct exchange *exchange, struct database *database, st
     entry->message.delay_s = 0;
     struct error reason = *err; /* sending may write over it */
     const char *why = reason.text;
-    if (!queue_send(database, exchange->hub->results_dead_id, &entry->message, entry->message_id,
-                    err))
+    if (!stored_queue_send(database, exchange->hub->results_dead_id, &entry->message,
+                           entry->message_id, err))
         return false;
     log_event(LEVEL_WARNING, EVENT_NOTE, fates[fate], LOG_TEXT("message", entry->message_id),
               LOG_TEXT("text", why));
@@ -333,8 +333,9 @@ enum job_verdict run_send(struct job *job, struct database *database, struct err
             continue;
         if (entry->message.delay_s < 0)
             entry->message.delay_s = queue->delay_s;
-        if (results ? !take_result(exchange, database, entry, err)
-                    : !queue_send(database, queue->id, &entry->message, entry->message_id, err))
+        if (results
+                ? !take_result(exchange, database, entry, err)
+                : !stored_queue_send(database, queue->id, &entry->message, entry->message_id, err))
             return JOB_FAILED;
     }
     return answer_entries(exchange, put_sent, err);
@@ -376,7 +377,8 @@ enum job_verdict run_change(struct job *job, struct database *database, struct e
         enum receipt_state state;
         if (entry->failed)
             continue;
-        if (!queue_extend(database, queue->id, entry->receipt_handle, entry->lease_s, &state, err))
+        if (!stored_queue_extend(database, queue->id, entry->receipt_handle, entry->lease_s, &state,
+                                 err))
             return JOB_FAILED;
         judge_receipt(entry, state, false);
     }
@@ -395,7 +397,7 @@ enum job_verdict run_delete(struct job *job, struct database *database, struct e
         enum receipt_state state;
         if (entry->failed)
             continue;
-        if (!queue_delete(database, queue->id, entry->receipt_handle, &state, err))
+        if (!stored_queue_delete(database, queue->id, entry->receipt_handle, &state, err))
             return JOB_FAILED;
         judge_receipt(entry, state, true); /* a second delete of the same is a success */
     }
@@ -465,8 +467,8 @@ enum job_verdict run_receive(struct job *job, struct database *database, struct 
         return JOB_FAILED;
     json_object(receiving.json, NULL);
     json_array(receiving.json, "Messages");
-    if (!queue_receive(database, queue->id, (unsigned)call->max, lease_s, put_message, &receiving,
-                       &count, err))
+    if (!stored_queue_receive(database, queue->id, (unsigned)call->max, lease_s, put_message,
+                              &receiving, &count, err))
         goto done;
     if (count == 0 && !job->last) {
         job->wait_queue = queue->id;

@@ -27,10 +27,10 @@ static bool put_queue(struct json_writer *json, struct database *database,
 {
     struct queue_counts counts, dead = {0, 0, 0};
     int64_t oldest_ms;
-    if (!queue_count(database, queue->id, &counts, err) ||
-        !queue_oldest(database, queue->id, &oldest_ms, err))
+    if (!stored_queue_count(database, queue->id, &counts, err) ||
+        !stored_queue_oldest(database, queue->id, &oldest_ms, err))
         return false;
-    if (queue->dead_letter != 0 && !queue_count(database, queue->dead_letter, &dead, err))
+    if (queue->dead_letter != 0 && !stored_queue_count(database, queue->dead_letter, &dead, err))
         return false;
     json_object(json, NULL);
     json_put_text(json, "name", queue->name);

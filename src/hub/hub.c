@@ -25,7 +25,7 @@ static bool read_settings(struct hub *hub, const struct config *config, struct e
         return false;
     const char *const names[] = {requests, results};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (!queue_name_valid(names[i]) ||
+        if (!stored_queue_name_valid(names[i]) ||
             strlen(names[i]) + strlen(DEAD_SUFFIX) > QUEUE_NAME_MAX) {
             error_set(err, FAIL_USAGE, "%s: \"%s\" is no name of a queue", config_path(config),
                       names[i]);
@@ -53,8 +53,8 @@ static bool ensure_queue(struct database *database, const char *name, int64_t de
                          int64_t max_receives, int64_t *id, struct error *err)
 {
     struct queue_row wanted;
-    const struct queue_row *found = queue_find(database, name);
-    queue_defaults(&wanted, name);
+    const struct queue_row *found = stored_queue_find(database, name);
+    stored_queue_defaults(&wanted, name);
     if (found != NULL)
         wanted = *found;
     bool new_policy = dead_letter != 0 &&
@@ -63,11 +63,11 @@ static bool ensure_queue(struct database *database, const char *name, int64_t de
         wanted.dead_letter = dead_letter;
         wanted.max_receives = max_receives;
     }
-    if (found == NULL && !queue_create(database, &wanted, err))
+    if (found == NULL && !stored_queue_create(database, &wanted, err))
         return false;
-    if (found != NULL && new_policy && !queue_update(database, &wanted, err))
+    if (found != NULL && new_policy && !stored_queue_update(database, &wanted, err))
         return false;
-    found = queue_find(database, name);
+    found = stored_queue_find(database, name);
     if (found == NULL)
         return error_set(err, FAIL_INTERNAL, "the queue \"%s\" was not made", name);
     *id = found->id;

@@ -113,7 +113,7 @@ static bool mark_due(struct store *store, struct error *err)
         if (job->wait_queue != asked) { /* many wait for one queue: ask once in a row */
             visible_ms = INT64_MAX;
             asked = job->wait_queue;
-            if (asked != 0 && !queue_next_visible(store->database, asked, &visible_ms, err))
+            if (asked != 0 && !stored_queue_next_visible(store->database, asked, &visible_ms, err))
                 return false;
         }
         if (store->drained || job->deadline_ms <= now || visible_ms <= clock_real_ms())
@@ -241,7 +241,7 @@ static int64_t time_to_sleep(struct store *store)
         if (job->wait_queue == 0 || job->wait_queue == asked)
             continue;
         asked = job->wait_queue;
-        if (queue_next_visible(store->database, asked, &at, &ignored) && at != INT64_MAX)
+        if (stored_queue_next_visible(store->database, asked, &at, &ignored) && at != INT64_MAX)
             earlier(&sleep_ms, at - clock_real_ms());
     }
     if (now < store->pause_until_ms && sleep_ms < store->pause_until_ms - now)

@@ -74,7 +74,7 @@ static bool send_request(struct database *database, int64_t queue, const struct 
         error_openssl(err, FAIL_INTERNAL, "MD5 failed");
         goto done;
     }
-    ok = queue_send(database, queue, &message, message_id, err);
+    ok = stored_queue_send(database, queue, &message, message_id, err);
 done:
     buf_free(&text);
     return ok;

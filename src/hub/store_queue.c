@@ -8,7 +8,7 @@
 #include <openssl/rand.h>
 #include "reseal/clock.h"
 
-const struct queue_row *queue_find(const struct database *database, const char *name)
+const struct queue_row *stored_queue_find(const struct database *database, const char *name)
 {
     for (size_t i = 0; i < database->queue_count; i++) {
         if (strcmp(database->queues[i].name, name) == 0)
@@ -17,7 +17,7 @@ const struct queue_row *queue_find(const struct database *database, const char *
     return NULL;
 }
 
-const struct queue_row *queue_by_id(const struct database *database, int64_t id)
+const struct queue_row *stored_queue_by_id(const struct database *database, int64_t id)
 {
     for (size_t i = 0; i < database->queue_count; i++) {
         if (database->queues[i].id == id)
@@ -26,13 +26,13 @@ const struct queue_row *queue_by_id(const struct database *database, int64_t id)
     return NULL;
 }
 
-void queue_defaults(struct queue_row *queue, const char *name)
+void stored_queue_defaults(struct queue_row *queue, const char *name)
 {
     *queue = (struct queue_row){.visibility_s = 30, .retention_s = 345600};
     snprintf(queue->name, sizeof queue->name, "%s", name);
 }
 
-bool queue_name_valid(const char *name)
+bool stored_queue_name_valid(const char *name)
 {
     size_t len = strlen(name);
     return len >= 1 && len <= QUEUE_NAME_MAX &&
@@ -56,7 +56,8 @@ static void bind_queue(struct database *database, sqlite3_stmt *statement,
     bind_integer(database, statement, 9, queue->max_receives);
 }
 
-bool queue_create(struct database *database, const struct queue_row *queue, struct error *err)
+bool stored_queue_create(struct database *database, const struct queue_row *queue,
+                         struct error *err)
 {
     if (database->queue_count == QUEUES_MAX)
         return error_set(err, FAIL_TOO_LARGE, "there are %d queues already, which is the bound",
@@ -68,7 +69,8 @@ bool queue_create(struct database *database, const struct queue_row *queue, stru
     return database_run(database, statement, err) && database_load_queues(database, err);
 }
 
-bool queue_update(struct database *database, const struct queue_row *queue, struct error *err)
+bool stored_queue_update(struct database *database, const struct queue_row *queue,
+                         struct error *err)
 {
     sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_UPDATE);
     bind_queue(database, statement, queue);
@@ -82,8 +84,8 @@ static void tell_changed(const struct database *database, int64_t queue)
         database->events.queue_changed(database->events.context, queue);
 }
 
-bool queue_send(struct database *database, int64_t queue, const struct outgoing *message,
-                char message_id[static UUID_TEXT], struct error *err)
+bool stored_queue_send(struct database *database, int64_t queue, const struct outgoing *message,
+                       char message_id[static UUID_TEXT], struct error *err)
 {
     int64_t now = clock_real_ms();
     if (!uuid_random(message_id, err))
@@ -166,7 +168,7 @@ static void write_receipt_handle(int64_t row, const uint8_t receipt[static RECEI
 struct receive {
     struct database *database;
     int64_t now, lease_s;
-    queue_each *each;
+    stored_queue_each *each;
     void *context;
     bool more; /* as `each` said last */
 };
@@ -202,8 +204,8 @@ static bool lease(struct receive *receive, const struct candidate *item, struct 
     return true;
 }
 
-bool queue_receive(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
-                   queue_each *each, void *context, size_t *count, struct error *err)
+bool stored_queue_receive(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
+                          stored_queue_each *each, void *context, size_t *count, struct error *err)
 {
     struct receive receive = {.database = database,
                               .now = clock_real_ms(),
@@ -211,7 +213,7 @@ bool queue_receive(struct database *database, int64_t queue, unsigned max, int64
                               .each = each,
                               .context = context,
                               .more = true};
-    const struct queue_row *settings = queue_by_id(database, queue);
+    const struct queue_row *settings = stored_queue_by_id(database, queue);
     struct candidate candidates[RECEIVE_MAX];
     size_t found;
     *count = 0;
@@ -287,8 +289,8 @@ static bool find_holding(struct database *database, int64_t queue, const char *r
     return true;
 }
 
-bool queue_delete(struct database *database, int64_t queue, const char *receipt_handle,
-                  enum receipt_state *state, struct error *err)
+bool stored_queue_delete(struct database *database, int64_t queue, const char *receipt_handle,
+                         enum receipt_state *state, struct error *err)
 {
     static const enum statement both[] = {SQL_MESSAGE_DELETE, SQL_BODY_DELETE};
     struct holding holding;
@@ -303,8 +305,8 @@ bool queue_delete(struct database *database, int64_t queue, const char *receipt_
     return true;
 }
 
-bool queue_extend(struct database *database, int64_t queue, const char *receipt_handle,
-                  int64_t lease_s, enum receipt_state *state, struct error *err)
+bool stored_queue_extend(struct database *database, int64_t queue, const char *receipt_handle,
+                         int64_t lease_s, enum receipt_state *state, struct error *err)
 {
     struct holding holding;
     int64_t now = clock_real_ms();
@@ -326,8 +328,8 @@ bool queue_extend(struct database *database, int64_t queue, const char *receipt_
     return true;
 }
 
-bool queue_count(struct database *database, int64_t queue, struct queue_counts *out,
-                 struct error *err)
+bool stored_queue_count(struct database *database, int64_t queue, struct queue_counts *out,
+                        struct error *err)
 {
     bool row;
     sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_COUNTS);
@@ -356,13 +358,14 @@ static bool ask_integer(struct database *database, enum statement which, int64_t
     return true;
 }
 
-bool queue_oldest(struct database *database, int64_t queue, int64_t *sent_ms, struct error *err)
+bool stored_queue_oldest(struct database *database, int64_t queue, int64_t *sent_ms,
+                         struct error *err)
 {
     return ask_integer(database, SQL_QUEUE_OLDEST, queue, 0, sent_ms, err);
 }
 
-bool queue_next_visible(struct database *database, int64_t queue, int64_t *visible_ms,
-                        struct error *err)
+bool stored_queue_next_visible(struct database *database, int64_t queue, int64_t *visible_ms,
+                               struct error *err)
 {
     return ask_integer(database, SQL_QUEUE_NEXT_VISIBLE, queue, INT64_MAX, visible_ms, err);
 }

@@ -18,17 +18,18 @@
 #define RECEIVE_MAX         10
 
 /* NULL where there is none. Valid until queues change. */
-const struct queue_row *queue_find(const struct database *database, const char *name) MUST_USE;
-const struct queue_row *queue_by_id(const struct database *database, int64_t id) MUST_USE;
+const struct queue_row *stored_queue_find(const struct database *database,
+                                          const char *name) MUST_USE;
+const struct queue_row *stored_queue_by_id(const struct database *database, int64_t id) MUST_USE;
 /* The attributes of a queue for which none are given. */
-void queue_defaults(struct queue_row *queue, const char *name);
-bool queue_name_valid(const char *name) MUST_USE; /* letters, digits, '-' and '_', 1..80 */
+void stored_queue_defaults(struct queue_row *queue, const char *name);
+bool stored_queue_name_valid(const char *name) MUST_USE; /* letters, digits, '-' and '_', 1..80 */
 /* Makes the queue; id and times are set here. FAIL_TOO_LARGE beyond QUEUES_MAX. */
-bool queue_create(struct database *database, const struct queue_row *queue,
-                  struct error *err) MUST_USE;
+bool stored_queue_create(struct database *database, const struct queue_row *queue,
+                         struct error *err) MUST_USE;
 /* Writes the attributes of the queue of that name. */
-bool queue_update(struct database *database, const struct queue_row *queue,
-                  struct error *err) MUST_USE;
+bool stored_queue_update(struct database *database, const struct queue_row *queue,
+                         struct error *err) MUST_USE;
 
 struct outgoing {
     struct bytes body;
@@ -36,8 +37,8 @@ struct outgoing {
     int64_t delay_s;
 };
 /* Stores a message; `message_id` gets its UUID. */
-bool queue_send(struct database *database, int64_t queue, const struct outgoing *message,
-                char message_id[static UUID_TEXT], struct error *err) MUST_USE;
+bool stored_queue_send(struct database *database, int64_t queue, const struct outgoing *message,
+                       char message_id[static UUID_TEXT], struct error *err) MUST_USE;
 
 struct leased {
     const char *message_id;
@@ -47,13 +48,14 @@ struct leased {
     int64_t sent_ms, first_received_ms, receive_count;
 };
 /* False ends the receive after this message. */
-typedef bool queue_each(void *context, const struct leased *message);
+typedef bool stored_queue_each(void *context, const struct leased *message);
 /*
  * Leases up to `max` messages for `lease_s` seconds and shows each. Messages that have been
  * received as often as the redrive policy allows are moved to the dead-letter queue instead.
  */
-bool queue_receive(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
-                   queue_each *each, void *context, size_t *count, struct error *err) MUST_USE;
+bool stored_queue_receive(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
+                          stored_queue_each *each, void *context, size_t *count,
+                          struct error *err) MUST_USE;
 
 enum receipt_state {
     RECEIPT_GOOD,      /* done */
@@ -63,22 +65,22 @@ enum receipt_state {
     RECEIPT_EXPIRED,   /* the lease has ended */
 };
 /* Deletes. A receipt whose lease has ended still deletes while nobody else has the message. */
-bool queue_delete(struct database *database, int64_t queue, const char *receipt_handle,
-                  enum receipt_state *state, struct error *err) MUST_USE;
+bool stored_queue_delete(struct database *database, int64_t queue, const char *receipt_handle,
+                         enum receipt_state *state, struct error *err) MUST_USE;
 /* Sets the lease to `lease_s` from now; 0 gives the message back. */
-bool queue_extend(struct database *database, int64_t queue, const char *receipt_handle,
-                  int64_t lease_s, enum receipt_state *state, struct error *err) MUST_USE;
+bool stored_queue_extend(struct database *database, int64_t queue, const char *receipt_handle,
+                         int64_t lease_s, enum receipt_state *state, struct error *err) MUST_USE;
 
 struct queue_counts {
     int64_t visible, in_flight, delayed;
 };
-bool queue_count(struct database *database, int64_t queue, struct queue_counts *out,
-                 struct error *err) MUST_USE;
-/* When the oldest message was sent, or 0. */
-bool queue_oldest(struct database *database, int64_t queue, int64_t *sent_ms,
-                  struct error *err) MUST_USE;
-/* When the next message is or becomes visible (milliseconds since 1970), or INT64_MAX. */
-bool queue_next_visible(struct database *database, int64_t queue, int64_t *visible_ms,
+bool stored_queue_count(struct database *database, int64_t queue, struct queue_counts *out,
                         struct error *err) MUST_USE;
+/* When the oldest message was sent, or 0. */
+bool stored_queue_oldest(struct database *database, int64_t queue, int64_t *sent_ms,
+                         struct error *err) MUST_USE;
+/* When the next message is or becomes visible (milliseconds since 1970), or INT64_MAX. */
+bool stored_queue_next_visible(struct database *database, int64_t queue, int64_t *visible_ms,
+                               struct error *err) MUST_USE;
 
 #endif

@@ -43,9 +43,9 @@ static int begin(void **state)
     pthread_cond_init(&setup->changed, NULL);
     assert_ok(store_open(setup->path, &setup->store, &err), &err);
     struct database *database = store_database(setup->store);
-    queue_defaults(&queue, "work");
-    assert_ok(queue_create(database, &queue, &err), &err);
-    setup->queue = queue_find(database, "work")->id;
+    stored_queue_defaults(&queue, "work");
+    assert_ok(stored_queue_create(database, &queue, &err), &err);
+    setup->queue = stored_queue_find(database, "work")->id;
     *state = setup;
     return 0;
 }
@@ -97,7 +97,7 @@ static enum job_verdict send_text(struct job *job, struct database *database, st
     char id[UUID_TEXT];
     const struct outgoing message = {.body = {(const uint8_t *)probe->text, strlen(probe->text)}};
     probe->runs++;
-    return queue_send(database, probe->queue, &message, id, err) ? JOB_DONE : JOB_FAILED;
+    return stored_queue_send(database, probe->queue, &message, id, err) ? JOB_DONE : JOB_FAILED;
 }
 
 static enum job_verdict send_and_fail(struct job *job, struct database *database, struct error *err)
@@ -120,7 +120,7 @@ static enum job_verdict receive_one(struct job *job, struct database *database, 
     struct probe *probe = job->context;
     size_t count;
     probe->runs++;
-    if (!queue_receive(database, probe->queue, 1, 1, see, probe, &count, err))
+    if (!stored_queue_receive(database, probe->queue, 1, 1, see, probe, &count, err))
         return JOB_FAILED;
     if (count > 0 || job->last)
         return JOB_DONE;
@@ -196,7 +196,7 @@ static void a_failing_job_does_not_spoil_the_others(void **state)
     assert_true(bad.failed);
     assert_int_equal(bad.kind, FAIL_INPUT);
     store_stop(setup->store);
-    assert_ok(queue_count(store_database(setup->store), setup->queue, &counts, &err), &err);
+    assert_ok(stored_queue_count(store_database(setup->store), setup->queue, &counts, &err), &err);
     assert_int_equal(counts.visible, 2);
 }
 

@@ -32,14 +32,14 @@ static int begin(void **state)
     assert_non_null(mkdtemp(setup->folder));
     snprintf(setup->path, sizeof setup->path, "%s/hub.db", setup->folder);
     reopen(setup);
-    queue_defaults(&queue, "work-dead");
-    assert_ok(queue_create(setup->database, &queue, &err), &err);
-    setup->dead = queue_find(setup->database, "work-dead")->id;
-    queue_defaults(&queue, "work");
+    stored_queue_defaults(&queue, "work-dead");
+    assert_ok(stored_queue_create(setup->database, &queue, &err), &err);
+    setup->dead = stored_queue_find(setup->database, "work-dead")->id;
+    stored_queue_defaults(&queue, "work");
     queue.dead_letter = setup->dead;
     queue.max_receives = 3;
-    assert_ok(queue_create(setup->database, &queue, &err), &err);
-    setup->queue = queue_find(setup->database, "work")->id;
+    assert_ok(stored_queue_create(setup->database, &queue, &err), &err);
+    setup->queue = stored_queue_find(setup->database, "work")->id;
     *state = setup;
     return 0;
 }
@@ -64,7 +64,7 @@ static void send(struct setup *setup, const char *text)
     struct error err = ERROR_INIT;
     char id[UUID_TEXT];
     const struct outgoing message = {.body = {(const uint8_t *)text, strlen(text)}};
-    assert_ok(queue_send(setup->database, setup->queue, &message, id, &err), &err);
+    assert_ok(stored_queue_send(setup->database, setup->queue, &message, id, &err), &err);
 }
 
 /* What a receive has shown. */
@@ -92,7 +92,8 @@ static size_t receive_from(struct setup *setup, int64_t queue, unsigned max, int
     struct error err = ERROR_INIT;
     size_t count;
     *seen = (struct seen){.count = 0};
-    assert_ok(queue_receive(setup->database, queue, max, lease_s, see, seen, &count, &err), &err);
+    assert_ok(stored_queue_receive(setup->database, queue, max, lease_s, see, seen, &count, &err),
+              &err);
     assert_int_equal(count, seen->count);
     return count;
 }
@@ -106,13 +107,14 @@ static enum receipt_state extend(struct setup *setup, const char *receipt, int64
 {
     struct error err = ERROR_INIT;
     enum receipt_state state;
-    assert_ok(queue_extend(setup->database, setup->queue, receipt, lease_s, &state, &err), &err);
+    assert_ok(stored_queue_extend(setup->database, setup->queue, receipt, lease_s, &state, &err),
+              &err);
     return state;
 }
 
 static enum receipt_state delete (struct setup *setup, const char *receipt) {
     struct error err = ERROR_INIT; enum receipt_state state;
-        assert_ok(queue_delete(setup->database, setup->queue, receipt, &state, &err), &err);
+        assert_ok(stored_queue_delete(setup->database, setup->queue, receipt, &state, &err), &err);
         return state;
 }
 
@@ -154,14 +156,14 @@ static void a_delayed_message_is_not_shown_before_its_time(void **state)
     char id[UUID_TEXT];
     int64_t visible_ms;
     const struct outgoing message = {.body = {(const uint8_t *)"x", 1}, .delay_s = 900};
-    assert_ok(queue_next_visible(setup->database, setup->queue, &visible_ms, &err), &err);
+    assert_ok(stored_queue_next_visible(setup->database, setup->queue, &visible_ms, &err), &err);
     assert_true(visible_ms == INT64_MAX);
-    assert_ok(queue_send(setup->database, setup->queue, &message, id, &err), &err);
+    assert_ok(stored_queue_send(setup->database, setup->queue, &message, id, &err), &err);
     assert_int_equal(receive(setup, 1, 60, &seen), 0);
-    assert_ok(queue_count(setup->database, setup->queue, &counts, &err), &err);
+    assert_ok(stored_queue_count(setup->database, setup->queue, &counts, &err), &err);
     assert_int_equal(counts.delayed, 1);
     assert_int_equal(counts.visible + counts.in_flight, 0);
-    assert_ok(queue_next_visible(setup->database, setup->queue, &visible_ms, &err), &err);
+    assert_ok(stored_queue_next_visible(setup->database, setup->queue, &visible_ms, &err), &err);
     assert_in_range(visible_ms - clock_real_ms(), 890000, 900000);
 }
 
@@ -209,7 +211,8 @@ static void receipts_that_are_none_are_told(void **state)
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_true(delete (setup, bad[i]) == RECEIPT_MALFORMED ||
                     delete (setup, bad[i]) == RECEIPT_OTHER);
-    assert_ok(queue_delete(setup->database, setup->dead, seen.receipts[0], &found, &err), &err);
+    assert_ok(stored_queue_delete(setup->database, setup->dead, seen.receipts[0], &found, &err),
+              &err);
     assert_int_equal(found, RECEIPT_OTHER); /* of another queue */
     assert_int_equal(delete (setup, seen.receipts[0]), RECEIPT_GOOD);
 }
@@ -256,11 +259,11 @@ static void queues_made_in_a_lost_transaction_are_forgotten(void **state)
     struct error err = ERROR_INIT;
     struct queue_row queue;
     assert_ok(database_begin(setup->database, &err), &err);
-    queue_defaults(&queue, "brief");
-    assert_ok(queue_create(setup->database, &queue, &err), &err);
-    assert_non_null(queue_find(setup->database, "brief"));
+    stored_queue_defaults(&queue, "brief");
+    assert_ok(stored_queue_create(setup->database, &queue, &err), &err);
+    assert_non_null(stored_queue_find(setup->database, "brief"));
     database_rollback(setup->database);
-    assert_null(queue_find(setup->database, "brief"));
+    assert_null(stored_queue_find(setup->database, "brief"));
 }
 
 static void one_database_is_held_by_one_process_only(void **state)
@@ -515,9 +518,9 @@ static void a_delivery_puts_its_request_on_the_queue(void **state)
     size_t count;
     order(setup, 60000, id);
     request_init(&request);
-    assert_ok(
-        queue_receive(setup->database, setup->queue, 1, 60, read_request, &request, &count, &err),
-        &err);
+    assert_ok(stored_queue_receive(setup->database, setup->queue, 1, 60, read_request, &request,
+                                   &count, &err),
+              &err);
     assert_int_equal(count, 1);
     assert_string_equal(request.id, id);
     assert_string_equal(request.source, "urn:reseal:hub");
