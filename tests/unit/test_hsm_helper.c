@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The real reseal-hsm with a real token, over its socket. */
+#include <limits.h>
+#include <signal.h>
+#include "hsm_fixture_peer.h"
+
+#define KEY_NAME "sealing-1"
+
+static struct fixture fixture;
+static struct peer_setting setting;
+static EVP_PKEY *sealing; /* the public half of KEY_NAME */
+
+static const char token_lines[] = "pin = file:pin\nkey = " KEY_NAME;
+
+/* -- one run of the program -- */
+
+struct run {
+    pid_t pid;
+    struct frame_channel *channel;
+    char log_path[96];
+};
+
+static void program_path(char out[static PATH_MAX])
+{
+    const char *folder = getenv("RESEAL_BIN");
+    if (folder != NULL) {
+        snprintf(out, PATH_MAX, "%s/reseal-hsm", folder);
+    } else {
+        char own[PATH_MAX - 32];
+        ssize_t len = readlink("/proc/self/exe", own, sizeof own - 1);
+        assert_true(len > 0);
+        own[len] = '\0';
+        *strrchr(own, '/') = '\0';
+        snprintf(out, PATH_MAX, "%s/../bin/reseal-hsm", own);
+    }
+    if (access(out, X_OK) != 0)
+        fail_msg("%s is missing", out);
+}
+
+static void run_start(struct run *run)
+{
+    struct error err = ERROR_INIT;
+    int ends[2];
+    char program[PATH_MAX], name[] = "reseal-hsm", option[] = "--config";
+    char *const argv[] = {name, option, setting.config_path, NULL};
+    posix_spawn_file_actions_t actions;
+    program_path(program);
+    fixture_path(&fixture, "helper.log", run->log_path);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, run->log_path,
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    /* dup2 onto itself would leave close-on-exec set: by way of another number. */
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 99);
+    posix_spawn_file_actions_adddup2(&actions, 99, HELPER_FD);
+    posix_spawn_file_actions_addclose(&actions, 99);
+    assert_int_equal(posix_spawn(&run->pid, program, &actions, NULL, argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    MUST(frame_channel_new(ends[0], HELPER_BODY_MAX, &run->channel, &err), err);
+}
+
+static int run_wait(struct run *run)
+{
+    int status;
+    assert_int_equal(waitpid(run->pid, &status, 0), run->pid);
+    frame_channel_free(&run->channel);
+    if (!WIFEXITED(status))
+        fail_msg("reseal-hsm was ended by signal %d", WTERMSIG(status));
+    return WEXITSTATUS(status);
+}
+
+/* Closes our end as a connector does that wants the helper to end. */
+static int run_end(struct run *run)
+{
+    assert_int_equal(shutdown(frame_channel_fd(run->channel), SHUT_WR), 0);
+    struct frame frame;
+    while (peer_next(run->channel, &frame))
+        ;
+    return run_wait(run);
+}
+
+static struct hello_message hello; /* large */
+
+static void run_ready(struct run *run)
+{
+    run_start(run);
+    peer_hello(run->channel, &hello);
+    if (!hello.ready)
+        fail_msg("not ready: %s", hello.error.text);
+}
+
+static void assert_start_refused(enum failure kind, const char *words)
+{
+    struct run run;
+    run_start(&run);
+    peer_hello(run.channel, &hello);
+    assert_false(hello.ready);
+    if (hello.error.kind != kind || strstr(hello.error.text, words) == NULL)
+        fail_msg("%s: %s", failure_name(hello.error.kind), hello.error.text);
+    assert_int_equal(run_wait(&run), 4);
+}
+
+static void log_holds_no_secret(const struct run *run)
+{
+    struct error err = ERROR_INIT;
+    struct buf text = BUF_INIT(1 << 20);
+    MUST(file_read(run->log_path, &text, &err), err);
+    assert_null(strstr(buf_text(&text), TEST_PIN));
+    assert_null(strstr(buf_text(&text), "<&>]]"));
+    buf_free(&text);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct token *token = NULL;
+    struct session *session = NULL;
+    fixture_softhsm(&fixture);
+    setting_make(&fixture, &setting);
+    MUST(token_open(&fixture.address, &token, &err), err);
+    MUST(token_login(token, fixture.pin, &err), err);
+    MUST(session_open(token, SESSION_READ_WRITE, &session, &err), err);
+    struct sealing_key *key = fixture_key(session, KEY_NAME, 2048, CUSTODY_HOST);
+    MUST(sealing_key_public(session, key, &sealing, &err), err);
+    sealing_key_free(&key);
+    session_close(&session);
+    token_close(&token);
+    setting_config(&setting, token_lines, "require = host\nworkers = 2");
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    EVP_PKEY_free(sealing);
+    setting_free(&setting);
+    fixture_end(&fixture);
+    return 0;
+}
+
+/* -- promises -- */
+
+static void hello_carries_the_token_and_the_probe(void **state)
+{
+    (void)state;
+    struct run run;
+    run_ready(&run);
+    assert_int_equal(hello.sessions, 2);
+    assert_string_equal(hello.report.token.label, TEST_LABEL);
+    assert_int_equal(hello.report.key_count, 1);
+    assert_string_equal(hello.report.keys[0].name, KEY_NAME);
+    for (size_t i = 0; i < PADDING_COUNT; i++)
+        assert_int_equal(hello.report.keys[0].paddings[i].custody, CUSTODY_HOST);
+    assert_int_equal(run_end(&run), 0);
+    log_holds_no_secret(&run);
+}
+
+static void jobs_are_pipelined_and_each_is_answered_once(void **state)
+{
+    (void)state;
+    enum {
+        JOBS = 40
+    };
+    struct error err = ERROR_INIT;
+    struct run run;
+    struct buf sealed = BUF_INIT(1024);
+    bool answered[JOBS] = {false};
+    run_ready(&run);
+    for (uint32_t i = 0; i < JOBS; i++) {
+        struct reseal_message message = peer_job(&setting, sealing, KEY_NAME, i, &sealed);
+        peer_ask(run.channel, 1000 + i, &message);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        struct frame frame;
+        struct resealed_message message;
+        uint8_t expected[64];
+        assert_true(peer_next(run.channel, &frame));
+        assert_int_equal(frame.type, HELPER_RESEALED);
+        MUST(resealed_decode(frame.body, &message, &err), err);
+        uint32_t which = frame.number - 1000;
+        assert_true(which < JOBS && !answered[which]);
+        answered[which] = true;
+        fixture_password(which, expected);
+        assert_device_opens(&fixture, &setting.device, message.der,
+                            (struct bytes){expected, which});
+    }
+    assert_int_equal(run_end(&run), 0);
+    buf_free(&sealed);
+}
+
+static void jobs_in_hand_are_finished_at_the_end_of_the_socket(void **state)
+{
+    (void)state;
+    struct run run;
+    struct frame frame;
+    struct buf sealed = BUF_INIT(1024);
+    int answers = 0;
+    run_ready(&run);
+    for (uint32_t i = 0; i < 20; i++) {
+        struct reseal_message message = peer_job(&setting, sealing, KEY_NAME, 12, &sealed);
+        peer_ask(run.channel, i, &message);
+    }
+    assert_int_equal(shutdown(frame_channel_fd(run.channel), SHUT_WR), 0);
+    while (peer_next(run.channel, &frame)) {
+        assert_int_equal(frame.type, HELPER_RESEALED);
+        answers++;
+    }
+    assert_int_equal(answers, 20);
+    assert_int_equal(run_wait(&run), 0);
+    buf_free(&sealed);
+}
+
+static void a_connector_that_is_gone_ends_the_helper(void **state)
+{
+    (void)state;
+    struct run run;
+    struct buf sealed = BUF_INIT(1024);
+    int status;
+    run_ready(&run);
+    for (uint32_t i = 0; i < 20; i++) {
+        struct reseal_message message = peer_job(&setting, sealing, KEY_NAME, 12, &sealed);
+        peer_ask(run.channel, i, &message);
+    }
+    frame_channel_free(&run.channel);
+    assert_int_equal(waitpid(run.pid, &status, 0), run.pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    buf_free(&sealed);
+}
+
+static void bad_messages_look_alike_on_the_wire(void **state)
+{
+    (void)state;
+    struct run run;
+    struct error failure = ERROR_INIT, first = ERROR_INIT;
+    struct buf sealed = BUF_INIT(1024), bad = BUF_INIT(1024);
+    run_ready(&run);
+    for (int i = 0; i < BAD_MESSAGES; i++) {
+        struct reseal_message message = peer_job(&setting, sealing, KEY_NAME, 1, &sealed);
+        fixture_bad_message(sealing, i, &bad);
+        message.sealed = buf_bytes(&bad);
+        peer_ask(run.channel, (uint32_t)i, &message);
+        peer_failure(run.channel, (uint32_t)i, &failure);
+        if (i == 0)
+            first = failure;
+        assert_int_equal(failure.kind, FAIL_CRYPTO);
+        assert_string_equal(failure.text, first.text);
+        assert_string_equal(failure.hint, first.hint);
+        assert_null(strstr(failure.text, "CKR_"));
+    }
+    assert_int_equal(run_end(&run), 0);
+    log_holds_no_secret(&run);
+    buf_free(&sealed);
+    buf_free(&bad);
+}
+
+static void who_may_not_have_the_password_is_refused(void **state)
+{
+    (void)state;
+    struct run run;
+    struct error failure = ERROR_INIT;
+    struct buf sealed = BUF_INIT(1024), der = BUF_INIT(8192);
+    EVP_PKEY *stranger_key = EVP_RSA_gen(2048);
+    const struct pki_wish wish = {
+        .name = "stranger", .key = stranger_key, .from_s = -60, .until_s = 86400, .serial = 9};
+    X509 *stranger = pki_certificate(&wish);
+    run_ready(&run);
+
+    struct reseal_message message = peer_job(&setting, sealing, KEY_NAME, 8, &sealed);
+    pki_der(stranger, &der);
+    message.device_certificate = buf_bytes(&der);
+    peer_ask(run.channel, 1, &message);
+    peer_failure(run.channel, 1, &failure);
+    assert_int_equal(failure.kind, FAIL_POLICY);
+
+    message = peer_job(&setting, sealing, "no-such-key", 8, &sealed);
+    peer_ask(run.channel, 2, &message);
+    peer_failure(run.channel, 2, &failure);
+    assert_int_equal(failure.kind, FAIL_NOT_FOUND);
+
+    message = peer_job(&setting, sealing, KEY_NAME, 8, &sealed);
+    message.transport = KEY_TRANSPORT_OAEP_SHA256; /* the configuration says pkcs1 */
+    peer_ask(run.channel, 3, &message);
+    peer_failure(run.channel, 3, &failure);
+    assert_int_equal(failure.kind, FAIL_POLICY);
+
+    message = peer_job(&setting, sealing, KEY_NAME, 8, &sealed);
+    message.device_certificate = (struct bytes){(const uint8_t *)"0\3\2\1\0", 5};
+    peer_ask(run.channel, 4, &message);
+    peer_failure(run.channel, 4, &failure);
+    assert_int_equal(failure.kind, FAIL_INPUT);
+
+    assert_int_equal(run_end(&run), 0);
+    X509_free(stranger);
+    EVP_PKEY_free(stranger_key);
+    buf_free(&sealed);
+    buf_free(&der);
+}
+
+static void status_counts_what_was_done(void **state)
+{
+    (void)state;
+    struct run run;
+    struct frame frame;
+    struct error err = ERROR_INIT, failure = ERROR_INIT;
+    struct status_message status;
+    struct buf sealed = BUF_INIT(1024);
+    run_ready(&run);
+    struct reseal_message message = peer_job(&setting, sealing, KEY_NAME, 3, &sealed);
+    peer_ask(run.channel, 1, &message);
+    peer_success(&setting, run.channel, 1, 3, CUSTODY_HOST);
+    snprintf(message.key_name, sizeof message.key_name, "other");
+    peer_ask(run.channel, 2, &message);
+    peer_failure(run.channel, 2, &failure);
+    peer_send(run.channel, 3, HELPER_STATUS, (struct bytes){NULL, 0});
+    assert_true(peer_next(run.channel, &frame));
+    assert_int_equal(frame.type, HELPER_STATUS_IS);
+    assert_int_equal(frame.number, 3);
+    MUST(status_decode(frame.body, &status, &err), err);
+    assert_int_equal(status.done, 1);
+    assert_int_equal(status.failed, 1);
+    assert_int_equal(run_end(&run), 0);
+    buf_free(&sealed);
+}
+
+static void more_jobs_than_there_is_room_for_are_answered_as_well(void **state)
+{
+    (void)state;
+    enum {
+        JOBS = 150
+    };
+    struct run run;
+    struct frame frame;
+    struct buf sealed = BUF_INIT(1024);
+    bool answered[JOBS] = {false};
+    run_ready(&run);
+    struct reseal_message message = peer_job(&setting, sealing, KEY_NAME, 5, &sealed);
+    for (uint32_t i = 0; i < JOBS; i++)
+        peer_ask(run.channel, i, &message);
+    for (int i = 0; i < JOBS; i++) {
+        struct error err = ERROR_INIT, failure = ERROR_INIT;
+        assert_true(peer_next(run.channel, &frame));
+        assert_true(frame.number < JOBS && !answered[frame.number]);
+        answered[frame.number] = true;
+        if (frame.type == HELPER_FAILED) {
+            MUST(failed_decode(frame.body, &failure, &err), err);
+            assert_int_equal(failure.kind, FAIL_TOKEN); /* worth another try */
+        } else {
+            assert_int_equal(frame.type, HELPER_RESEALED);
+        }
+    }
+    assert_int_equal(run_end(&run), 0);
+    buf_free(&sealed);
+}
+
+static void signals_of_the_terminal_do_not_stop_jobs(void **state)
+{
+    (void)state;
+    struct run run;
+    struct buf sealed = BUF_INIT(1024);
+    run_ready(&run);
+    assert_int_equal(kill(run.pid, SIGTERM), 0);
+    assert_int_equal(kill(run.pid, SIGINT), 0);
+    struct reseal_message message = peer_job(&setting, sealing, KEY_NAME, 30, &sealed);
+    peer_ask(run.channel, 1, &message);
+    peer_success(&setting, run.channel, 1, 30, CUSTODY_HOST);
+    assert_int_equal(run_end(&run), 0);
+    buf_free(&sealed);
+}
+
+static void a_peer_that_breaks_the_protocol_ends_the_helper(void **state)
+{
+    (void)state;
+    static const struct {
+        const uint8_t bytes[14];
+        size_t len;
+    } broken[] = {
+        {{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 0, 2}, 10}, /* a body over the ceiling */
+        {{0, 0, 0, 0, 0, 0, 0, 1, 0x77, 0x77}, 10},       /* a type that nobody knows */
+        {{0, 0, 0, 4, 0, 0, 0, 1, 0, 2, 1, 2, 3, 4}, 14}, /* a job that is none */
+        {{0, 0, 0, 0, 0, 0, 0, 1, 0, 3}, 10},             /* an answer instead of a question */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(broken); i++) {
+        struct run run;
+        struct error err = ERROR_INIT;
+        struct frame frame;
+        run_ready(&run);
+        MUST(fd_write_all(frame_channel_fd(run.channel),
+                          (struct bytes){broken[i].bytes, broken[i].len}, &err),
+             err);
+        assert_false(peer_next(run.channel, &frame));
+        assert_int_equal(run_wait(&run), 1);
+    }
+}
+
+static void a_token_that_reaches_host_only_is_refused_where_token_is_required(void **state)
+{
+    (void)state;
+    setting_config(&setting, token_lines, ""); /* require = token is the default */
+    assert_start_refused(FAIL_POLICY, "C_UnwrapKey(CKM_RSA_PKCS_OAEP): CKR_");
+    setting_config(&setting, token_lines, "require = host\nworkers = 2");
+}
+
+static void what_is_missing_at_the_start_is_named(void **state)
+{
+    (void)state;
+    setting_config(&setting, "pin = file:pin\nkey = no-such-key", "require = host");
+    assert_start_refused(FAIL_NOT_FOUND, "no-such-key");
+    setting_config(&setting, "pin = file:pin", "require = host");
+    assert_start_refused(FAIL_USAGE, "key");
+    setting_config(&setting, "pin = file:no-such-file\nkey = " KEY_NAME, "require = host");
+    assert_start_refused(FAIL_NOT_FOUND, "no-such-file");
+    setting_config(&setting, "key = " KEY_NAME, "require = host");
+    assert_start_refused(FAIL_USAGE, "PIN");
+    setting_config(&setting, token_lines, "require = host\nworkers = 100000");
+    assert_start_refused(FAIL_USAGE, "workers");
+    fixture_write(setting.config_path, "[token]\nmodule = none.so\nlabel = x\n");
+    assert_start_refused(FAIL_USAGE, "device_ca");
+    setting_config(&setting, token_lines, "require = host\nworkers = 2");
+}
+
+/* Last: it leaves the token with a failed try. */
+static void a_wrong_pin_is_tried_once_and_then_never_again(void **state)
+{
+    (void)state;
+    char path[96];
+    fixture_path(&fixture, "wrong", path);
+    fixture_write(path, "9999-wrong\n");
+    setting_config(&setting, "pin = file:wrong\nkey = " KEY_NAME, "require = host");
+    assert_start_refused(FAIL_PIN, "C_Login: CKR_PIN_INCORRECT");
+    /* Now the token says that its count is low: not even the right one is tried by a program. */
+    assert_start_refused(FAIL_PIN, "was not tried");
+    setting_config(&setting, token_lines, "require = host\nworkers = 2");
+    assert_start_refused(FAIL_PIN, "was not tried");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hello_carries_the_token_and_the_probe),
+        cmocka_unit_test(jobs_are_pipelined_and_each_is_answered_once),
+        cmocka_unit_test(jobs_in_hand_are_finished_at_the_end_of_the_socket),
+        cmocka_unit_test(a_connector_that_is_gone_ends_the_helper),
+        cmocka_unit_test(bad_messages_look_alike_on_the_wire),
+        cmocka_unit_test(who_may_not_have_the_password_is_refused),
+        cmocka_unit_test(status_counts_what_was_done),
+        cmocka_unit_test(more_jobs_than_there_is_room_for_are_answered_as_well),
+        cmocka_unit_test(signals_of_the_terminal_do_not_stop_jobs),
+        cmocka_unit_test(a_peer_that_breaks_the_protocol_ends_the_helper),
+        cmocka_unit_test(a_token_that_reaches_host_only_is_refused_where_token_is_required),
+        cmocka_unit_test(what_is_missing_at_the_start_is_named),
+        cmocka_unit_test(a_wrong_pin_is_tried_once_and_then_never_again),
+    };
+    return cmocka_run_group_tests(tests, start, end);
+}
