@@ -19,7 +19,7 @@ static void entry_fail(struct entry *entry, enum sqs_error error, const char *wh
 {
     entry->failed = true;
     entry->error = error;
-    snprintf(entry->why, sizeof entry->why, "%s", why);
+    snprintf(entry->why, sizeof entry->why, "%.*s", (int)sizeof entry->why - 1, why);
 }
 
 /* XML 1.0, section 2.2: no control characters but tab, line feed and carriage return, no U+FFFE or

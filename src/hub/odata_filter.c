@@ -87,7 +87,7 @@ static bool take_operand(struct parser *parser, bool *is_upn)
 static bool take_term(struct parser *parser, struct record_filter *out)
 {
     char literal[RECORD_UPN_MAX + 1];
-    bool is_upn;
+    bool is_upn = false;
     if (!take_operand(parser, &is_upn))
         return false;
     if (!take_word(parser, "eq"))
