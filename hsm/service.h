@@ -46,9 +46,8 @@ struct token_service {
     unsigned login_failures;  /* in a row */
     int64_t login_not_before; /* monotonic milliseconds */
 
-    atomic_bool hopeless;     /* the module is lost: end, so that a new process is started */
-    atomic_bool unheard;      /* nobody takes answers any more */
-    atomic_uint bad_in_a_row; /* messages that did not open, since the last one that did */
+    atomic_bool hopeless; /* the module is lost: end, so that a new process is started */
+    atomic_bool unheard;  /* nobody takes answers any more */
     atomic_ullong done, failed, busy;
 };
 

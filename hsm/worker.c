@@ -7,9 +7,6 @@
 #include "reseal/log.h"
 #include "service.h"
 
-/* So many messages in a row that do not open make the token itself suspect. */
-#define BAD_IN_A_ROW 32
-
 struct worker {
     struct token_service *service;
     pthread_t thread;
@@ -74,10 +71,25 @@ static bool choose_key(const struct token_service *service, const struct reseal_
     return true;
 }
 
+/*
+ * A token in trouble may answer a good message as if it were bad, and that answer would be final.
+ * So a message is only called bad by a token that opens a secret of our own right afterwards. This
+ * is done for every bad message alike, whatever the token said about it.
+ */
+static bool token_works(struct worker *worker, size_t index, const struct reseal_job *job)
+{
+    struct error ignored = ERROR_INIT;
+    bool works = false;
+    return way_still_works(worker->session, worker->keys[index], job->padding, job->custody, &works,
+                           &ignored) &&
+           works;
+}
+
 /* The job, and once more on a new session where the old one was lost. */
 static bool reseal(struct worker *worker, size_t index, const struct reseal_job *job,
                    struct buf *der, struct error *err)
 {
+    bool suspect = false;
     for (int attempt = 0; attempt < 2; attempt++) {
         if (!have_session(worker, err))
             return false;
@@ -92,30 +104,17 @@ static bool reseal(struct worker *worker, size_t index, const struct reseal_job 
             token_service_give_up(worker->service, err->text);
             return false;
         }
-        if (!session_lost(worker->session))
+        suspect = err->kind == FAIL_CRYPTO;
+        if (suspect ? token_works(worker, index, job) : !session_lost(worker->session))
             return false;
+        if (suspect)
+            error_set(err, FAIL_TOKEN, "the token does not open what was sealed a moment ago");
         log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "a session was lost and is opened anew", err);
         drop_session(worker);
     }
+    if (suspect)
+        token_service_give_up(worker->service, err->text);
     return false;
-}
-
-/* Many bad messages in a row are a flood, or a token that has gone wrong: a secret of our own tells
- * which. */
-static void suspect_token(struct worker *worker, size_t index, const struct reseal_job *job)
-{
-    struct error err = ERROR_INIT;
-    bool works = false;
-    if (atomic_fetch_add(&worker->service->bad_in_a_row, 1) + 1 < BAD_IN_A_ROW)
-        return;
-    atomic_store(&worker->service->bad_in_a_row, 0);
-    if (worker->session == NULL)
-        return;
-    if (!way_still_works(worker->session, worker->keys[index], job->padding, job->custody, &works,
-                         &err) ||
-        !works)
-        token_service_give_up(worker->service,
-                              "the token does not open what was sealed a moment ago");
 }
 
 static bool work_on(struct worker *worker, const struct job *job, struct resealed_message *answer,
@@ -123,8 +122,8 @@ static bool work_on(struct worker *worker, const struct job *job, struct reseale
 {
     struct token_service *service = worker->service;
     const struct reseal_message *message = &job->message;
-    size_t index;
-    enum custody custody;
+    size_t index = 0;
+    enum custody custody = CUSTODY_UNUSABLE;
     X509 *device = NULL;
     if (!choose_key(service, message, &index, &custody, err) ||
         !device_certificate_check(service->trust, message->device_certificate, clock_real_ms(),
@@ -140,10 +139,6 @@ static bool work_on(struct worker *worker, const struct job *job, struct reseale
         .transport = message->transport,
     };
     bool ok = reseal(worker, index, &todo, der, err);
-    if (ok)
-        atomic_store(&service->bad_in_a_row, 0);
-    else if (err->kind == FAIL_CRYPTO)
-        suspect_token(worker, index, &todo);
     X509_free(device);
     *answer = (struct resealed_message){.custody = custody, .der = buf_bytes(der)};
     return ok;

@@ -17,6 +17,7 @@ struct peer_setting {
     EVP_PKEY *ca_key;
     X509 *ca;
     char config_path[96];
+    const char *log_level;
 };
 
 static inline void setting_device(struct peer_setting *setting)
@@ -85,13 +86,14 @@ static inline void setting_config(const struct peer_setting *setting, const char
     const struct token_address *address = &setting->fixture->address;
     char text[4096];
     /* A module without a slash would be taken for a file beside the configuration. */
-    int len = snprintf(text, sizeof text,
-                       "[token]\nmodule = %s\nlabel = %s\n%s%s%s%s\n"
-                       "[connector]\ndevice_ca = device-ca.pem\n%s\n"
-                       "[log]\nlevel = info\nformat = json\n",
-                       address->module, address->label,
-                       address->init_args[0] != '\0' ? "init_args = " : "", address->init_args,
-                       address->init_args[0] != '\0' ? "\n" : "", token, connector);
+    int len =
+        snprintf(text, sizeof text,
+                 "[token]\nmodule = %s\nlabel = %s\n%s%s%s%s\n"
+                 "[connector]\ndevice_ca = device-ca.pem\n%s\n"
+                 "[log]\nlevel = %s\nformat = json\n",
+                 address->module, address->label,
+                 address->init_args[0] != '\0' ? "init_args = " : "", address->init_args,
+                 address->init_args[0] != '\0' ? "\n" : "", token, connector, setting->log_level);
     assert_true(len > 0 && (size_t)len < sizeof text);
     fixture_write(setting->config_path, text);
 }

@@ -119,6 +119,7 @@ static int start(void **state)
     struct session *session = NULL;
     fixture_softhsm(&fixture);
     setting_make(&fixture, &setting);
+    setting.log_level = "debug"; /* the most that may be said, to search it for secrets */
     MUST(token_open(&fixture.address, &token, &err), err);
     MUST(token_login(token, fixture.pin, &err), err);
     MUST(session_open(token, SESSION_READ_WRITE, &session, &err), err);
