@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A PIN is tried once, and not at all where a wrong one could lock the token. */
+#include "hsm/token_private.h"
+#include "hsm_fixture.h"
+
+static struct fixture fixture;
+static struct token *token;
+static CK_FUNCTION_LIST counting;
+static CK_FUNCTION_LIST_PTR real;
+static int logins;
+static CK_FLAGS more_flags; /* that the token seems to have */
+
+static CK_RV counted_login(CK_SESSION_HANDLE handle, CK_USER_TYPE type, CK_UTF8CHAR_PTR pin,
+                           CK_ULONG len)
+{
+    logins++;
+    return real->C_Login(handle, type, pin, len);
+}
+
+static CK_RV flagged_info(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
+{
+    CK_RV rv = real->C_GetTokenInfo(slot, info);
+    info->flags |= more_flags;
+    return rv;
+}
+
+static int start(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    fixture_softhsm(&fixture);
+    MUST(token_open(&fixture.address, &token, &err), err);
+    real = token->f;
+    counting = *real;
+    counting.C_Login = counted_login;
+    counting.C_GetTokenInfo = flagged_info;
+    token->f = &counting;
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    token->f = real;
+    token_close(&token);
+    fixture_end(&fixture);
+    return 0;
+}
+
+static bool try_pin(const char *text, struct error *err)
+{
+    struct secret *pin = NULL;
+    MUST(secret_copy(text, strlen(text), &pin, err), *err);
+    bool ok = token_login(token, pin, err);
+    secret_free(&pin);
+    return ok;
+}
+
+static void a_token_that_counts_down_is_left_alone(void **state)
+{
+    (void)state;
+    static const struct {
+        CK_FLAGS flag;
+        enum pin_state state;
+    } rows[] = {
+        {CKF_USER_PIN_COUNT_LOW, PIN_STATE_COUNT_LOW},
+        {CKF_USER_PIN_FINAL_TRY, PIN_STATE_FINAL_TRY},
+        {CKF_USER_PIN_LOCKED, PIN_STATE_LOCKED},
+        {CKF_USER_PIN_TO_BE_CHANGED, PIN_STATE_EXPIRED},
+    };
+    logins = 0;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct error err = ERROR_INIT;
+        enum pin_state found;
+        more_flags = rows[i].flag;
+        MUST(token_pin_state(token, &found, &err), err);
+        assert_int_equal(found, rows[i].state);
+        assert_false(try_pin(TEST_PIN, &err));
+        assert_int_equal(err.kind, FAIL_PIN);
+        assert_non_null(strstr(err.text, pin_state_text(rows[i].state)));
+        assert_true(err.hint[0] != '\0');
+    }
+    more_flags = 0;
+    assert_int_equal(logins, 0);
+}
+
+static void a_pin_of_impossible_length_burns_no_try(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    size_t min, max;
+    enum pin_state found;
+    token_pin_bounds(token, &min, &max);
+    assert_true(min > 1 && max >= min);
+    logins = 0;
+    assert_false(try_pin("", &err));
+    assert_int_equal(err.kind, FAIL_PIN);
+    assert_false(token_login(token, NULL, &err)); /* no PIN pad */
+    assert_int_equal(err.kind, FAIL_USAGE);
+    assert_int_equal(logins, 0);
+    MUST(token_pin_state(token, &found, &err), err);
+    assert_int_equal(found, PIN_STATE_OK);
+}
+
+static void logging_in_twice_is_success(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct session *session = NULL;
+    bool logged_in = false;
+    if (!try_pin(TEST_PIN, &err) || !try_pin(TEST_PIN, &err))
+        fail_msg("%s", err.text);
+    MUST(session_open(token, SESSION_READ_ONLY, &session, &err), err);
+    MUST(session_logged_in(session, &logged_in, &err), err);
+    assert_true(logged_in);
+    session_close(&session);
+    token_logout(token);
+    MUST(session_open(token, SESSION_READ_ONLY, &session, &err), err);
+    MUST(session_logged_in(session, &logged_in, &err), err);
+    assert_false(logged_in);
+    session_close(&session);
+}
+
+/* Last: the token has a failed try afterwards. */
+static void a_wrong_pin_burns_exactly_one_try(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    enum pin_state found;
+    logins = 0;
+    assert_false(try_pin("9999-wrong", &err));
+    assert_int_equal(err.kind, FAIL_PIN);
+    assert_non_null(strstr(err.text, "CKR_PIN_INCORRECT"));
+    assert_null(strstr(err.text, "9999"));
+    assert_int_equal(logins, 1);
+    MUST(token_pin_state(token, &found, &err), err);
+    assert_int_equal(found, PIN_STATE_COUNT_LOW);
+    for (int i = 0; i < 5; i++) {
+        assert_false(try_pin("9999-wrong", &err));
+        assert_int_equal(err.kind, FAIL_PIN);
+    }
+    assert_int_equal(logins, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_token_that_counts_down_is_left_alone),
+        cmocka_unit_test(a_pin_of_impossible_length_burns_no_try),
+        cmocka_unit_test(logging_in_twice_is_success),
+        cmocka_unit_test(a_wrong_pin_burns_exactly_one_try),
+    };
+    return cmocka_run_group_tests(tests, start, end);
+}
