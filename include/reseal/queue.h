@@ -5,8 +5,9 @@
  * Asynchronous: an operation is begun, and its callback runs from queue_turn when the answer is
  * there, the operation has failed for good, or the client is freed (FAIL_REMOTE). A fault that
  * another try may mend (no connection, 429, 5xx, a cut answer) is tried again inside with back-off
- * and jitter, except for receives, whose failure goes to the callback with FAIL_REMOTE; the caller
- * decides. One client serves one thread.
+ * and jitter, except for receives, whose failure goes to the callback (FAIL_REMOTE, FAIL_AUTH,
+ * FAIL_NOT_FOUND, or FAIL_TOO_LARGE for an answer over the bound); the caller decides. One client
+ * serves one thread.
  *
  * The client knows nothing of PKCS#11, of the hub or of what messages say.
  */
@@ -70,7 +71,9 @@ void queue_receive_cancel(struct queue *queue);
 
 /*
  * The following gather what is asked for in one turn into batches of up to ten (SendMessageBatch
- * and so on); each has its own answer. Everything passed is copied.
+ * and so on); each has its own answer. Everything passed is copied. A fault that passes is tried
+ * again: a send for ever, a delete or an extension a bounded number of times. A refusal of this
+ * very entry is final (FAIL_INPUT).
  */
 bool queue_send(struct queue *queue, struct bytes body, queue_done *done, void *context,
                 struct error *err) MUST_USE;
@@ -79,6 +82,10 @@ bool queue_delete(struct queue *queue, const char *receipt, queue_done *done, vo
 /* Sets the lease to `lease_s` from now; 0 gives the message back at once. */
 bool queue_extend(struct queue *queue, const char *receipt, unsigned lease_s, queue_done *done,
                   void *context, struct error *err) MUST_USE;
+
+/* While the caller expects more of the same soon, sends wait a few milliseconds, and deletes some
+ * more, for company in their batch. Off at the beginning. */
+void queue_gather(struct queue_client *client, bool more_expected);
 
 /* Operations that have been begun and not answered. */
 size_t queue_in_flight(const struct queue_client *client) MUST_USE;

@@ -111,6 +111,7 @@ static bool on_helper_resealed(void *context, uint32_t number,
                          "the token helper resealed with custody %s, %s is required",
                          custody_name(message->custody), custody_name(connector->require));
     job_answer(job, message);
+    intake_pace(connector, clock_monotonic_ms());
     return true;
 }
 
@@ -234,6 +235,8 @@ static bool turn(struct connector *connector, int64_t next_ms, struct error *err
         status = &fds[count++];
         *status = (struct pollfd){.fd = status_fd(connector->status), .events = POLLIN};
     }
+    /* Further answers are near: results and deletions may wait a moment to travel together. */
+    queue_gather(connector->client, connector->in_state[JOB_RESEALING] > 0 && !connector->stopping);
     int64_t wait_ms = next_ms - clock_monotonic_ms();
     if (!queue_turn(connector->client, fds, count, wait_ms > 0 ? (int)wait_ms : 0, err))
         return false;

@@ -75,6 +75,12 @@ struct intake {
     struct error trouble; /* of the last poll; FAIL_NONE if it was good */
 };
 
+/* How fast the helper answers while it has work, to know how many jobs it should have ahead. */
+struct pace {
+    int64_t answered_ms; /* when the last answer came; 0: it had no work left then */
+    int64_t interval_us; /* smoothed time between answers; 0: not known yet */
+};
+
 struct connector {
     /* settings */
     const struct config *config;
@@ -97,6 +103,7 @@ struct connector {
     struct job *jobs;
     size_t in_state[JOB_STATE_COUNT];
     uint32_t last_number;
+    struct pace pace;
     struct counts counts;
     bool served; /* the helper was ready once */
     bool stopping;
@@ -120,6 +127,9 @@ void connector_tear_down(struct connector *connector);
 /* Begins a receive where there is room. */
 void intake_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms);
 void intake_cancel(struct connector *connector);
+
+/* An answer of the helper has come. */
+void intake_pace(struct connector *connector, int64_t now_ms);
 
 /* -- job.c: the way of one request -- */
 bool job_new(struct connector *connector, const struct queue_message *message, struct job **out,

@@ -10,10 +10,13 @@
 #include "reseal/clock.h"
 #include "reseal/log.h"
 
-#define IDLE_MS        1000 /* between receives that do not wait */
-#define EARLY_MS       100  /* an empty answer sooner than this: the service does not wait */
-#define ONE_BY_ONE     20   /* receives of one message, after an answer that was too large */
-#define UNREADABLE_MAX 60   /* seconds: longest pause for a message that cannot be read */
+#define IDLE_MS        1000        /* between receives that do not wait */
+#define EARLY_MS       100         /* an empty answer sooner than this: the service does not wait */
+#define ONE_BY_ONE     20          /* receives of one message, after an answer that was too large */
+#define AHEAD_US       (20 * 1000) /* of the token's work that may wait here */
+#define AHEAD_MAX      16          /* jobs, where sessions are fewer */
+#define PACE_WEIGHT    32          /* answers over which the pace is smoothed */
+#define UNREADABLE_MAX 60          /* seconds: longest pause for a message that cannot be read */
 
 static const struct backoff poll_retry = {.first_ms = 500, .most_ms = 20000};
 
@@ -177,12 +180,39 @@ static void on_received(void *context, const struct error *err,
         take_message(connector, &messages[i]);
 }
 
-/* How many jobs may be before or at the token: one for each session, and as many again so that no
- * session waits for the network between two jobs. */
+/* -- how many -- */
+
+void intake_pace(struct connector *connector, int64_t now_ms)
+{
+    struct pace *pace = &connector->pace;
+    if (pace->answered_ms != 0) {
+        int64_t interval_us = (now_ms - pace->answered_ms) * 1000;
+        if (pace->interval_us == 0)
+            pace->interval_us = interval_us > 0 ? interval_us : 1;
+        else /* the clock's milliseconds are coarse: only the mean of many is true */
+            pace->interval_us += (interval_us - pace->interval_us) / PACE_WEIGHT;
+    }
+    pace->answered_ms = connector->in_state[JOB_RESEALING] > 0 ? now_ms : 0;
+}
+
+/*
+ * How many jobs may be before or at the token: one for each session, and ahead of these what the
+ * token does within a few milliseconds, so that no session waits for the network; at least as many
+ * again as sessions. A slow token takes little more than it works on, and leaves the rest to other
+ * connectors; a fast one gets full batches.
+ */
 static size_t slot_count(const struct connector *connector)
 {
     const struct hello_message *hello = helper_hello(connector->helper);
-    return hello != NULL ? 2 * (size_t)hello->sessions : 0;
+    if (hello == NULL)
+        return 0;
+    size_t sessions = hello->sessions, ahead = sessions;
+    int64_t interval_us = connector->pace.interval_us;
+    if (interval_us > 0 && AHEAD_US / interval_us > (int64_t)ahead)
+        ahead = (size_t)(AHEAD_US / interval_us);
+    if (ahead > AHEAD_MAX && AHEAD_MAX > sessions)
+        ahead = AHEAD_MAX;
+    return sessions + ahead;
 }
 
 static unsigned free_slots(const struct connector *connector)

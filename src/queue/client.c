@@ -354,6 +354,7 @@ static bool wait_for_events(struct queue_client *client, struct pollfd *fds, siz
                             int timeout_ms, struct error *err)
 {
     struct curl_waitfd extra[DESCRIPTORS_MAX];
+    int ready = 0;
     for (size_t i = 0; i < count; i++) {
         extra[i] = (struct curl_waitfd){.fd = fds[i].fd};
         if (fds[i].events & POLLIN)
@@ -362,10 +363,10 @@ static bool wait_for_events(struct queue_client *client, struct pollfd *fds, siz
             extra[i].events |= CURL_WAIT_POLLOUT;
         fds[i].revents = 0;
     }
-    CURLMcode code = curl_multi_poll(client->multi, extra, (unsigned)count, timeout_ms, NULL);
+    CURLMcode code = curl_multi_poll(client->multi, extra, (unsigned)count, timeout_ms, &ready);
     if (code != CURLM_OK)
         return error_set(err, FAIL_INTERNAL, "libcurl cannot wait: %s", curl_multi_strerror(code));
-    if (count > 0)
+    if (count > 0 && ready > 0)
         (void)!poll(fds, (nfds_t)count, 0); /* interrupted: the next turn sees it */
     return true;
 }
@@ -379,9 +380,10 @@ bool queue_turn(struct queue_client *client, struct pollfd *fds, size_t count, i
     int64_t now_ms = clock_monotonic_ms();
     int64_t next_ms = now_ms + timeout_ms;
     size_t collected = 0;
+    client->started = false;
     for (struct queue *queue = client->queues; queue != NULL; queue = queue->next)
         start_queue(queue, now_ms, &next_ms);
-    if (!collect(client, &collected, err)) /* sends what was just started */
+    if (client->started && !collect(client, &collected, err)) /* sends it before the wait */
         return false;
     int64_t wait_ms = collected > 0 || next_ms <= now_ms ? 0 : next_ms - now_ms;
     if (!wait_for_events(client, fds, count, (int)wait_ms, err))

@@ -16,6 +16,8 @@
 #include <curl/curl.h>
 #include "reseal/queue.h"
 
+#define GATHER_SEND_MS     3
+#define GATHER_DELETE_MS   20           /* nobody waits for it */
 #define EXCHANGES_MAX      8            /* under way at once, receives not counted */
 #define QUEUE_NAME_MAX     80           /* characters of a queue's name */
 #define QUEUE_URL_MAX      1024         /* bytes of a QueueUrl */
@@ -44,7 +46,8 @@ struct operation {
     void *context;
     unsigned tries; /* that have failed */
     int64_t due_ms; /* not before (monotonic) */
-    bool alone;     /* its batch was refused as a whole: it travels by itself to show who is bad */
+    int64_t asked_ms;
+    bool alone; /* its batch was refused as a whole: it travels by itself to show who is bad */
 };
 
 struct lane {
@@ -113,6 +116,8 @@ struct queue_client {
     size_t running;         /* exchanges under way, receives not counted */
     size_t in_flight;       /* operations and receives that wait for their callback */
     int64_t quiet_until_ms; /* the service asked for a pause (Retry-After) */
+    bool started;           /* exchanges were handed to libcurl in this turn */
+    bool gather;            /* the caller expects more: batches may wait for company */
     bool troubled;          /* a failure was logged and no success since */
     bool closing;
 };
@@ -159,7 +164,6 @@ void batch_settle(struct exchange *exchange, const struct error *failure);
 /* At the end of the client: every callback runs with the error. */
 void lane_abandon(struct lane *lane, struct queue *queue, const struct error *err);
 void batch_abandon(struct exchange *exchange, const struct error *err);
-struct lane *queue_lane(struct queue *queue, enum call call) MUST_USE;
 /* Logs the first failure that is tried again, and the first success after. */
 void client_note(struct queue_client *client, enum call call, const struct error *failure);
 

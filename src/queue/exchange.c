@@ -137,6 +137,7 @@ bool exchange_start(struct exchange *exchange, struct error *err)
         return error_set(err, FAIL_INTERNAL, "libcurl cannot start %s: %s",
                          call_name(exchange->call), curl_multi_strerror(code));
     exchange->state = EXCHANGE_RUNNING;
+    exchange->client->started = true;
     if (exchange->call != CALL_RECEIVE)
         exchange->client->running++;
     return true;

@@ -16,21 +16,26 @@
 
 static const struct backoff retry = {.first_ms = 200, .most_ms = 20000};
 
-struct lane *queue_lane(struct queue *queue, enum call call)
+static size_t lane_index(enum call call)
 {
     switch (call) {
     case CALL_SEND:
-        return &queue->lanes[0];
+        return 0;
     case CALL_DELETE:
-        return &queue->lanes[1];
+        return 1;
     case CALL_EXTEND:
-        return &queue->lanes[2];
+        return 2;
     case CALL_URL:
     case CALL_RECEIVE:
     case CALL_ATTRIBUTES:
         break;
     }
     abort(); /* the others have no lane */
+}
+
+static struct lane *queue_lane(struct queue *queue, enum call call)
+{
+    return &queue->lanes[lane_index(call)];
 }
 
 static void lane_append(struct lane *lane, struct operation *operation)
@@ -62,6 +67,7 @@ static bool operation_add(struct queue *queue, const struct operation *wish, str
     if (operation == NULL)
         return error_memory(err);
     *operation = *wish;
+    operation->asked_ms = clock_monotonic_ms();
     operation->content = (struct buf)BUF_INIT(content.len);
     buf_put(&operation->content, content.data, content.len);
     if (!buf_check(&operation->content, "a queue operation", err)) {
@@ -101,15 +107,30 @@ bool queue_extend(struct queue *queue, const char *receipt, unsigned lease_s, qu
     return operation_add(queue, &wish, content, err);
 }
 
-/* Operations that are due, and when the next of the others will be. */
-static size_t count_due(const struct lane *lane, int64_t now_ms, int64_t *next_ms)
+void queue_gather(struct queue_client *client, bool more_expected)
 {
-    size_t due = 0;
+    client->gather = more_expected;
+}
+
+/* What may go now, and since when the longest of it has been waiting. */
+struct due {
+    size_t count;
+    int64_t oldest_ms;
+};
+
+/* *next_ms becomes sooner where the next of the others is due sooner. */
+static struct due look_for_due(const struct lane *lane, int64_t now_ms, int64_t *next_ms)
+{
+    struct due due = {.oldest_ms = now_ms};
     for (const struct operation *at = lane->first; at != NULL; at = at->next) {
-        if (at->due_ms <= now_ms)
-            due++;
-        else if (at->due_ms < *next_ms)
-            *next_ms = at->due_ms;
+        if (at->due_ms > now_ms) {
+            if (at->due_ms < *next_ms)
+                *next_ms = at->due_ms;
+            continue;
+        }
+        due.count++;
+        if (at->asked_ms < due.oldest_ms)
+            due.oldest_ms = at->asked_ms;
     }
     return due;
 }
@@ -139,11 +160,28 @@ static void gather(struct lane *lane, int64_t now_ms, struct exchange *exchange)
         lane->last = kept;
 }
 
-static bool may_start(const struct queue_client *client, const struct lane *lane, size_t due)
+/* How long an operation waits for company while the caller expects more. */
+static int64_t gather_ms(const struct queue_client *client, enum call call)
 {
-    if (due == 0 || client->running >= EXCHANGES_MAX)
+    if (!client->gather || call == CALL_EXTEND)
+        return 0;
+    return call == CALL_SEND ? GATHER_SEND_MS : GATHER_DELETE_MS;
+}
+
+static bool may_start(const struct queue *queue, enum call call, const struct due *due,
+                      int64_t now_ms, int64_t *next_ms)
+{
+    const struct queue_client *client = queue->client;
+    if (due->count == 0 || client->running >= EXCHANGES_MAX)
         return false;
-    return lane->running == 0 || due >= QUEUE_BATCH_MAX;
+    if (due->count >= QUEUE_BATCH_MAX)
+        return true;
+    if (queue->lanes[lane_index(call)].running > 0)
+        return false;
+    int64_t go_ms = due->oldest_ms + gather_ms(client, call);
+    if (go_ms > now_ms && go_ms < *next_ms)
+        *next_ms = go_ms;
+    return go_ms <= now_ms;
 }
 
 void lane_start(struct queue *queue, enum call call, int64_t now_ms, int64_t *next_ms)
@@ -151,9 +189,10 @@ void lane_start(struct queue *queue, enum call call, int64_t now_ms, int64_t *ne
     struct lane *lane = queue_lane(queue, call);
     struct error err = ERROR_INIT;
     struct exchange *exchange;
-    size_t due;
-    while (lane->first != NULL && (due = count_due(lane, now_ms, next_ms)) > 0 &&
-           may_start(queue->client, lane, due)) {
+    while (lane->first != NULL) {
+        struct due due = look_for_due(lane, now_ms, next_ms);
+        if (!may_start(queue, call, &due, now_ms, next_ms))
+            return;
         if (!exchange_take(queue, call, &exchange, &err)) {
             client_note(queue->client, call, &err);
             *next_ms = now_ms + retry.first_ms;

@@ -183,6 +183,33 @@ static void deletes_and_extensions_carry_receipt_and_lease(void **state)
     assert_non_null(strstr(extension, "\"VisibilityTimeout\":77"));
 }
 
+/* Two deletes asked for in different turns. True where they travelled together; the time between
+ * the turns may be too long for that on a busy machine. */
+static bool travel_together(struct scene *scene, bool more_expected)
+{
+    struct ending first = {0}, second = {0};
+    struct error err = ERROR_INIT;
+    size_t before = peer_count(&scene->peer, "DeleteMessageBatch");
+    queue_gather(scene->client, more_expected);
+    assert_ok(queue_delete(scene->queue, "receipt-1", on_done, &first, &err), &err);
+    assert_ok(queue_turn(scene->client, NULL, 0, 0, &err), &err);
+    assert_ok(queue_delete(scene->queue, "receipt-2", on_done, &second, &err), &err);
+    turn_until(scene, &first.over, 5000);
+    turn_until(scene, &second.over, 5000);
+    return peer_count(&scene->peer, "DeleteMessageBatch") == before + 1;
+}
+
+static void batches_wait_for_company_only_while_more_is_expected(void **state)
+{
+    struct scene *scene = *state;
+    bool together = false;
+    (void)travel_together(scene, false); /* the URL is known from here on */
+    assert_false(travel_together(scene, false));
+    for (int i = 0; i < 50 && !together; i++)
+        together = travel_together(scene, true);
+    assert_true(together);
+}
+
 /* -- another try -- */
 
 static void a_send_is_tried_again_after_any_passing_fault(void **state)
@@ -416,6 +443,7 @@ static void sends_go_on_while_a_receive_waits(void **state)
     send_text(scene, "body", &ending);
     turn_until(scene, &ending.over, 2000);
     assert_false(received.over);
+    queue_receive_cancel(scene->queue);
 }
 
 /* -- life -- */
@@ -542,6 +570,7 @@ int main(void)
         scene_test(a_batch_of_sends_stays_under_256_kib),
         scene_test(what_is_sent_arrives_as_it_was),
         scene_test(deletes_and_extensions_carry_receipt_and_lease),
+        scene_test(batches_wait_for_company_only_while_more_is_expected),
         scene_test(a_send_is_tried_again_after_any_passing_fault),
         scene_test(the_url_is_asked_for_again_until_it_is_told),
         scene_test(retry_after_is_obeyed_by_every_call),
