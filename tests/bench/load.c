@@ -3,11 +3,13 @@
  * Plays many devices at once: asks the hub for deliveries over keep-alive connections and fetches
  * each result.
  *
- *   load HUB_URL TOKEN_FILE RECORD_ID DEVICE_PEM COUNT CONNECTIONS post|fetch|both IDS_FILE
+ *   load HUB_URL TOKEN_FILE RECORD_ID DEVICE_PEM CA_FOLDER DEVICES COUNT CONNECTIONS
+ * post|fetch|both IDS_FILE
  *
- * post: only asks, and writes the delivery ids to IDS_FILE; fetch: reads ids and waits for each
- * result; both: asks and waits, one delivery after another on each connection. Prints one line of
- * JSON.
+ * The deliveries go round over DEVICES certificates of the device's key, issued here by the CA of
+ * CA_FOLDER. post: only asks, and writes the delivery ids to IDS_FILE; fetch: reads ids and waits
+ * for each result; both: asks and waits, one delivery after another on each connection. Prints one
+ * line of JSON.
  */
 #define _GNU_SOURCE
 #include <stdbool.h>
@@ -37,7 +39,8 @@ struct connection {
 
 static const char *hub;
 static struct curl_slist *headers;
-static char *post_body;
+static char **post_bodies; /* one for each device */
+static size_t devices;
 static bool want_post, want_fetch;
 static char (*ids)[64];
 static size_t count, begun, ended, resealed;
@@ -63,19 +66,33 @@ static size_t on_data(char *data, size_t size, size_t items, void *context)
     return size * items;
 }
 
-static void make_body(const char *record, const char *path)
+static X509 *read_certificate(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    X509 *certificate = file != NULL ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
+    if (certificate == NULL)
+        give_up(path);
+    fclose(file);
+    return certificate;
+}
+
+static EVP_PKEY *read_key(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    EVP_PKEY *key = file != NULL ? PEM_read_PrivateKey(file, NULL, NULL, NULL) : NULL;
+    if (key == NULL)
+        give_up(path);
+    fclose(file);
+    return key;
+}
+
+static char *make_body(const char *record, X509 *certificate)
 {
     struct error err = ERROR_INIT;
     struct json_writer *json = NULL;
     struct buf text = BUF_INIT(65536);
     unsigned char *der = NULL;
-    FILE *file = fopen(path, "r");
-    X509 *certificate = file != NULL ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
-    if (certificate == NULL)
-        give_up("no certificate");
-    fclose(file);
     int len = i2d_X509(certificate, &der);
-    X509_free(certificate);
     if (!json_writer_new(false, &json, &err))
         give_up(err.text);
     json_object(json, NULL);
@@ -89,10 +106,30 @@ static void make_body(const char *record, const char *path)
     json_object_end(json);
     if (!json_finish(json, &text, &err))
         give_up(err.text);
-    post_body = strdup(buf_text(&text));
+    char *body = strdup(buf_text(&text));
     json_writer_free(&json);
     buf_free(&text);
     OPENSSL_free(der);
+    return body;
+}
+
+/* The first body names the device's own certificate, the others copies of it with serial numbers of
+ * their own. */
+static void make_bodies(const char *record, const char *device_path, const char *ca_folder)
+{
+    char path[512];
+    post_bodies = calloc(devices, sizeof *post_bodies);
+    X509 *device = read_certificate(device_path);
+    snprintf(path, sizeof path, "%s/ca.key", ca_folder);
+    EVP_PKEY *ca_key = devices > 1 ? read_key(path) : NULL;
+    for (size_t i = 0; i < devices; i++) {
+        if (i > 0 && (ASN1_INTEGER_set(X509_get_serialNumber(device), (long)(100000 + i)) != 1 ||
+                      X509_sign(device, ca_key, EVP_sha256()) <= 0))
+            give_up("a certificate cannot be issued");
+        post_bodies[i] = make_body(record, device);
+    }
+    EVP_PKEY_free(ca_key);
+    X509_free(device);
 }
 
 static void begin(CURLM *multi, struct connection *connection)
@@ -102,7 +139,7 @@ static void begin(CURLM *multi, struct connection *connection)
     if (connection->step == STEP_POST) {
         snprintf(url, sizeof url, "%s/v1/deliveries", hub);
         curl_easy_setopt(connection->easy, CURLOPT_POST, 1L);
-        curl_easy_setopt(connection->easy, CURLOPT_POSTFIELDS, post_body);
+        curl_easy_setopt(connection->easy, CURLOPT_POSTFIELDS, post_bodies[begun % devices]);
     } else {
         snprintf(url, sizeof url, "%s/v1/deliveries/%s?wait=20", hub, connection->id);
         curl_easy_setopt(connection->easy, CURLOPT_HTTPGET, 1L);
@@ -224,9 +261,9 @@ static void exchange_ids(const char *path, bool write)
 int main(int argc, char **argv)
 {
     char token[512] = "", header[600];
-    if (argc != 9)
-        give_up("usage: load HUB_URL TOKEN_FILE RECORD_ID DEVICE_PEM COUNT CONNECTIONS "
-                "post|fetch|both IDS_FILE");
+    if (argc != 11)
+        give_up("usage: load HUB_URL TOKEN_FILE RECORD_ID DEVICE_PEM CA_FOLDER DEVICES COUNT "
+                "CONNECTIONS post|fetch|both IDS_FILE");
     hub = argv[1];
     FILE *file = fopen(argv[2], "r");
     if (file == NULL || fscanf(file, "%511s", token) != 1)
@@ -234,22 +271,25 @@ int main(int argc, char **argv)
     fclose(file);
     snprintf(header, sizeof header, "Authorization: Bearer %s", token);
     headers = curl_slist_append(curl_slist_append(NULL, header), "Content-Type: application/json");
-    make_body(argv[3], argv[4]);
-    count = strtoul(argv[5], NULL, 10);
-    size_t connections = strtoul(argv[6], NULL, 10);
-    if (count < 1 || count > 1000000 || connections < 1 || connections > 256)
-        give_up("count or connections out of range");
-    want_post = strcmp(argv[7], "fetch") != 0;
-    want_fetch = strcmp(argv[7], "post") != 0;
+    devices = strtoul(argv[6], NULL, 10);
+    count = strtoul(argv[7], NULL, 10);
+    size_t connections = strtoul(argv[8], NULL, 10);
+    if (count < 1 || count > 1000000 || connections < 1 || connections > 256 || devices < 1 ||
+        devices > 10000)
+        give_up("devices, count or connections out of range");
+    want_post = strcmp(argv[9], "fetch") != 0;
+    want_fetch = strcmp(argv[9], "post") != 0;
+    if (want_post)
+        make_bodies(argv[3], argv[4], argv[5]);
     ids = calloc(count, sizeof *ids);
     latencies = calloc(count, sizeof *latencies);
     if (!want_post)
-        exchange_ids(argv[8], false);
+        exchange_ids(argv[10], false);
     double started = now();
     run(connections);
     double seconds = now() - started;
     if (!want_fetch)
-        exchange_ids(argv[8], true);
+        exchange_ids(argv[10], true);
     qsort(latencies, count, sizeof *latencies, by_size);
     printf("{\"count\":%zu,\"resealed\":%zu,\"seconds\":%.3f,\"perSecond\":%.1f,\"medianMs\":%.2f,"
            "\"p99Ms\":%.2f}\n",
@@ -257,7 +297,9 @@ int main(int argc, char **argv)
            latencies[count * 99 / 100] * 1e3);
     free(ids);
     free(latencies);
-    free(post_body);
+    for (size_t i = 0; want_post && i < devices; i++)
+        free(post_bodies[i]);
+    free(post_bodies);
     curl_slist_free_all(headers);
     return 0;
 }
