@@ -14,7 +14,7 @@
 
 #define CONNECTIONS_MAX   512
 #define CONNECTION_BYTES  65536              /* headers and read buffer of one connection */
-#define CONNECTION_IDLE_S 120                /* longer than a client keeps an unused connection */
+#define CONNECTION_IDLE_S 60                 /* waiting for the store does not count as idle */
 #define BODY_DROPPED_MAX  (16 * 1024 * 1024) /* bytes of a refused body that are read at most */
 #define GOODBYE_S         5                  /* for sending the last answers */
 
