@@ -2,6 +2,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,11 @@ struct server {
     pthread_cond_t idle;
     size_t in_hand; /* requests that are whole and not yet answered */
     bool stopping;
+    char id_prefix[UUID_TEXT]; /* random for each start; its last 12 digits count requests */
+    uint64_t id_count;
 };
+
+#define ID_COUNT_MASK ((UINT64_C(1) << 48) - 1)
 
 static void *on_request_line(void *context, const char *uri, struct MHD_Connection *connection)
 {
@@ -152,19 +157,26 @@ static void refuse_size(struct exchange *exchange)
     exchange->route->fail(exchange, &err);
 }
 
-/* The headers are there: everything that can be refused now is. */
-static enum MHD_Result begin(struct exchange *exchange, struct MHD_Connection *connection,
-                             const char *method)
+/* Ids tell requests apart, they protect nothing: fresh random numbers for each would be wasted. */
+static void give_id(struct server *server, struct exchange *exchange)
 {
-    struct error err = ERROR_INIT;
+    snprintf(exchange->request_id, UUID_TEXT, "%.24s%012" PRIx64, server->id_prefix,
+             ++server->id_count & ID_COUNT_MASK);
+}
+
+/* The headers are there: everything that can be refused now is. */
+static enum MHD_Result begin(struct server *server, struct exchange *exchange,
+                             struct MHD_Connection *connection, const char *method)
+{
     const char *allow = NULL;
     exchange->connection = connection;
     exchange->stage = STAGE_BODY;
     snprintf(exchange->method, sizeof exchange->method, "%s", method);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (info == NULL || !uuid_random(exchange->request_id, &err))
+    if (info == NULL)
         return MHD_NO;
+    give_id(server, exchange);
     exchange->socket = info->connect_fd;
     const char *length = exchange_header(exchange, "Content-Length");
     unsigned long long declared = length != NULL ? strtoull(length, NULL, 10) : 0;
@@ -242,7 +254,7 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
         return MHD_NO;
     switch (exchange->stage) {
     case STAGE_HEADERS:
-        return begin(exchange, connection, method);
+        return begin(server, exchange, connection, method);
     case STAGE_BODY:
     case STAGE_REFUSED:
         if (*upload_size == 0)
@@ -281,6 +293,11 @@ bool server_start(struct hub *hub, int listener, struct server **out, struct err
         return error_memory(err);
     }
     server->hub = hub;
+    if (!uuid_random(server->id_prefix, err)) {
+        close(listener);
+        free(server);
+        return false;
+    }
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->idle, NULL);
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
