@@ -11,6 +11,7 @@
 
 #define TURN_MS          (60 * 1000) /* longest wait where nothing is due */
 #define STOP_MS          (20 * 1000) /* on top of the helper's deadline, to finish what is in hand */
+#define LAST_RECEIVE_MS  500 /* for a receive that is just being answered when the stop begins */
 #define DESCRIPTOR_COUNT 3
 
 const char *connector_state(const struct connector *connector)
@@ -176,9 +177,10 @@ static void begin_stop(struct connector *connector, uint32_t signal_number)
     }
     connector->stopping = true;
     connector->stop_ms = clock_monotonic_ms() + connector->helper_deadline_ms + STOP_MS;
+    /* Cancelled at once, an answer that is on its way would leave its messages leased to nobody. */
+    connector->cancel_ms = clock_monotonic_ms() + LAST_RECEIVE_MS;
     log_event(LEVEL_INFO, EVENT_NOTE, "stopping: what is in hand is finished first",
               LOG_NUMBER("signal", signal_number), LOG_NUMBER("in_hand", jobs_in_hand(connector)));
-    intake_cancel(connector);
     jobs_return_waiting(connector, &why);
 }
 
@@ -261,6 +263,12 @@ static bool loop(struct connector *connector, struct error *err)
             break;
         if (connector->stopping && connector->stop_ms < next_ms)
             next_ms = connector->stop_ms;
+        if (connector->stopping && connector->intake.polling) {
+            if (connector->cancel_ms <= now_ms)
+                intake_cancel(connector);
+            else if (connector->cancel_ms < next_ms)
+                next_ms = connector->cancel_ms;
+        }
         if (!turn(connector, next_ms, err))
             return false;
     }

@@ -109,6 +109,7 @@ struct connector {
     bool stopping;
     bool abort;         /* a second signal */
     int64_t stop_ms;    /* when stopping ends in any case */
+    int64_t cancel_ms;  /* while stopping: until then a receive under way may be answered */
     struct error fatal; /* ends the connector; FAIL_NONE while it runs */
 };
 

@@ -112,9 +112,26 @@ static _Noreturn void become_helper(const struct helper_options *options, int fd
     _exit(127);
 }
 
+/* The helper that is lost has read the PIN from the descriptor: the next must find it there again.
+ * What a pipe gives, it gives once; an empty PIN would be tried in its place. */
+static bool rewind_pin(const struct helper *helper, struct error *err)
+{
+    int fd = helper->options.keep_fd;
+    if (fd < 0 || helper->starts == 0 || lseek(fd, 0, SEEK_SET) == 0)
+        return true;
+    error_set(err, FAIL_PIN,
+              "the PIN came through descriptor %d, which gives it only once: the token helper "
+              "cannot be started again",
+              fd);
+    return error_hint(err, "start reseald anew, or keep the PIN where it can be read again (file: "
+                           "or credential:)");
+}
+
 static bool spawn(struct helper *helper, struct error *err)
 {
     int ends[2];
+    if (!rewind_pin(helper, err))
+        return false;
     if (access(helper->options.program, X_OK) != 0) {
         error_errno(err, FAIL_NOT_FOUND, "cannot execute the token helper %s",
                     helper->options.program);

@@ -157,13 +157,30 @@ static void note_success(struct connector *connector, size_t count)
         intake->empty = 0;
 }
 
+/* A message that came while the connector stops: nothing was begun, so another connector may have
+ * it at once. */
+static void give_back(struct connector *connector, const struct queue_message *message)
+{
+    struct error err = ERROR_INIT;
+    struct job *job = NULL;
+    if (!job_new(connector, message, &job, &err)) {
+        log_error(LEVEL_WARNING, EVENT_NOTE, "a message comes back when its lease ends", &err);
+        return;
+    }
+    error_set(&err, FAIL_REMOTE, "the connector is stopping");
+    job_return(job, 0, &err);
+}
+
 static void on_received(void *context, const struct error *err,
                         const struct queue_message *messages, size_t count)
 {
     struct connector *connector = context;
     connector->intake.polling = false;
-    if (connector->stopping) /* cancelled, or too late */
+    if (connector->stopping) {
+        for (size_t i = 0; err == NULL && i < count; i++)
+            give_back(connector, &messages[i]);
         return;
+    }
     connector->intake.last_ms = clock_real_ms();
     if (err != NULL) {
         note_failure(connector, err);

@@ -70,7 +70,8 @@ void receive_settle(struct queue *queue, struct exchange *exchange, const struct
     struct error broken = ERROR_INIT;
     struct json *json = NULL;
     size_t count = 0;
-    if (failure == NULL && !read_messages(exchange, &json, messages, &count, &broken))
+    if (failure == NULL && exchange != NULL &&
+        !read_messages(exchange, &json, messages, &count, &broken))
         failure = &broken;
     if (failure == NULL)
         client_note(queue->client, CALL_RECEIVE, NULL);

@@ -103,7 +103,9 @@ static inline void actor_job(struct actor *actor, const struct frame *frame)
     else if (actor_is(actor, "token-trouble-once") && first) {
         actor->start = 2;
         actor_failed(actor, frame->number, FAIL_TOKEN);
-    } else if (actor_is(actor, "crypto"))
+    } else if (actor_is(actor, "policy"))
+        actor_failed(actor, frame->number, FAIL_POLICY);
+    else if (actor_is(actor, "crypto"))
         actor_failed(actor, frame->number, FAIL_CRYPTO);
     else
         actor_resealed(actor, frame->number, CUSTODY_TOKEN);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* O_TMPFILE */
 /*
  * The whole connector between a queue and a token helper that misbehave on request: what it
  * answers, in which order, and that nothing is lost.
@@ -25,8 +26,9 @@ struct scene {
     char folder[64], config[128], log[128];
     pid_t pid;
     bool without_ca; /* in the configuration */
+    const char *pin;
     EVP_PKEY *key;
-    X509 *ca, *device, *stranger;
+    X509 *ca, *device;
 };
 
 static void write_text(const char *folder, const char *name, mode_t mode, const char *text)
@@ -57,10 +59,6 @@ static void write_certificates(struct scene *scene)
                               .until_s = 3600,
                               .serial = 2};
     scene->device = pki_certificate(&device);
-    struct pki_wish stranger = device;
-    stranger.issuer = NULL;
-    stranger.name = "stranger";
-    scene->stranger = pki_certificate(&stranger);
     pki_pem(&scene->ca, 1, &pem);
     write_text(scene->folder, "ca.pem", 0600, buf_text(&pem));
     buf_free(&pem);
@@ -90,13 +88,13 @@ static void start(struct scene *scene, const char *actor, const char *more)
     assert_true(len > 0);
     self[len] = '\0';
     buf_printf(&text,
-               "# actor: %s\n[token]\nmodule = none.so\nlabel = actor\npin = file:none\n"
+               "# actor: %s\n[token]\nmodule = none.so\nlabel = actor\npin = %s\n"
                "key = " ACTOR_KEY "\n"
                "[connector]\nname = c1\n%shelper = %s\nhelper_deadline = 1\n"
                "status_socket = status\nattempts = 3\n%s"
                "[queue]\nendpoint = %s\ncredentials = credentials\nlease = 2\nwait = 0\n",
-               actor, scene->without_ca ? "" : "device_ca = ca.pem\n", self, more,
-               scene->peer.endpoint);
+               actor, scene->pin != NULL ? scene->pin : "file:none",
+               scene->without_ca ? "" : "device_ca = ca.pem\n", self, more, scene->peer.endpoint);
     write_text(scene->folder, "reseal.conf", 0600, buf_text(&text));
     buf_free(&text);
     scene->pid = fork();
@@ -147,7 +145,6 @@ static int close_scene(void **state)
     peer_stop(&scene->peer);
     X509_free(scene->ca);
     X509_free(scene->device);
-    X509_free(scene->stranger);
     EVP_PKEY_free(scene->key);
     snprintf(command, sizeof command, "rm -rf '%s'", scene->folder);
     assert_int_equal(system(command), 0);
@@ -373,28 +370,17 @@ static void requests_against_the_rules_are_refused_with_their_code(void **state)
     expect_answer(scene, OUTCOME_REFUSED, RESULT_PARAMETER_INVALID);
 }
 
-static void a_stranger_gets_nothing(void **state)
+/* A device certificate that does not belong here, above all. */
+static void what_the_helper_refuses_is_refused_with_its_reason(void **state)
 {
     struct scene *scene = *state;
-    struct request request;
-    start(scene, "good", "");
-    make_request(scene, "stranger", &request);
-    buf_reset(&request.device_certificate);
-    pki_der(scene->stranger, &request.device_certificate);
-    offer(scene, &request, 1);
+    struct result result;
+    start(scene, "policy", "");
+    offer_good(scene, "request-1", 1);
     expect_answer(scene, OUTCOME_REFUSED, RESULT_PARAMETER_INVALID);
-}
-
-static void a_certificate_that_is_none_is_refused(void **state)
-{
-    struct scene *scene = *state;
-    struct request request;
-    start(scene, "good", "");
-    make_request(scene, "broken", &request);
-    buf_reset(&request.device_certificate);
-    buf_put_text(&request.device_certificate, "no certificate");
-    offer(scene, &request, 1);
-    expect_answer(scene, OUTCOME_REFUSED, RESULT_PARAMETER_INVALID);
+    read_result(await(scene, "SendMessageBatch", 0), &result);
+    assert_non_null(strstr(result.message, "the actor fails"));
+    result_free(&result);
 }
 
 static void a_format_that_is_not_made_is_refused(void **state)
@@ -587,25 +573,66 @@ static struct json *ask_status(struct scene *scene)
     return json;
 }
 
-static void a_pin_refused_later_leaves_it_up_to_tell(void **state)
+static void wait_for_state(struct scene *scene, const char *wanted)
 {
-    struct scene *scene = *state;
     const struct timespec pause = {.tv_nsec = 10000000};
     int64_t end = clock_monotonic_ms() + BOUND_MS;
-    start(scene, "pin-later", "");
-    for (bool halted = false; !halted; nanosleep(&pause, NULL)) {
+    for (bool reached = false; !reached; nanosleep(&pause, NULL)) {
         struct json *json = ask_status(scene);
-        const char *now = json_text(json_get(json_root(json), "state"), NULL);
-        halted = strcmp(now, "halted") == 0;
-        if (halted) {
-            const struct json_value *error = json_get(json_get(json_root(json), "helper"), "error");
-            assert_string_equal(json_text(json_get(error, "kind"), NULL), "pin");
-        }
+        reached = strcmp(json_text(json_get(json_root(json), "state"), NULL), wanted) == 0;
         json_free(&json);
         assert_true(clock_monotonic_ms() < end);
     }
+}
+
+static void a_pin_refused_later_leaves_it_up_to_tell(void **state)
+{
+    struct scene *scene = *state;
+    start(scene, "pin-later", "");
+    wait_for_state(scene, "halted");
+    struct json *json = ask_status(scene);
+    const struct json_value *error = json_get(json_get(json_root(json), "helper"), "error");
+    assert_string_equal(json_text(json_get(error, "kind"), NULL), "pin");
+    json_free(&json);
     assert_int_equal(actor_starts(scene->config), 2);
     assert_int_equal(stop(scene), 0);
+}
+
+static void a_pin_from_a_pipe_is_not_replaced_by_nothing(void **state)
+{
+    struct scene *scene = *state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(dup2(ends[0], 20), 20);
+    scene->pin = "fd:20";
+    start(scene, "die-once", "");
+    offer_good(scene, "request-1", 1);
+    wait_for_state(scene, "halted");
+    assert_int_equal(actor_starts(scene->config), 1);
+    assert_non_null(strstr(await(scene, "ChangeMessageVisibilityBatch", 0), "receipt-1"));
+    assert_int_equal(stop(scene), 0);
+    assert_int_equal(peer_count(&scene->peer, "DeleteMessageBatch"), 0);
+    close(ends[0]);
+    close(ends[1]);
+    close(20);
+}
+
+static void a_pin_from_a_file_descriptor_serves_every_start(void **state)
+{
+    struct scene *scene = *state;
+    char byte;
+    int fd = open(scene->folder, O_TMPFILE | O_RDWR, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(dup2(fd, 20), 20);
+    assert_int_equal(write(20, "x", 1), 1); /* as if read to its end */
+    scene->pin = "fd:20";
+    start(scene, "die-once", "");
+    offer_good(scene, "request-1", 1);
+    expect_answer(scene, OUTCOME_RESEALED, RESULT_NONE);
+    assert_int_equal(stop(scene), 0);
+    assert_int_equal(read(20, &byte, 1), 1); /* at its beginning again */
+    close(fd);
+    close(20);
 }
 
 static void the_status_tells_who_serves_what(void **state)
@@ -689,8 +716,7 @@ int main(int argc, char **argv)
         scene_test(a_lease_is_extended_while_the_work_goes_on),
         scene_test(a_message_handed_out_twice_is_done_once_and_the_newest_receipt_counts),
         scene_test(requests_against_the_rules_are_refused_with_their_code),
-        scene_test(a_stranger_gets_nothing),
-        scene_test(a_certificate_that_is_none_is_refused),
+        scene_test(what_the_helper_refuses_is_refused_with_its_reason),
         scene_test(a_format_that_is_not_made_is_refused),
         scene_test(a_value_that_cannot_be_is_refused_where_the_sender_is_known),
         scene_test(what_is_no_request_is_left_to_its_queue),
@@ -705,6 +731,8 @@ int main(int argc, char **argv)
         scene_test(less_custody_than_required_is_no_start),
         scene_test(without_device_ca_it_does_not_start),
         scene_test(a_pin_refused_later_leaves_it_up_to_tell),
+        scene_test(a_pin_from_a_pipe_is_not_replaced_by_nothing),
+        scene_test(a_pin_from_a_file_descriptor_serves_every_start),
         scene_test(the_status_tells_who_serves_what),
         scene_test(a_second_connector_at_the_same_socket_does_not_start),
         scene_test(what_has_begun_is_finished_after_sigterm),
