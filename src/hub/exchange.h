@@ -48,6 +48,7 @@ struct exchange {
     const char *query;  /* as it came, "" where there is none */
     const char *suffix; /* of the path, after the route's own part */
     size_t body_max;
+    size_t body_held; /* bytes set aside for it */
     size_t body_seen; /* bytes received, dropped ones included */
     struct buf body;
     struct answer answer;

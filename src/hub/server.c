@@ -17,6 +17,7 @@
 #define CONNECTION_BYTES  65536              /* headers and read buffer of one connection */
 #define CONNECTION_IDLE_S 60                 /* waiting for the store does not count as idle */
 #define BODY_DROPPED_MAX  (16 * 1024 * 1024) /* bytes of a refused body that are read at most */
+#define BODIES_MAX        (24 * 1024 * 1024) /* bytes of all bodies that are in memory at once */
 #define GOODBYE_S         5                  /* for sending the last answers */
 
 struct server {
@@ -28,6 +29,7 @@ struct server {
     bool stopping;
     char id_prefix[UUID_TEXT]; /* random for each start; its last 12 digits count requests */
     uint64_t id_count;
+    size_t bodies; /* bytes that the requests under way may take; the server thread's own */
 };
 
 #define ID_COUNT_MASK ((UINT64_C(1) << 48) - 1)
@@ -84,6 +86,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     }
     if (exchange->work != NULL && exchange->work_free != NULL)
         exchange->work_free(exchange->work);
+    server->bodies -= exchange->body_held;
     buf_free(&exchange->body);
     buf_free(&exchange->answer.body);
     free(exchange);
@@ -157,6 +160,21 @@ static void refuse_size(struct exchange *exchange)
     exchange->route->fail(exchange, &err);
 }
 
+/* Sets room for the body aside, so that many clients together cannot take all memory. */
+static void hold_body(struct server *server, struct exchange *exchange, bool known, size_t declared)
+{
+    struct error err = ERROR_INIT;
+    size_t need = known ? declared : exchange->body_max;
+    if (need <= BODIES_MAX - server->bodies) {
+        server->bodies += need;
+        exchange->body_held = need;
+        return;
+    }
+    error_set(&err, FAIL_IO, "the hub is busy with %zu bytes of other requests", server->bodies);
+    error_hint(&err, "try again a little later");
+    exchange->route->fail(exchange, &err);
+}
+
 /* Ids tell requests apart, they protect nothing: fresh random numbers for each would be wasted. */
 static void give_id(struct server *server, struct exchange *exchange)
 {
@@ -190,6 +208,9 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
             exchange->route->check(exchange);
         if (exchange->answer.status == 0 && declared > exchange->body_max)
             refuse_size(exchange);
+        if (exchange->answer.status == 0)
+            hold_body(server, exchange, exchange_header(exchange, "Transfer-Encoding") == NULL,
+                      (size_t)declared);
     }
     if (exchange->answer.status == 0)
         return MHD_YES;

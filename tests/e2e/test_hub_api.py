@@ -15,7 +15,7 @@ import urllib.parse
 import uuid
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from hub_support import RECORDS, SLOW, HubTest, b64, order, record, result  # noqa: E402
+from hub_support import RECORDS, SLOW, HubTest, b64, order, record, result, sign  # noqa: E402
 
 
 class Records(HubTest):
@@ -380,6 +380,22 @@ class Http(HubTest):
             with socket.create_connection(("127.0.0.1", self.hub.port), SLOW) as peer:
                 peer.sendall(data)
         self.assertEqual(self.hub.call("GET", "/healthz").status, 200)
+
+    def test_bodies_that_never_end_do_not_take_all_memory(self):
+        body = b" " * 500_000
+        headers = sign("SendMessage", body, "x", self.hub.key, self.hub.secret)
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+        head = b"POST / HTTP/1.1\r\n" + head + b"Content-Length: 1000000\r\n\r\n"
+        with contextlib.ExitStack() as stack:
+            for _ in range(80):
+                peer = stack.enter_context(
+                    socket.create_connection(("127.0.0.1", self.hub.port), SLOW))
+                peer.sendall(head + body)
+            refused = self.hub.send("reseal-requests", "x" * 200_000)
+            self.assertEqual((refused.status, refused.type), (503, "ServiceUnavailable"), refused)
+            self.assertEqual(self.hub.call("GET", "/healthz").status, 200)
+        while self.hub.send("reseal-requests", "x" * 200_000).status != 200:
+            pass  # until the hub has seen that all of them are gone
 
     def test_a_connection_serves_many_requests(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.hub.port, timeout=SLOW)
