@@ -111,34 +111,55 @@ static bool read_jobs(struct token_service *service, struct error *err)
     return true;
 }
 
-static int serve(struct token_service *service)
+/* One session each. A token that has no more sessions to give is used with those that it gave. */
+static bool start_workers(struct token_service *service, struct worker **workers, struct error *err)
 {
-    struct worker *workers[WORKERS_MAX] = {NULL};
+    if (!job_queue_new(service->workers + WAITING_MAX, &service->jobs, err))
+        return false;
+    for (unsigned i = 0; i < service->workers; i++) {
+        if (worker_start(service, &workers[i], err))
+            continue;
+        if (i == 0)
+            return false;
+        log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "going on with fewer sessions", err);
+        service->workers = i;
+    }
+    service->hello.sessions = service->workers;
+    return true;
+}
+
+static int serve(struct token_service *service, struct error *err)
+{
+    bool ok = say_hello(service, err) && read_jobs(service, err);
+    if (!ok) {
+        log_error(LEVEL_ERROR, EVENT_NOTE, "the token helper ends", err);
+        return 1;
+    }
+    return atomic_load(&service->hopeless) ? 4 : 0;
+}
+
+static int refuse(struct token_service *service, struct error *err)
+{
+    log_error(LEVEL_ERROR, EVENT_NOTE, "the token helper cannot serve", &service->hello.error);
+    if (!say_hello(service, err))
+        log_error(LEVEL_ERROR, EVENT_NOTE, "the reason could not be told", err);
+    return 4;
+}
+
+int token_service_run(struct token_service *service)
+{
     struct error err = ERROR_INIT;
-    bool ok = job_queue_new(service->workers + WAITING_MAX, &service->jobs, &err);
-    for (unsigned i = 0; ok && i < service->workers; i++)
-        ok = worker_start(service, &workers[i], &err);
-    ok = ok && say_hello(service, &err) && read_jobs(service, &err);
-    if (!ok)
-        log_error(LEVEL_ERROR, EVENT_NOTE, "the token helper ends", &err);
+    struct worker *workers[WORKERS_MAX] = {NULL};
+    if (service->hello.ready)
+        service->hello.ready = start_workers(service, workers, &service->hello.error);
+    if (service->hello.ready) /* what was met on the way is in the report, or in the log */
+        service->hello.error = (struct error)ERROR_INIT;
+    int status = service->hello.ready ? serve(service, &err) : refuse(service, &err);
     if (service->jobs != NULL)
         job_queue_close(service->jobs);
     /* A module that hangs must not keep a process alive that nobody waits for: SIGALRM ends it. */
     alarm(service->deadline);
     for (unsigned i = 0; i < WORKERS_MAX; i++)
         worker_join(&workers[i]);
-    if (!ok)
-        return 1;
-    return atomic_load(&service->hopeless) ? 4 : 0;
-}
-
-int token_service_run(struct token_service *service)
-{
-    struct error err = ERROR_INIT;
-    if (service->hello.ready)
-        return serve(service);
-    log_error(LEVEL_ERROR, EVENT_NOTE, "the token helper cannot serve", &service->hello.error);
-    if (!say_hello(service, &err))
-        log_error(LEVEL_ERROR, EVENT_NOTE, "the reason could not be told", &err);
-    return 4;
+    return status;
 }

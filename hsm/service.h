@@ -70,6 +70,7 @@ bool token_service_login_again(struct token_service *service, struct session *se
                                struct error *err) MUST_USE;
 
 struct worker;
+/* Opens the worker's session, then starts its thread. */
 bool worker_start(struct token_service *service, struct worker **out, struct error *err) MUST_USE;
 /* Waits until the worker has done the jobs that are left; the queue was closed before. */
 void worker_join(struct worker **worker);

@@ -130,7 +130,6 @@ void token_service_start(struct token_service *service, const char *config_path)
     struct error *err = &service->hello.error;
     service->hello.ready = load_settings(service, config_path, err) && open_token(service, err) &&
                            find_keys(service, err) && check_custody(service, err);
-    service->hello.sessions = service->workers;
 }
 
 void token_service_end(struct token_service *service)

@@ -120,6 +120,7 @@ bool session_logged_in(struct session *session, bool *out, struct error *err)
     CK_RV rv = session->f->C_GetSessionInfo(session->handle, &info);
     if (rv != CKR_OK)
         return session_fail(session, "C_GetSessionInfo", NO_MECHANISM, rv, err);
-    *out = info.state == CKS_RO_USER_FUNCTIONS || info.state == CKS_RW_USER_FUNCTIONS;
+    *out = !session->token->login_required || info.state == CKS_RO_USER_FUNCTIONS ||
+           info.state == CKS_RW_USER_FUNCTIONS;
     return true;
 }

@@ -159,6 +159,7 @@ bool token_open(const struct token_address *address, struct token **out, struct 
     token_facts_fill(&info, &library, slot, &token->facts);
     token->pin_min = info.ulMinPinLen;
     token->pin_max = info.ulMaxPinLen;
+    token->login_required = (info.flags & CKF_LOGIN_REQUIRED) != 0;
     token->pin_pad = (info.flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0;
     *out = token;
     token = NULL; /* transferred */

@@ -14,6 +14,7 @@ struct token {
     CK_FUNCTION_LIST_PTR f;
     struct token_facts facts; /* all but the slot stay as they were found first */
     size_t pin_min, pin_max;  /* bytes */
+    bool login_required;      /* CKF_LOGIN_REQUIRED; without it all objects are seen at once */
     bool pin_pad;             /* CKF_PROTECTED_AUTHENTICATION_PATH */
     _Atomic CK_SLOT_ID slot;  /* a token may come back in another slot */
     pthread_mutex_t lock;     /* guards the anchor, and the order of logins */
@@ -58,7 +59,7 @@ bool fail_message(struct error *err);
 /* The session must not be used again, for a reason that is not a CK_RV of the last call. */
 void session_spoil(struct session *session);
 
-/* Whether the user is logged in, as this session sees it. */
+/* Whether the user is logged in, as this session sees it, or needs no login. */
 bool session_logged_in(struct session *session, bool *out, struct error *err) MUST_USE;
 
 #endif

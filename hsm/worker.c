@@ -164,11 +164,7 @@ static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
     struct token_service *service = worker->service;
-    struct error err = ERROR_INIT;
     struct buf der = BUF_INIT(CMS_DER_MAX), body = BUF_INIT(HELPER_BODY_MAX);
-    /* Before the first job, so that it does not wait; a failure shows again with that job. */
-    if (!have_session(worker, &err))
-        log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "a worker has no session yet", &err);
     struct job *job;
     while ((job = job_queue_take(service->jobs)) != NULL) {
         if (!atomic_load(&service->unheard)) {
@@ -185,28 +181,30 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
+static bool start_thread(struct worker *worker, struct error *err)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    bool ok = pthread_attr_setstacksize(&attributes, WORKER_STACK) == 0 &&
+              pthread_create(&worker->thread, &attributes, worker_main, worker) == 0;
+    pthread_attr_destroy(&attributes);
+    return ok ? true : error_set(err, FAIL_INTERNAL, "cannot start a worker thread");
+}
+
 bool worker_start(struct token_service *service, struct worker **out, struct error *err)
 {
-    bool ok = false;
-    pthread_attr_t attributes;
     *out = NULL;
     struct worker *worker = calloc(1, sizeof *worker);
     if (worker == NULL)
         return error_memory(err);
     worker->service = service;
-    pthread_attr_init(&attributes);
-    if (pthread_attr_setstacksize(&attributes, WORKER_STACK) != 0 ||
-        pthread_create(&worker->thread, &attributes, worker_main, worker) != 0) {
-        error_set(err, FAIL_INTERNAL, "cannot start a worker thread");
-        goto done;
+    if (!have_session(worker, err) || !start_thread(worker, err)) {
+        drop_session(worker);
+        free(worker);
+        return false;
     }
     *out = worker;
-    worker = NULL; /* transferred */
-    ok = true;
-done:
-    pthread_attr_destroy(&attributes);
-    free(worker);
-    return ok;
+    return true;
 }
 
 void worker_join(struct worker **worker)

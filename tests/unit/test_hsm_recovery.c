@@ -42,6 +42,16 @@ static CK_RV counted_login(CK_SESSION_HANDLE handle, CK_USER_TYPE type, CK_UTF8C
     return rv != CKR_OK ? rv : real->C_Login(handle, type, pin, len);
 }
 
+static atomic_int sessions_left;
+
+static CK_RV scarce_session(CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR application,
+                            CK_NOTIFY notify, CK_SESSION_HANDLE_PTR out)
+{
+    if (atomic_fetch_sub(&sessions_left, 1) <= 0)
+        return CKR_SESSION_COUNT;
+    return real->C_OpenSession(slot, flags, application, notify, out);
+}
+
 /* -- the service in a thread of this process -- */
 
 struct run {
@@ -60,7 +70,7 @@ static void *run_main(void *argument)
     return NULL;
 }
 
-static struct run *run_start(void)
+static struct run *run_start_with(int sessions)
 {
     struct error err = ERROR_INIT;
     int ends[2];
@@ -81,11 +91,18 @@ static struct run *run_start(void)
     faulty = *real;
     faulty.C_Decrypt = faulty_decrypt;
     faulty.C_Login = counted_login;
+    faulty.C_OpenSession = scarce_session;
+    atomic_store(&sessions_left, sessions);
     run->service.token->f = &faulty;
     atomic_store(&logins, 0);
     assert_int_equal(pthread_create(&run->thread, NULL, run_main, run), 0);
     peer_hello(run->channel, &hello);
     return run;
+}
+
+static struct run *run_start(void)
+{
+    return run_start_with(1000);
 }
 
 /* The exit status of the service, after its socket has ended or it has given up. */
@@ -279,6 +296,27 @@ static void a_token_that_fails_with_everything_is_not_mistaken_for_bad_messages(
     assert_int_equal(run_end(run, false), 4);
 }
 
+static void a_token_with_few_sessions_is_used_with_these(void **state)
+{
+    (void)state;
+    struct run *run = run_start_with(1); /* two are configured */
+    assert_true(hello.ready);
+    assert_int_equal(hello.sessions, 1);
+    ask(run, 1);
+    peer_success(&setting, run->channel, 1, 17, CUSTODY_HOST);
+    assert_int_equal(run_end(run, true), 0);
+}
+
+static void a_token_without_sessions_is_said_to_be_so(void **state)
+{
+    (void)state;
+    struct run *run = run_start_with(0);
+    assert_false(hello.ready);
+    assert_int_equal(hello.error.kind, FAIL_TOKEN);
+    assert_non_null(strstr(hello.error.text, "CKR_SESSION_COUNT"));
+    assert_int_equal(run_end(run, false), 4);
+}
+
 static void a_good_message_is_done_when_the_token_recovers(void **state)
 {
     (void)state;
@@ -300,6 +338,8 @@ int main(void)
         cmocka_unit_test(a_module_that_is_lost_ends_the_helper_with_status_4),
         cmocka_unit_test(a_flood_of_bad_messages_does_not_end_the_helper),
         cmocka_unit_test(a_token_that_fails_with_everything_is_not_mistaken_for_bad_messages),
+        cmocka_unit_test(a_token_with_few_sessions_is_used_with_these),
+        cmocka_unit_test(a_token_without_sessions_is_said_to_be_so),
         cmocka_unit_test(a_good_message_is_done_when_the_token_recovers),
     };
     log_open("test", LOG_AS_JSON, LEVEL_ERROR);
