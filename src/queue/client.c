@@ -253,7 +253,8 @@ static void url_start(struct queue *queue, int64_t now_ms, int64_t *next_ms)
 {
     struct error err = ERROR_INIT;
     struct exchange *exchange;
-    int64_t due_ms = queue->url_due_ms;
+    /* Who asks for a receive has waited already, as he thinks right. */
+    int64_t due_ms = queue->receive.open ? now_ms : queue->url_due_ms;
     if (due_ms < queue->client->quiet_until_ms)
         due_ms = queue->client->quiet_until_ms;
     if (due_ms > now_ms) {
