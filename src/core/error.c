@@ -19,6 +19,7 @@ static void make_printable(char *text)
     }
 }
 
+PRINTF_LIKE(3, 0)
 static void format_text(char *out, size_t size, const char *format, va_list args)
 {
     int len = vsnprintf(out, size, format, args);
