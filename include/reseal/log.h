@@ -49,7 +49,12 @@ struct log_field {
     const char *text; /* NULL: `number` counts */
     int64_t number;
 };
-#define LOG_TEXT(name_, text_)     ((struct log_field){(name_), (text_) ? (text_) : "", 0})
+/* A NULL text is shown as an empty one. */
+static inline struct log_field log_text(const char *name, const char *text)
+{
+    return (struct log_field){name, text != NULL ? text : "", 0};
+}
+#define LOG_TEXT(name_, text_)     log_text((name_), (text_))
 #define LOG_NUMBER(name_, number_) ((struct log_field){(name_), NULL, (int64_t)(number_)})
 
 /* `program` names the source of the lines. */

@@ -261,8 +261,8 @@ static void a_table_is_aligned_by_characters_and_harmless(void **state)
     static const char *const headers[] = {"A", "B", "C"};
     const char *first[] = {"J\xc3\xb6rg\xf0\x9f\x98\x80", NULL, "x"};
     const char *second[] = {"\033[31mred\n",
-                            "\xc2\x9b"
-                            "31m",
+                            ("\xc2\x9b"
+                             "31m"),
                             "y"};
     struct error err = ERROR_INIT;
     struct table *table = NULL;

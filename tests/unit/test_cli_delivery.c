@@ -80,8 +80,8 @@ static void what_is_no_delivery_is_refused(void **state)
         "{\"id\":\"d\",\"state\":\"pending\",\"custody\":1}",
         "{\"id\":\"d\",\"state\":\"pending\",\"createdDateTime\":\"yesterday\"}",
         "{\"id\":\"d\",\"state\":\"failed\",\"error\":{\"code\":\"4003\"}}",
-        "{\"id\":\"0123456789012345678901234567890123456789012345678901234567890123456789\","
-        "\"state\":\"pending\"}",
+        ("{\"id\":\"0123456789012345678901234567890123456789012345678901234567890123456789\","
+         "\"state\":\"pending\"}"),
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct json *json = NULL;

@@ -81,8 +81,8 @@ static void refuses_loose_utf8(void **state)
         "\"\xff\"",
         "\"\xc3\"",
         "\"\xf8\x88\x80\x80\x80\"",
-        "\xef\xbb\xbf"
-        "1", /* a byte order mark is no JSON */
+        ("\xef\xbb\xbf"
+         "1"), /* a byte order mark is no JSON */
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(parse_text(bad[i]), FAIL_INPUT);

@@ -569,8 +569,8 @@ static void a_token_that_would_break_the_header_is_refused_unseen(void **state)
 {
     (void)state;
     static const char *const bad[] = {"", "abc\r\nX: y", "a b",
-                                      "\x7f"
-                                      "abc",
+                                      ("\x7f"
+                                       "abc"),
                                       "t\xc3\xb6ken"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct error err = ERROR_INIT;
