@@ -9,6 +9,7 @@
 #ifndef RESEAL_LOG_H
 #define RESEAL_LOG_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include "reseal/error.h"
 
