@@ -175,7 +175,9 @@ void deliveries_get_handle(struct exchange *exchange)
         graph_fail(exchange, &err);
         return;
     }
-    if (wait_s > 0)
+    if (wait_s > 0) {
         exchange->job.deadline_ms = clock_monotonic_ms() + wait_s * 1000;
+        exchange->job.alive = exchange_client_is_there;
+    }
     exchange->job.run = run_get;
 }

@@ -139,10 +139,11 @@ bool hub_open(const struct config *config, struct hub **out, struct error *err)
         free_parts(&hub);
         return false;
     }
-    if (!loopback)
+    if (!loopback) {
+        const char *hint = "put a TLS proxy in front, or listen on 127.0.0.1";
         log_event(LEVEL_WARNING, EVENT_NOTE, "reachable from other machines, without TLS",
-                  LOG_TEXT("listen", address),
-                  LOG_TEXT("hint", "put a TLS proxy in front, or listen on 127.0.0.1"));
+                  LOG_TEXT("listen", address), LOG_TEXT("hint", hint));
+    }
     log_event(LEVEL_INFO, EVENT_NOTE, "listening", LOG_TEXT("listen", address),
               LOG_NUMBER("port", port), LOG_TEXT("requests", hub->requests),
               LOG_TEXT("results", hub->results));

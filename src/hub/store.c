@@ -14,6 +14,7 @@
 #define SLEEP_MAX_MS      60000 /* the wall clock may be set, so nobody sleeps on it for long */
 #define PAUSE_AFTER_FAULT 1000  /* milliseconds before timed work is tried again on a sick disk */
 #define TIMED_EVERY_MS    20    /* while jobs keep coming, look at the clock this often */
+#define SWEEP_EVERY_MS    1000  /* and at whether those who wait are still there */
 
 /* Jobs in the order in which they came. */
 struct job_list {
@@ -34,6 +35,7 @@ struct store {
     bool drained;
     bool time_is_up;        /* woken by the clock, not by a job */
     int64_t timed_ms;       /* monotonic; when timed work was done last */
+    int64_t swept_ms;       /* monotonic; when clients that have gone were looked for last */
     int64_t pause_until_ms; /* monotonic; no timed work before */
 };
 
@@ -105,10 +107,14 @@ static bool run_job(struct store *store, struct job *job, struct error *err)
     return database_release(database, err);
 }
 
-/* Marks the waiting jobs whose time has come: a deadline, or a lease that has ended. */
+/* Marks the waiting jobs whose time has come: a deadline, a lease that has ended, or a client that
+ * has gone and whose connection others may need. */
 static bool mark_due(struct store *store, struct error *err)
 {
     int64_t now = clock_monotonic_ms(), asked = 0, visible_ms = INT64_MAX;
+    bool sweep = now - store->swept_ms >= SWEEP_EVERY_MS;
+    if (sweep)
+        store->swept_ms = now;
     for (struct job *job = store->parked.first; job != NULL; job = job->next) {
         if (job->wait_queue != asked) { /* many wait for one queue: ask once in a row */
             visible_ms = INT64_MAX;
@@ -116,57 +122,79 @@ static bool mark_due(struct store *store, struct error *err)
             if (asked != 0 && !stored_queue_next_visible(store->database, asked, &visible_ms, err))
                 return false;
         }
-        if (store->drained || job->deadline_ms <= now || visible_ms <= clock_real_ms())
+        if (store->drained || job->deadline_ms <= now || visible_ms <= clock_real_ms() ||
+            (sweep && job->alive != NULL && !job->alive(job)))
             job->woken = true;
     }
     return true;
 }
 
-/* Runs the waiting jobs that are woken until none is; what one does may wake another. */
+/* Runs the waiting jobs that are woken until none is; what one does may wake another (one that is
+ * not back in the list yet is found by time_to_sleep at once). */
 static bool run_woken(struct store *store, struct job_list *ended, struct error *err)
 {
-    bool again = true;
-    while (again) {
+    bool again = true, kept = true;
+    while (again && kept) {
+        struct job_list waiting;
         again = false;
-        struct job **link = &store->parked.first;
-        store->parked.end = link;
-        while (*link != NULL) {
-            struct job *job = *link;
-            bool ran = job->woken;
-            if (ran && !run_job(store, job, err)) {
-                while (*link != NULL)
-                    link = &(*link)->next;
-                store->parked.end = link;
-                return false;
-            }
-            if (ran && job->verdict != JOB_WAIT) {
-                *link = job->next;
-                list_append(ended, job);
-                again = true;
-                continue;
-            }
-            link = &job->next;
+        list_take_all(&store->parked, &waiting);
+        for (struct job *job = waiting.first, *next; job != NULL; job = next) {
+            next = job->next;
+            bool ran = kept && job->woken;
+            if (ran)
+                kept = run_job(store, job, err);
+            bool over = ran && (!kept || job->verdict != JOB_WAIT);
+            list_append(over ? ended : &store->parked, job);
+            again = again || over;
         }
-        store->parked.end = link;
     }
+    return kept;
+}
+
+/* Ends the deliveries whose time has run out, in a transaction of its own: a disk that is full must
+ * not make everybody else's work fail with it. */
+static bool expire_deliveries(struct store *store, struct error *err)
+{
+    int64_t expires_ms = INT64_MAX, now = clock_real_ms();
+    size_t count = 0;
+    if (!delivery_next_expiry(store->database, &expires_ms, err))
+        return false;
+    if (expires_ms > now)
+        return true;
+    if (!database_begin(store->database, err))
+        return false;
+    if (!delivery_expire(store->database, now, &count, err)) {
+        database_rollback(store->database);
+        return false;
+    }
+    if (!database_commit(store->database, err))
+        return false;
+    log_event(LEVEL_WARNING, EVENT_NOTE, "deliveries expired without a result",
+              LOG_NUMBER("count", count));
     return true;
 }
 
-static bool run_timed(struct store *store, struct error *err)
+static void pause_timed_work(struct store *store)
 {
+    store->pause_until_ms = clock_monotonic_ms() + PAUSE_AFTER_FAULT;
+}
+
+/* What is due by the clock. Marks jobs as woken and runs none. */
+static void do_timed_work(struct store *store)
+{
+    struct error err = ERROR_INIT;
     int64_t now = clock_monotonic_ms();
-    size_t expired = 0;
     bool due = store->time_is_up || now - store->timed_ms >= TIMED_EVERY_MS;
     if (!store->drained && (!due || now < store->pause_until_ms))
-        return true;
+        return;
     store->time_is_up = false;
     store->timed_ms = now;
-    if (!delivery_expire(store->database, clock_real_ms(), &expired, err) || !mark_due(store, err))
-        return false;
-    if (expired > 0)
-        log_event(LEVEL_WARNING, EVENT_NOTE, "deliveries expired without a result",
-                  LOG_NUMBER("count", expired));
-    return true;
+    if (expire_deliveries(store, &err) && mark_due(store, &err))
+        return;
+    log_error(LEVEL_ERROR, EVENT_NOTE, "timed work failed and will be tried again", &err);
+    pause_timed_work(store);
+    for (struct job *job = store->parked.first; job != NULL; job = job->next)
+        job->woken = job->woken || store->drained || job->deadline_ms <= now;
 }
 
 /* Everything that happens between BEGIN and COMMIT. Jobs leave `incoming` for `ended` or for the
@@ -183,7 +211,7 @@ static bool run_transaction(struct store *store, struct job_list *incoming, stru
         incoming->first = job->next;
         list_append(job->verdict == JOB_WAIT ? &store->parked : ended, job);
     }
-    if (!run_timed(store, err) || !run_woken(store, ended, err))
+    if (!run_woken(store, ended, err))
         goto lost;
     return database_commit(store->database, err);
 lost:
@@ -191,13 +219,30 @@ lost:
     return false;
 }
 
-static void finish_all(struct job_list *list, const struct error *fault)
+static void finish_all(struct job_list *list)
 {
     for (struct job *job = list->first, *next; job != NULL; job = next) {
         next = job->next; /* the job may be gone after its end */
-        const struct error *err = job->verdict == JOB_FAILED ? &job->error : NULL;
-        job->finish(job, fault != NULL ? fault : err);
+        job->finish(job, job->verdict == JOB_FAILED ? &job->error : NULL);
     }
+}
+
+/* One job in a transaction of its own. */
+static void run_alone(struct store *store, struct job *job)
+{
+    struct error err = ERROR_INIT;
+    if (database_begin(store->database, &err)) {
+        if (run_job(store, job, &err) && database_commit(store->database, &err)) {
+            if (job->verdict == JOB_WAIT)
+                list_append(&store->parked, job);
+            else
+                job->finish(job, job->verdict == JOB_FAILED ? &job->error : NULL);
+            return;
+        }
+        database_rollback(store->database);
+    }
+    err.kind = FAIL_IO; /* whatever it was, for the client it is: try again later */
+    job->finish(job, &err);
 }
 
 static void run_batch(struct store *store, struct job_list *incoming)
@@ -205,19 +250,21 @@ static void run_batch(struct store *store, struct job_list *incoming)
     struct error err = ERROR_INIT;
     struct job_list ended;
     list_clear(&ended);
+    do_timed_work(store);
     if (run_transaction(store, incoming, &ended, &err)) {
-        finish_all(&ended, NULL);
+        finish_all(&ended);
         return;
     }
-    log_error(LEVEL_ERROR, EVENT_NOTE, "a transaction failed; nothing of it was kept", &err);
-    store->pause_until_ms = clock_monotonic_ms() + PAUSE_AFTER_FAULT;
-    err.kind = FAIL_IO; /* whatever it was, for the client it is: try again later */
-    finish_all(&ended, &err);
-    finish_all(incoming, &err);
-    if (!store->drained)
-        return;
-    finish_all(&store->parked, &err); /* nobody waits for a disk to heal when we go */
-    list_clear(&store->parked);
+    log_error(LEVEL_ERROR, EVENT_NOTE, "a transaction was lost; its jobs are done one by one",
+              &err);
+    pause_timed_work(store);
+    struct job_list *const both[] = {&ended, incoming};
+    for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+        for (struct job *job = both[i]->first, *next; job != NULL; job = next) {
+            next = job->next;
+            run_alone(store, job);
+        }
+    }
 }
 
 static void earlier(int64_t *sleep_ms, int64_t candidate_ms)
@@ -233,6 +280,8 @@ static int64_t time_to_sleep(struct store *store)
 {
     struct error ignored = ERROR_INIT; /* a fault here shows up in the next transaction */
     int64_t now = clock_monotonic_ms(), sleep_ms = SLEEP_MAX_MS, at = INT64_MAX;
+    if (store->drained && store->parked.first != NULL)
+        return 0;
     if (delivery_next_expiry(store->database, &at, &ignored) && at != INT64_MAX)
         earlier(&sleep_ms, at - clock_real_ms());
     int64_t asked = 0;

@@ -16,7 +16,8 @@ struct probe {
     const char *text; /* to be sent */
     size_t runs, received;
     int finished; /* times */
-    bool failed, client_gone;
+    bool failed;
+    _Atomic bool client_gone;
     enum failure kind;
     int64_t finished_ms;
 };
@@ -261,6 +262,30 @@ static void a_client_that_has_gone_is_given_nothing(void **state)
     assert_int_equal(waiting.received, 1);
 }
 
+static bool has_finished(struct setup *setup, const struct probe *probe)
+{
+    pthread_mutex_lock(&setup->lock);
+    bool finished = probe->finished > 0;
+    pthread_mutex_unlock(&setup->lock);
+    return finished;
+}
+
+static void a_client_that_goes_while_it_waits_is_let_go(void **state)
+{
+    struct setup *setup = *state;
+    struct probe waiting = {0};
+    start(setup);
+    submit(setup, &waiting, receive_one, 60000);
+    while (!has_finished(setup, &waiting)) { /* others come and go meanwhile */
+        struct probe other = {0};
+        submit(setup, &other, receive_one, 0);
+        wait_for(setup, &other);
+        waiting.client_gone = true; /* after its first run, which came before that of the other */
+    }
+    assert_true(waiting.failed);
+    assert_int_equal(waiting.runs, 1);
+}
+
 static void the_end_finishes_every_job_once(void **state)
 {
     struct setup *setup = *state;
@@ -321,6 +346,32 @@ static void a_full_disk_fails_the_write_and_nothing_else(void **state)
     assert_int_equal(receiver.received, 1);
 }
 
+static void what_a_full_disk_refuses_does_not_spoil_what_it_allows(void **state)
+{
+    struct setup *setup = *state;
+    char large[20000];
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    struct probe kept = {.text = "kept"}, full = {0}, refused = {.text = large};
+    struct probe receiver = {0}, waiting = {0};
+    submit(setup, &kept, send_text, 0);
+    submit(setup, &full, fill_disk, 0);
+    submit(setup, &refused, send_text, 0);
+    submit(setup, &receiver, receive_one, 0);
+    submit(setup, &waiting, receive_one, 60000);
+    start(setup);
+    wait_for(setup, &refused);
+    assert_true(refused.failed);
+    assert_int_equal(refused.kind, FAIL_IO);
+    wait_for(setup, &kept);
+    assert_false(kept.failed);
+    wait_for(setup, &receiver);
+    assert_false(receiver.failed);
+    assert_true(receiver.received >= 1); /* once in the lost transaction, once for good */
+    wait_for(setup, &waiting);           /* when the lease of a second has ended */
+    assert_false(waiting.failed);
+}
+
 #define ACTOR_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -332,8 +383,10 @@ int main(void)
         ACTOR_TEST(a_waiting_job_gets_a_message_whose_lease_ends),
         ACTOR_TEST(a_deadline_ends_the_waiting),
         ACTOR_TEST(a_client_that_has_gone_is_given_nothing),
+        ACTOR_TEST(a_client_that_goes_while_it_waits_is_let_go),
         ACTOR_TEST(the_end_finishes_every_job_once),
         ACTOR_TEST(a_full_disk_fails_the_write_and_nothing_else),
+        ACTOR_TEST(what_a_full_disk_refuses_does_not_spoil_what_it_allows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
