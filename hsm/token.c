@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "reseal/text.h"
 
 #define SLOTS_MAX 256
@@ -131,6 +132,31 @@ bool token_find_slot(CK_FUNCTION_LIST_PTR f, const struct token_address *address
     return true;
 }
 
+/*
+ * Loads the module and finds the token. SoftHSM writes its files anew at each login, and a module
+ * that is initialised at that moment sees no token; a reader that was just plugged in behaves so as
+ * well. So the module is initialised a few times before the token is called missing.
+ */
+static bool find_with_patience(struct token *token, CK_SLOT_ID *slot, CK_TOKEN_INFO *info,
+                               struct error *err)
+{
+    static const long pauses_ms[] = {50, 150, 300, 600};
+    const struct token_address *address = &token->address;
+    for (size_t i = 0;; i++) {
+        if (!module_open(address->module, address->init_args, &token->module, err))
+            return false;
+        token->f = token->module->functions;
+        if (token_find_slot(token->f, address, slot, info, err))
+            return true;
+        /* Initialised by somebody else, it is not ours to initialise again. */
+        if (i == ARRAY_LEN(pauses_ms) || !token->module->initialized_here)
+            return false;
+        module_close(&token->module);
+        struct timespec pause = {0, pauses_ms[i] * 1000000};
+        nanosleep(&pause, NULL);
+    }
+}
+
 bool token_open(const struct token_address *address, struct token **out, struct error *err)
 {
     *out = NULL;
@@ -147,10 +173,7 @@ bool token_open(const struct token_address *address, struct token **out, struct 
         return error_memory(err);
     pthread_mutex_init(&token->lock, NULL);
     token->address = *address;
-    if (!module_open(address->module, address->init_args, &token->module, err))
-        goto done;
-    token->f = token->module->functions;
-    if (!token_find_slot(token->f, address, &slot, &info, err))
+    if (!find_with_patience(token, &slot, &info, err))
         goto done;
     token->slot = slot;
     /* The library's name is a nicety; a token is not refused for the lack of it. */
