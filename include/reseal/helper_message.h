@@ -2,12 +2,17 @@
 /*
  * What reseald and reseal-hsm say to each other, inside frames (reseal/frame.h).
  *
- *   helper -> connector   HELLO     once, as request number 0: the token, its keys, the probe
- * report; or the error for which the helper cannot serve connector -> helper   RESEAL    one job
- *   helper -> connector   RESEALED  CMS DER and the custody that was really used
- *   helper -> connector   FAILED    an error (kind, text, hint)
- *   connector -> helper   STATUS    asks for counters
- *   helper -> connector   STATUS_IS the counters
+ *   helper -> connector   LOGGING_IN  once, without a body, right before the first C_Login
+ *   helper -> connector   HELLO       once, as request number 0: the token, its keys and the probe
+ *                                     report; or the error for which the helper cannot serve
+ *   connector -> helper   RESEAL      one job
+ *   helper -> connector   RESEALED    CMS DER and the custody that was really used
+ *   helper -> connector   FAILED      an error (kind, text, hint)
+ *   connector -> helper   STATUS      asks for counters
+ *   helper -> connector   STATUS_IS   the counters
+ *
+ * A helper that dies or hangs between LOGGING_IN and HELLO may have spent a try of the PIN: that
+ * counts as a refused PIN, for no module may lock a token by crashing again and again.
  *
  * Each side decodes with bounds and treats the other as hostile. Decoded views point into the
  * frame.
@@ -32,6 +37,7 @@ enum helper_message_type {
     HELPER_FAILED = 4,
     HELPER_STATUS = 5,
     HELPER_STATUS_IS = 6,
+    HELPER_LOGGING_IN = 7,
 };
 
 struct hello_message {
