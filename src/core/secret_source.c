@@ -158,8 +158,8 @@ static void on_end_signal(int number)
 }
 
 /* Reads a line without echo. A signal that ends the program waits until echo is on again. */
-static bool read_quietly(int tty, const struct termios *before, size_t max, struct secret **out,
-                         struct error *err)
+static bool read_quietly(int tty, const char *question, const struct termios *before, size_t max,
+                         struct secret **out, struct error *err)
 {
     struct sigaction catch = {.sa_handler = on_end_signal}, old[ARRAY_LEN(end_signals)];
     struct termios quiet = *before;
@@ -169,6 +169,8 @@ static bool read_quietly(int tty, const struct termios *before, size_t max, stru
         sigaction(end_signals[i], &catch, &old[i]); /* without SA_RESTART: read returns */
     quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
     if (tcsetattr(tty, TCSAFLUSH, &quiet) == 0) {
+        /* Asked only now: the flush drops what was typed before, and that may be no answer. */
+        dprintf(tty, "%s: ", question);
         ok = read_descriptor(tty, "the terminal", max, true, out, err);
         tcsetattr(tty, TCSAFLUSH, before);
     } else {
@@ -193,8 +195,7 @@ static bool read_terminal(const char *question, size_t max, struct secret **out,
         error_set(err, FAIL_USAGE, "cannot ask for \"%s\": there is no terminal", question);
         return error_hint(err, "%s", source_hint);
     }
-    dprintf(tty, "%s: ", question);
-    bool ok = read_quietly(tty, &before, max, out, err);
+    bool ok = read_quietly(tty, question, &before, max, out, err);
     dprintf(tty, "\n");
     close(tty);
     return ok;
