@@ -176,13 +176,13 @@ static void a_weak_key_or_signature_is_refused(void **state)
     EVP_PKEY_free(curve);
 }
 
-static void write_crl(bool revoke)
+static void write_crl(bool revoke, long until_s)
 {
     struct error err = ERROR_INIT;
     struct buf pem = BUF_INIT(65536);
     char *text = NULL;
     X509_CRL *crl = X509_CRL_new();
-    ASN1_TIME *now = X509_gmtime_adj(NULL, -60), *later = X509_gmtime_adj(NULL, DAY);
+    ASN1_TIME *now = X509_gmtime_adj(NULL, -60), *later = X509_gmtime_adj(NULL, until_s);
     X509_CRL_set_version(crl, X509_CRL_VERSION_2);
     X509_CRL_set_issuer_name(crl, X509_get_subject_name(ca));
     X509_CRL_set1_lastUpdate(crl, now);
@@ -214,12 +214,77 @@ static void a_revoked_certificate_is_refused(void **state)
     (void)state;
     struct error err;
     X509 *device = issue(ca, ca_key, device_key, -DAY, DAY);
-    write_crl(false);
+    write_crl(false, DAY);
     assert_int_equal(check(device, crl_path, &err), FAIL_NONE);
-    write_crl(true);
+    write_crl(true, DAY);
     assert_int_equal(check(device, crl_path, &err), FAIL_POLICY);
     assert_non_null(strstr(err.text, "revoked"));
     X509_free(device);
+}
+
+static void an_expired_crl_refuses_nobody_and_lets_nobody_in(void **state)
+{
+    (void)state;
+    struct error err;
+    X509 *device = issue(ca, ca_key, device_key, -DAY, DAY);
+    write_crl(false, -30);
+    assert_int_equal(check(device, crl_path, &err), FAIL_TOKEN); /* not final: the request waits */
+    assert_non_null(strstr(err.text, "CRL has expired"));
+    X509_free(device);
+}
+
+static void a_new_crl_counts_without_a_restart(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct device_trust *trust = NULL;
+    struct buf der = BUF_INIT(8192);
+    X509 *device = issue(ca, ca_key, device_key, -DAY, DAY), *accepted = NULL;
+    int64_t now_ms = clock_real_ms();
+    pki_der(device, &der);
+    write_crl(false, DAY);
+    assert_ok(device_trust_load(ca_path, crl_path, &trust, &err), &err);
+    assert_ok(device_certificate_check(trust, buf_bytes(&der), now_ms, &accepted, &err), &err);
+    X509_free(accepted);
+    write_crl(true, DAY);
+    assert_refused(
+        device_certificate_check(trust, buf_bytes(&der), now_ms + 10000, &accepted, &err), &err,
+        FAIL_POLICY);
+    /* A broken file leaves the last good one in force. */
+    assert_ok(file_write(crl_path, 0644, FILE_REPLACE,
+                         (struct bytes){(const uint8_t *)"rubbish", 7}, &err),
+              &err);
+    assert_refused(
+        device_certificate_check(trust, buf_bytes(&der), now_ms + 20000, &accepted, &err), &err,
+        FAIL_POLICY);
+    write_crl(false, DAY);
+    assert_ok(device_certificate_check(trust, buf_bytes(&der), now_ms + 30000, &accepted, &err),
+              &err);
+    X509_free(accepted);
+    X509_free(device);
+    buf_free(&der);
+    device_trust_free(&trust);
+}
+
+static void a_damaged_block_is_not_taken_for_the_end_of_the_file(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct device_trust *trust = NULL;
+    struct buf pem = BUF_INIT(65536);
+    char path[80];
+    X509 *const both[] = {ca, other_ca};
+    snprintf(path, sizeof path, "%s/both.pem", folder);
+    pki_pem(both, 2, &pem);
+    assert_ok(file_write(path, 0644, FILE_REPLACE, buf_bytes(&pem), &err), &err);
+    assert_ok(device_trust_load(path, NULL, &trust, &err), &err);
+    assert_int_equal(device_trust_count(trust), 2);
+    device_trust_free(&trust);
+    pem.data[pem.len - 60] = '!'; /* in the second certificate */
+    assert_ok(file_write(path, 0644, FILE_REPLACE, buf_bytes(&pem), &err), &err);
+    assert_refused(device_trust_load(path, NULL, &trust, &err), &err, FAIL_USAGE);
+    unlink(path);
+    buf_free(&pem);
 }
 
 static void what_is_no_certificate_is_bad_input(void **state)
@@ -268,6 +333,9 @@ int main(void)
         cmocka_unit_test(an_accepted_certificate_is_refused_once_its_time_is_over),
         cmocka_unit_test(a_weak_key_or_signature_is_refused),
         cmocka_unit_test(a_revoked_certificate_is_refused),
+        cmocka_unit_test(an_expired_crl_refuses_nobody_and_lets_nobody_in),
+        cmocka_unit_test(a_new_crl_counts_without_a_restart),
+        cmocka_unit_test(a_damaged_block_is_not_taken_for_the_end_of_the_file),
         cmocka_unit_test(what_is_no_certificate_is_bad_input),
         cmocka_unit_test(a_device_ca_file_without_certificates_is_refused),
     };
