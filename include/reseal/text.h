@@ -9,6 +9,13 @@
 /* True for UTF-8 without overlong forms, surrogates, code points above U+10FFFF or NUL. */
 bool utf8_is_strict(const void *data, size_t len) MUST_USE;
 
+/* The length of the character at `at` where it could steer a terminal or turn the reading direction
+ * of a log (C0, DEL, C1, U+2028, U+2029 and the bidirectional controls); otherwise 0. */
+size_t text_control_len(const char *at) MUST_USE;
+/* Replaces such characters by question marks, and every byte beyond ASCII where the text is not
+ * UTF-8. */
+void text_make_printable(char *text);
+
 /* Appends the base64 of the bytes. */
 void base64_encode(struct buf *out, const void *data, size_t len);
 /* Appends the decoded bytes. Strict: no white space, right padding, no stray bits. `what` names the

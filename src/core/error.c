@@ -8,17 +8,6 @@
 #include <openssl/err.h>
 #include "reseal/text.h"
 
-/* Error texts end up on terminals and in logs: whatever came from outside must not steer either. */
-static void make_printable(char *text)
-{
-    size_t len = strlen(text);
-    bool strict = utf8_is_strict(text, len);
-    for (unsigned char *at = (unsigned char *)text; *at != '\0'; at++) {
-        if (*at < 0x20 || *at == 0x7f || (!strict && *at >= 0x80))
-            *at = '?';
-    }
-}
-
 PRINTF_LIKE(3, 0)
 static void format_text(char *out, size_t size, const char *format, va_list args)
 {
@@ -35,7 +24,7 @@ static void format_text(char *out, size_t size, const char *format, va_list args
         if ((unsigned char)out[size - 2] >= 0x80)
             out[end] = '\0';
     }
-    make_printable(out);
+    text_make_printable(out); /* error texts end up on terminals and in logs */
 }
 
 bool error_set(struct error *err, enum failure kind, const char *format, ...)
@@ -64,7 +53,7 @@ static void append_reason(struct error *err, const char *reason)
 {
     size_t used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", reason);
-    make_printable(err->text);
+    text_make_printable(err->text);
 }
 
 bool error_context(struct error *err, const char *format, ...)
@@ -80,7 +69,7 @@ bool error_context(struct error *err, const char *format, ...)
     size_t used = len < 0 ? 0 : (size_t)len;
     snprintf(err->text + used, sizeof err->text - used, "%.*s", (int)(sizeof err->text - used - 1),
              old);
-    make_printable(err->text);
+    text_make_printable(err->text);
     return false;
 }
 

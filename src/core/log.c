@@ -10,6 +10,7 @@
 #include "reseal/clock.h"
 #include "reseal/file.h"
 #include "reseal/json.h"
+#include "reseal/text.h"
 
 #define LINE_MAX_BYTES 8192
 
@@ -82,10 +83,8 @@ static void line_as_text(struct buf *line, enum log_level level, enum log_event_
         else
             buf_printf(line, "  %s=%" PRId64, fields->name, fields->number);
     }
-    for (size_t i = 0; i < line->len; i++) { /* one event, one line; nothing steers the terminal */
-        if (line->data[i] < 0x20 || line->data[i] == 0x7f)
-            line->data[i] = '?';
-    }
+    if (line->data != NULL) /* one event, one line; nothing steers the terminal */
+        text_make_printable((char *)line->data);
 }
 
 void log_write(enum log_level level, enum log_event_id id, const char *message,

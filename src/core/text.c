@@ -67,6 +67,34 @@ bool utf8_is_strict(const void *data, size_t len)
     return true;
 }
 
+size_t text_control_len(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    if ((at[0] < 0x20 && at[0] != '\0') || at[0] == 0x7f)
+        return 1;
+    if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f) /* C1 */
+        return 2;
+    if (at[0] == 0xe2 && at[1] == 0x80 && at[2] >= 0xa8 && at[2] <= 0xae) /* U+2028 to U+202E */
+        return 3;
+    if (at[0] == 0xe2 && at[1] == 0x81 && at[2] >= 0xa6 && at[2] <= 0xa9) /* U+2066 to U+2069 */
+        return 3;
+    return 0;
+}
+
+void text_make_printable(char *text)
+{
+    bool strict = utf8_is_strict(text, strlen(text));
+    for (char *at = text; *at != '\0'; at++) {
+        size_t len = text_control_len(at);
+        if (len == 0 && !strict && (unsigned char)*at >= 0x80)
+            len = 1;
+        if (len == 0)
+            continue;
+        memset(at, '?', len);
+        at += len - 1;
+    }
+}
+
 void base64_encode(struct buf *out, const void *data, size_t len)
 {
     if (len > INT_MAX / 2) {

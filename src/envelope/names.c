@@ -2,6 +2,7 @@
 #include "names.h"
 
 #include <string.h>
+#include "reseal/text.h"
 
 bool name_lookup(const struct name_row *rows, size_t count, const char *name, const char *what,
                  int *out, struct error *err)
@@ -34,7 +35,7 @@ bool text_field(char *out, size_t size, size_t least, const char *text, const ch
         return error_set(err, FAIL_TOO_LARGE, "%s has %zu bytes, the bound is %zu", what, len,
                          size - 1);
     for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+        if (text_control_len(text + i) > 0)
             return error_set(err, FAIL_INPUT, "%s contains a control character", what);
     }
     memcpy(out, text, len + 1);

@@ -152,6 +152,19 @@ static void access_keys_are_read_by_profile(void **state)
     credentials_free(&all);
 }
 
+static void a_long_session_token_does_not_concern_us(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct credentials *all = NULL;
+    char text[4096] = "[default]\naws_access_key_id = A\naws_session_token = ";
+    memset(text + strlen(text), 'x', 1500);
+    strcat(text, "\naws_secret_access_key = b\n");
+    assert_ok(load_keys(text, 0600, &all, &err), &err);
+    assert_int_equal(secret_len(credentials_by_profile(all, "default")->secret_access_key), 1);
+    credentials_free(&all);
+}
+
 static void loose_or_incomplete_access_keys_are_refused(void **state)
 {
     (void)state;
@@ -173,6 +186,7 @@ int main(void)
         cmocka_unit_test(huge_and_endless_files_are_refused),
         cmocka_unit_test(what_show_prints_loads_again),
         cmocka_unit_test(access_keys_are_read_by_profile),
+        cmocka_unit_test(a_long_session_token_does_not_concern_us),
         cmocka_unit_test(loose_or_incomplete_access_keys_are_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);

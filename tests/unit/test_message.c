@@ -88,6 +88,8 @@ static void a_request_out_of_schema_is_refused_by_member(void **state)
         {"\"oaepSha384\"", "384", FAIL_INPUT, "paddingScheme"},
         {"\"key-2026\"", "\"\"", FAIL_INPUT, "keyName"},
         {"\"key-2026\"", "\"a\\u0007\"", FAIL_INPUT, "keyName"},
+        {"\"key-2026\"", "\"a\\u009b\"", FAIL_INPUT, "keyName"},
+        {"\"key-2026\"", "\"a\\u202eb\"", FAIL_INPUT, "keyName"},
         {"\"keyName\"", "\"keyname\"", FAIL_INPUT, "data.keyName is missing"},
         {"\"0123456789abcdef", "\"x123456789abcdef", FAIL_INPUT, "thumbprint"},
         {"\"smimeEncryption\"", "\"mail\"", FAIL_INPUT, "intendedPurpose"},

@@ -141,6 +141,10 @@ static void error_texts_cannot_steer_a_terminal(void **state)
     error_set(&err, FAIL_INPUT, "key \"%s\"", "\x1b[2J\nx");
     assert_null(strchr(err.text, '\x1b'));
     assert_null(strchr(err.text, '\n'));
+    error_set(&err, FAIL_INPUT, "%s",
+              "a\xc2\x9b"
+              "2J\xe2\x80\xae\xe2\x81\xa6z\xc3\xa9");
+    assert_string_equal(err.text, "a??2J??????z\xc3\xa9"); /* CSI, and right-to-left overrides */
     error_set(&err, FAIL_INPUT, "key \"%s\"", "\xff\xfe");
     assert_true(utf8_is_strict(err.text, strlen(err.text)));
     for (size_t i = 0; i + 1 < sizeof long_text; i += 2)
