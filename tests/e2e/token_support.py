@@ -43,8 +43,8 @@ def write_secret(path, text):
         out.write(text)
 
 
-def make_softhsm(folder, label="vault"):
-    pin, so_pin = secrets.token_hex(8), secrets.token_hex(8)
+def make_softhsm(folder, label="vault", pin=None):
+    pin, so_pin = pin or secrets.token_hex(8), secrets.token_hex(8)
     os.makedirs(f"{folder}/tokens")
     with open(f"{folder}/softhsm2.conf", "w") as out:
         out.write(f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\n"
@@ -56,8 +56,8 @@ def make_softhsm(folder, label="vault"):
     return Token(SOFTHSM, label, pin, f"{folder}/pin", env)
 
 
-def make_nss(folder):
-    pin = secrets.token_hex(8)
+def make_nss(folder, pin=None):
+    pin = pin or secrets.token_hex(8)
     os.makedirs(f"{folder}/db")
     write_secret(f"{folder}/pin", pin + "\n")
     subprocess.run(["certutil", "-N", "-d", f"sql:{folder}/db", "-f", f"{folder}/pin"],
