@@ -319,6 +319,8 @@ static bool on_frame(struct helper *helper, const struct frame *frame, struct er
 {
     if (frame->type == HELPER_HELLO)
         return on_hello(helper, frame->body, err);
+    if (frame->type == HELPER_LOGGING_IN && helper->state == HELPER_STARTING)
+        return true;
     if (helper->state != HELPER_READY)
         return error_set(err, FAIL_INPUT, "the token helper spoke before its HELLO");
     switch ((enum helper_message_type)frame->type) {
@@ -330,6 +332,7 @@ static bool on_frame(struct helper *helper, const struct frame *frame, struct er
     case HELPER_RESEAL:
     case HELPER_STATUS:
     case HELPER_STATUS_IS:
+    case HELPER_LOGGING_IN:
         break;
     }
     return error_set(err, FAIL_INPUT,
