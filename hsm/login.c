@@ -104,6 +104,64 @@ void token_logout(struct token *token)
     pthread_mutex_unlock(&token->lock);
 }
 
+/* Whether the answer of C_Login says that the PIN was not what it failed for. Codes that say
+ * nothing, those of the token's maker included, may well stand for a wrong PIN that was counted. */
+static bool may_try_again(CK_RV rv)
+{
+    switch (ck_rv_class(rv)) {
+    case CK_CLASS_SESSION_LOST:
+    case CK_CLASS_TOKEN_GONE:
+    case CK_CLASS_FEWER_SESSIONS:
+    case CK_CLASS_RESTART:
+        return true;
+    case CK_CLASS_FINE:
+    case CK_CLASS_LOGIN_LOST:
+    case CK_CLASS_MESSAGE_BAD:
+    case CK_CLASS_NOT_THIS_WAY:
+    case CK_CLASS_PIN:
+    case CK_CLASS_GENERAL:
+        return false;
+    }
+    return false;
+}
+
+static bool fail_login(const struct token *token, CK_RV rv, struct error *err)
+{
+    if (may_try_again(rv))
+        return token_fail(token, "C_Login", NO_MECHANISM, rv, err);
+    char name[CK_RV_TEXT];
+    ck_rv_text(rv, name);
+    if (ck_rv_class(rv) == CK_CLASS_PIN) {
+        error_set(err, FAIL_PIN,
+                  "token \"%s\": C_Login: %s: the PIN will not be tried again by "
+                  "itself",
+                  token->facts.label, name);
+        return error_hint(err, "check [token] pin");
+    }
+    error_set(err, FAIL_PIN,
+              "token \"%s\": C_Login: %s: that may stand for a wrong PIN, which will "
+              "not be tried again by itself",
+              token->facts.label, name);
+    return error_hint(err, "check [token] pin, and the token with the tool of its maker");
+}
+
+void token_before_first_login(struct token *token, bool (*call)(void *context, struct error *err),
+                              void *context)
+{
+    token->before_login = call;
+    token->before_login_context = context;
+}
+
+static bool announce_login(struct token *token, struct error *err)
+{
+    if (token->before_login == NULL)
+        return true;
+    bool ok = token->before_login(token->before_login_context, err);
+    if (ok)
+        token->before_login = NULL;
+    return ok;
+}
+
 static bool login_locked(struct token *token, const struct secret *pin, struct error *err)
 {
     /* The old one may be lost, as the login is why we are here; if not, others hold sessions. */
@@ -112,6 +170,10 @@ static bool login_locked(struct token *token, const struct secret *pin, struct e
     CK_RV rv = token->f->C_OpenSession(token->slot, CKF_SERIAL_SESSION, NULL, NULL, &anchor);
     if (rv != CKR_OK)
         return token_fail(token, "C_OpenSession", NO_MECHANISM, rv, err);
+    if (!announce_login(token, err)) {
+        token->f->C_CloseSession(anchor);
+        return false;
+    }
     struct bytes bytes = pin != NULL ? secret_bytes(pin) : (struct bytes){NULL, 0};
     /* PKCS#11 declares its inputs without const. */
     rv = token->f->C_Login(anchor, CKU_USER, (CK_UTF8CHAR_PTR)(uintptr_t)bytes.data, bytes.len);
@@ -120,10 +182,7 @@ static bool login_locked(struct token *token, const struct secret *pin, struct e
         return true;
     }
     token->f->C_CloseSession(anchor);
-    token_fail(token, "C_Login", NO_MECHANISM, rv, err);
-    if (err->kind == FAIL_PIN)
-        error_hint(err, "the PIN was refused and will not be tried again; check [token] pin");
-    return false;
+    return fail_login(token, rv, err);
 }
 
 bool token_login(struct token *token, const struct secret *pin, struct error *err)

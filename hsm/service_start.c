@@ -47,6 +47,18 @@ static bool load_settings(struct token_service *service, const char *path, struc
                              &service->trust, err);
 }
 
+/* A PIN is tried only where the connector knows of it: should the module never come back from
+ * C_Login, the connector starts no second helper to try it again. */
+static bool announce_login(void *context, struct error *err)
+{
+    struct token_service *service = context;
+    const struct buf nothing = BUF_INIT(0);
+    token_service_answer(service, 0, HELPER_LOGGING_IN, &nothing);
+    if (atomic_load(&service->unheard))
+        return error_set(err, FAIL_IO, "the PIN was not tried: the connector is gone");
+    return true;
+}
+
 static bool open_token(struct token_service *service, struct error *err)
 {
     struct token_address address;
@@ -57,6 +69,7 @@ static bool open_token(struct token_service *service, struct error *err)
     token_facts_get(service->token, &service->hello.report.token);
     if (pin != NULL && !secret_read(pin, "PIN", PIN_MAX, &service->pin, err))
         return error_context(err, "the token's PIN");
+    token_before_first_login(service->token, announce_login, service);
     return token_login(service->token, service->pin, err) &&
            session_open(service->token, SESSION_READ_ONLY, &service->session, err);
 }

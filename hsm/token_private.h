@@ -19,6 +19,9 @@ struct token {
     _Atomic CK_SLOT_ID slot;  /* a token may come back in another slot */
     pthread_mutex_t lock;     /* guards the anchor, and the order of logins */
     CK_SESSION_HANDLE anchor; /* open while logged in: the login ends with the last session */
+    /* See token_before_first_login; NULL after the call. */
+    bool (*before_login)(void *context, struct error *err);
+    void *before_login_context;
 };
 
 struct session {

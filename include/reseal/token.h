@@ -64,10 +64,15 @@ void token_pin_bounds(const struct token *token, size_t *min, size_t *max);
 /*
  * Logs the user in: one try. Refuses beforehand (FAIL_PIN) where the token says that its count is
  * low, that it is the final try, or that the PIN is locked or expired. CKR_USER_ALREADY_LOGGED_IN
- * is success. A wrong PIN is FAIL_PIN and is never tried again by this code. `pin` NULL: the token
- * asks for it on its own pad.
+ * is success. A wrong PIN is FAIL_PIN and is never tried again by this code; so is every answer
+ * that does not say clearly that the trouble was another one, for the token may have counted it as
+ * a wrong PIN. `pin` NULL: the token asks for it on its own pad.
  */
 bool token_login(struct token *token, const struct secret *pin, struct error *err) MUST_USE;
+/* Called once, right before the first C_Login of this token: whoever counts tries must know of one
+ * from which the module never returns. False: the PIN is not tried. */
+void token_before_first_login(struct token *token, bool (*call)(void *context, struct error *err),
+                              void *context);
 
 enum session_mode {
     SESSION_READ_ONLY,

@@ -121,11 +121,19 @@ static inline bool peer_next(struct frame_channel *channel, struct frame *out)
     }
 }
 
-static inline void peer_hello(struct frame_channel *channel, struct hello_message *out)
+/* *logged_in: the helper said before that it tries the PIN. */
+static inline void peer_hello(struct frame_channel *channel, bool *logged_in,
+                              struct hello_message *out)
 {
     struct error err = ERROR_INIT;
     struct frame frame;
     assert_true(peer_next(channel, &frame));
+    *logged_in = frame.type == HELPER_LOGGING_IN;
+    if (*logged_in) {
+        assert_int_equal(frame.number, 0);
+        assert_int_equal(frame.body.len, 0);
+        assert_true(peer_next(channel, &frame));
+    }
     assert_int_equal(frame.number, 0);
     assert_int_equal(frame.type, HELPER_HELLO);
     MUST(hello_decode(frame.body, out, &err), err);

@@ -76,11 +76,12 @@ static inline int run_end(struct run *run)
 }
 
 static struct hello_message hello; /* large */
+static bool pin_tried;             /* as the helper said before its hello */
 
 static inline void run_ready(struct run *run)
 {
     run_start(run);
-    peer_hello(run->channel, &hello);
+    peer_hello(run->channel, &pin_tried, &hello);
     if (!hello.ready)
         fail_msg("not ready: %s", hello.error.text);
 }
@@ -89,7 +90,7 @@ static inline void assert_start_refused(enum failure kind, const char *words)
 {
     struct run run;
     run_start(&run);
-    peer_hello(run.channel, &hello);
+    peer_hello(run.channel, &pin_tried, &hello);
     assert_false(hello.ready);
     if (hello.error.kind != kind || strstr(hello.error.text, words) == NULL)
         fail_msg("%s: %s", failure_name(hello.error.kind), hello.error.text);

@@ -46,6 +46,7 @@ static void hello_carries_the_token_and_the_probe(void **state)
     (void)state;
     struct run run;
     run_ready(&run);
+    assert_true(pin_tried);
     assert_int_equal(hello.sessions, 2);
     assert_string_equal(hello.report.token.label, TEST_LABEL);
     assert_int_equal(hello.report.key_count, 1);
@@ -310,6 +311,7 @@ static void what_is_missing_at_the_start_is_named(void **state)
     assert_start_refused(FAIL_USAGE, "key");
     setting_config(&setting, "pin = file:no-such-file\nkey = " KEY_NAME, "require = host");
     assert_start_refused(FAIL_NOT_FOUND, "no-such-file");
+    assert_false(pin_tried);
     setting_config(&setting, "key = " KEY_NAME, "require = host");
     assert_start_refused(FAIL_USAGE, "PIN");
     setting_config(&setting, token_lines, "require = host\nworkers = 100000");
@@ -328,8 +330,10 @@ static void a_wrong_pin_is_tried_once_and_then_never_again(void **state)
     fixture_write(path, "9999-wrong\n");
     setting_config(&setting, "pin = file:wrong\nkey = " KEY_NAME, "require = host");
     assert_start_refused(FAIL_PIN, "C_Login: CKR_PIN_INCORRECT");
+    assert_true(pin_tried);
     /* Now the token says that its count is low: not even the right one is tried by a program. */
     assert_start_refused(FAIL_PIN, "was not tried");
+    assert_false(pin_tried);
     setting_config(&setting, token_lines, "require = host\nworkers = 2");
     assert_start_refused(FAIL_PIN, "was not tried");
 }

@@ -8,13 +8,14 @@ static struct token *token;
 static CK_FUNCTION_LIST counting;
 static CK_FUNCTION_LIST_PTR real;
 static int logins;
+static CK_RV login_rv;      /* CKR_OK: the real answer */
 static CK_FLAGS more_flags; /* that the token seems to have */
 
 static CK_RV counted_login(CK_SESSION_HANDLE handle, CK_USER_TYPE type, CK_UTF8CHAR_PTR pin,
                            CK_ULONG len)
 {
     logins++;
-    return real->C_Login(handle, type, pin, len);
+    return login_rv != CKR_OK ? login_rv : real->C_Login(handle, type, pin, len);
 }
 
 static CK_RV flagged_info(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
@@ -102,6 +103,78 @@ static void a_pin_of_impossible_length_burns_no_try(void **state)
     assert_int_equal(found, PIN_STATE_OK);
 }
 
+static void only_a_failure_that_is_not_the_pins_is_worth_another_try(void **state)
+{
+    (void)state;
+    static const struct {
+        CK_RV rv;
+        enum failure kind;
+        const char *name;
+    } rows[] = {
+        {CKR_PIN_INCORRECT, FAIL_PIN, "CKR_PIN_INCORRECT"},
+        {CKR_PIN_LOCKED, FAIL_PIN, "CKR_PIN_LOCKED"},
+        {CKR_GENERAL_ERROR, FAIL_PIN, "CKR_GENERAL_ERROR"},
+        {CKR_FUNCTION_FAILED, FAIL_PIN, "CKR_FUNCTION_FAILED"},
+        {CKR_FUNCTION_CANCELED, FAIL_PIN, "CKR_FUNCTION_CANCELED"},
+        {CKR_USER_NOT_LOGGED_IN, FAIL_PIN, "CKR_USER_NOT_LOGGED_IN"},
+        {CKR_ENCRYPTED_DATA_INVALID, FAIL_PIN, "CKR_ENCRYPTED_DATA_INVALID"},
+        {CKR_USER_TYPE_INVALID, FAIL_PIN, "CKR_USER_TYPE_INVALID"},
+        {CKR_VENDOR_DEFINED + 0x12, FAIL_PIN, "CKR_VENDOR_DEFINED+0x12"},
+        {0x7777, FAIL_PIN, "CK_RV 0x7777"},
+        {CKR_SESSION_HANDLE_INVALID, FAIL_TOKEN, "CKR_SESSION_HANDLE_INVALID"},
+        {CKR_DEVICE_REMOVED, FAIL_TOKEN, "CKR_DEVICE_REMOVED"},
+        {CKR_DEVICE_MEMORY, FAIL_TOKEN, "CKR_DEVICE_MEMORY"},
+        {CKR_CRYPTOKI_NOT_INITIALIZED, FAIL_TOKEN, "CKR_CRYPTOKI_NOT_INITIALIZED"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct error err = ERROR_INIT;
+        login_rv = rows[i].rv;
+        logins = 0;
+        assert_false(try_pin(TEST_PIN, &err));
+        assert_int_equal(logins, 1);
+        assert_int_equal(err.kind, rows[i].kind);
+        assert_non_null(strstr(err.text, rows[i].name));
+        bool again = strstr(err.text, "not be tried again by itself") == NULL;
+        assert_int_equal(again, rows[i].kind != FAIL_PIN);
+    }
+    login_rv = CKR_OK;
+}
+
+static int announced; /* times */
+static bool heard;
+
+static bool announce(void *context, struct error *err)
+{
+    assert_ptr_equal(context, &announced);
+    assert_int_equal(logins, 0); /* before, not after: the module may never return */
+    announced++;
+    return heard ? true : error_set(err, FAIL_IO, "nobody hears");
+}
+
+static void a_pin_is_tried_only_after_it_was_announced(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    logins = 0;
+    token_before_first_login(token, announce, &announced);
+    more_flags = CKF_USER_PIN_FINAL_TRY;
+    assert_false(try_pin(TEST_PIN, &err)); /* not tried, so there is nothing to say */
+    more_flags = 0;
+    assert_int_equal(announced, 0);
+    heard = false;
+    assert_false(try_pin(TEST_PIN, &err));
+    assert_int_equal(err.kind, FAIL_IO);
+    assert_int_equal(announced, 1);
+    assert_int_equal(logins, 0);
+    heard = true;
+    MUST(try_pin(TEST_PIN, &err), err);
+    assert_int_equal(announced, 2);
+    assert_int_equal(logins, 1);
+    MUST(try_pin(TEST_PIN, &err), err);
+    assert_int_equal(announced, 2);
+    token_logout(token);
+}
+
 static void logging_in_twice_is_success(void **state)
 {
     (void)state;
@@ -147,6 +220,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_token_that_counts_down_is_left_alone),
         cmocka_unit_test(a_pin_of_impossible_length_burns_no_try),
+        cmocka_unit_test(only_a_failure_that_is_not_the_pins_is_worth_another_try),
+        cmocka_unit_test(a_pin_is_tried_only_after_it_was_announced),
         cmocka_unit_test(logging_in_twice_is_success),
         cmocka_unit_test(a_wrong_pin_burns_exactly_one_try),
     };

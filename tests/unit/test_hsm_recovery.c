@@ -62,6 +62,7 @@ struct run {
 };
 
 static struct hello_message hello;
+static bool pin_tried; /* as the helper said before its hello */
 
 static void *run_main(void *argument)
 {
@@ -96,7 +97,8 @@ static struct run *run_start_with(int sessions)
     run->service.token->f = &faulty;
     atomic_store(&logins, 0);
     assert_int_equal(pthread_create(&run->thread, NULL, run_main, run), 0);
-    peer_hello(run->channel, &hello);
+    peer_hello(run->channel, &pin_tried, &hello);
+    assert_true(pin_tried);
     return run;
 }
 
@@ -234,6 +236,29 @@ static void a_refused_pin_is_never_tried_again(void **state)
     assert_int_equal(run_end(run, true), 0);
 }
 
+static void a_login_that_fails_without_a_clear_reason_is_never_tried_again(void **state)
+{
+    (void)state;
+    static const CK_RV unclear[] = {CKR_GENERAL_ERROR,        CKR_FUNCTION_FAILED,
+                                    CKR_FUNCTION_REJECTED,    CKR_ARGUMENTS_BAD,
+                                    CKR_VENDOR_DEFINED + 0x5, 0x7777};
+    for (size_t code = 0; code < ARRAY_LEN(unclear); code++) {
+        struct run *run = run_start();
+        atomic_store(&logs_out, true);
+        atomic_store(&login_rv, unclear[code]);
+        fail_next(1, CKR_USER_NOT_LOGGED_IN);
+        for (uint32_t i = 0; i < 3; i++) {
+            struct error failure = ERROR_INIT;
+            ask(run, i);
+            peer_failure(run->channel, i, &failure);
+            assert_int_equal(failure.kind, FAIL_PIN);
+            assert_true(run->service.pin_refused);
+        }
+        assert_int_equal(atomic_load(&logins), 1);
+        assert_int_equal(run_end(run, true), 0);
+    }
+}
+
 static void a_login_that_fails_for_another_reason_waits_before_the_next_try(void **state)
 {
     (void)state;
@@ -334,6 +359,7 @@ int main(void)
         cmocka_unit_test(a_job_is_done_again_once_and_not_for_ever),
         cmocka_unit_test(a_lost_login_is_made_again_with_the_pin_once),
         cmocka_unit_test(a_refused_pin_is_never_tried_again),
+        cmocka_unit_test(a_login_that_fails_without_a_clear_reason_is_never_tried_again),
         cmocka_unit_test(a_login_that_fails_for_another_reason_waits_before_the_next_try),
         cmocka_unit_test(a_module_that_is_lost_ends_the_helper_with_status_4),
         cmocka_unit_test(a_flood_of_bad_messages_does_not_end_the_helper),
