@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_BYTES 65536
+#define FILE_BYTES       65536
+#define SECRET_KEY_LEAST 12 /* characters; AWS gives 40 */
 
 struct credentials {
     struct credential items[CREDENTIALS_MAX];
@@ -82,17 +83,33 @@ static char *next_line(char *out, int size, void *stream)
     return out;
 }
 
+static bool check_item(const struct loader *loader, const struct credential *item)
+{
+    const struct credentials *all = loader->credentials;
+    if (item->access_key_id[0] == '\0' || item->secret_access_key == NULL)
+        return error_set(loader->err, FAIL_USAGE,
+                         "%s: [%s] needs aws_access_key_id and aws_secret_access_key", loader->path,
+                         item->profile);
+    /* An empty one, left by a script that failed, would let everybody in who knows the key id. */
+    if (secret_len(item->secret_access_key) < SECRET_KEY_LEAST) {
+        error_set(loader->err, FAIL_USAGE,
+                  "%s: the secret access key of [%s] has fewer than %d characters", loader->path,
+                  item->profile, SECRET_KEY_LEAST);
+        return error_hint(loader->err, "make one with: openssl rand -base64 30");
+    }
+    const struct credential *first = credentials_by_access_key(all, item->access_key_id);
+    if (first != item)
+        return error_set(loader->err, FAIL_USAGE, "%s: [%s] and [%s] have the same access key id",
+                         loader->path, first->profile, item->profile);
+    return true;
+}
+
 static bool check_complete(const struct loader *loader)
 {
     const struct credentials *all = loader->credentials;
     for (size_t i = 0; i < all->count; i++) {
-        const struct credential *item = &all->items[i];
-        if (item->access_key_id[0] != '\0' && item->secret_access_key != NULL)
-            continue;
-        error_set(loader->err, FAIL_USAGE,
-                  "%s: [%s] needs aws_access_key_id and aws_secret_access_key", loader->path,
-                  item->profile);
-        return false;
+        if (!check_item(loader, &all->items[i]))
+            return false;
     }
     if (all->count == 0)
         return error_set(loader->err, FAIL_USAGE, "%s holds no access key", loader->path);

@@ -210,7 +210,7 @@ class Queue(DoctorTest):
             port = taken.getsockname()[1]
             self.certificate("ca")
             write_secret(f"{self.folder}/credentials",
-                         "[default]\naws_access_key_id = AK\naws_secret_access_key = sk\n")
+                         "[default]\naws_access_key_id = AK\naws_secret_access_key = some-secret-key\n")
             config = self.config("[connector]\ndevice_ca = ca.pem\n[queue]",
                                  f"endpoint = http://127.0.0.1:{port}",
                                  "credentials = credentials")
@@ -220,7 +220,7 @@ class Queue(DoctorTest):
     def test_credentials_that_are_missing_are_named(self):
         self.certificate("ca")
         write_secret(f"{self.folder}/credentials",
-                     "[default]\naws_access_key_id = AK\naws_secret_access_key = sk\n")
+                     "[default]\naws_access_key_id = AK\naws_secret_access_key = some-secret-key\n")
         config = self.config("[connector]\ndevice_ca = ca.pem\n[queue]\nprofile = other",
                              "credentials = credentials")
         findings = self.findings(5, "--config", config)
@@ -370,7 +370,7 @@ class RunningConnector(unittest.TestCase):
     def test_refused_credentials_are_told_from_a_service_that_is_down(self):
         write_secret(f"{self.stage.folder}/wrong-keys",
                      f"[default]\naws_access_key_id = {self.stage.access_key}\n"
-                     "aws_secret_access_key = wrong\n")
+                     "aws_secret_access_key = wrong-secret-key\n")
         config = self.stage.config(queue={"credentials": f"{self.stage.folder}/wrong-keys"})
         findings = self.doctor(5, config)
         self.assertEqual(len(self.texts(findings, "queue", "failure")), 2)

@@ -138,14 +138,15 @@ static void access_keys_are_read_by_profile(void **state)
     (void)state;
     struct error err = ERROR_INIT;
     struct credentials *all = NULL;
-    assert_ok(load_keys("[default]\naws_access_key_id = AK1\naws_secret_access_key = a/b+c;=d\n"
-                        "[two]\naws_access_key_id=AK2\naws_secret_access_key=x\nregion = eu\n",
-                        0600, &all, &err),
-              &err);
+    assert_ok(
+        load_keys("[default]\naws_access_key_id = AK1\naws_secret_access_key = a/b+c;=d and more\n"
+                  "[two]\naws_access_key_id=AK2\naws_secret_access_key=0123456789ab\nregion = eu\n",
+                  0600, &all, &err),
+        &err);
     const struct credential *one = credentials_by_profile(all, "default");
     assert_non_null(one);
     assert_string_equal(one->access_key_id, "AK1");
-    assert_int_equal(secret_len(one->secret_access_key), 8);
+    assert_int_equal(secret_len(one->secret_access_key), 17);
     assert_memory_equal(secret_bytes(one->secret_access_key).data, "a/b+c;=d", 8);
     assert_string_equal(credentials_by_access_key(all, "AK2")->profile, "two");
     assert_null(credentials_by_access_key(all, "AK3"));
@@ -159,9 +160,9 @@ static void a_long_session_token_does_not_concern_us(void **state)
     struct credentials *all = NULL;
     char text[4096] = "[default]\naws_access_key_id = A\naws_session_token = ";
     memset(text + strlen(text), 'x', 1500);
-    strcat(text, "\naws_secret_access_key = b\n");
+    strcat(text, "\naws_secret_access_key = 0123456789ab\n");
     assert_ok(load_keys(text, 0600, &all, &err), &err);
-    assert_int_equal(secret_len(credentials_by_profile(all, "default")->secret_access_key), 1);
+    assert_int_equal(secret_len(credentials_by_profile(all, "default")->secret_access_key), 12);
     credentials_free(&all);
 }
 
@@ -170,11 +171,21 @@ static void loose_or_incomplete_access_keys_are_refused(void **state)
     (void)state;
     struct error err = ERROR_INIT;
     struct credentials *all = NULL;
-    static const char whole[] = "[default]\naws_access_key_id = A\naws_secret_access_key = b\n";
+    static const char whole[] =
+        "[default]\naws_access_key_id = A\naws_secret_access_key = 0123456789ab\n";
     assert_refused(load_keys(whole, 0644, &all, &err), &err, FAIL_POLICY);
     assert_refused(load_keys("[default]\naws_access_key_id = A\n", 0600, &all, &err), &err,
                    FAIL_USAGE);
     assert_refused(load_keys("", 0600, &all, &err), &err, FAIL_USAGE);
+    assert_refused(
+        load_keys("[default]\naws_access_key_id = A\naws_secret_access_key =\n", 0600, &all, &err),
+        &err, FAIL_USAGE);
+    assert_refused(
+        load_keys("[default]\naws_access_key_id = A\naws_secret_access_key = 0123456789ab\n"
+                  "[two]\naws_access_key_id = A\naws_secret_access_key = ba9876543210\n",
+                  0600, &all, &err),
+        &err, FAIL_USAGE);
+    assert_non_null(strstr(err.text, "same access key id"));
 }
 
 int main(void)
