@@ -351,7 +351,11 @@ static void wait_until_idle(struct server *server)
         if (pthread_cond_timedwait(&server->idle, &server->lock, &until) == ETIMEDOUT)
             break;
     }
+    size_t left = server->in_hand;
     pthread_mutex_unlock(&server->lock);
+    if (left > 0)
+        log_event(LEVEL_WARNING, EVENT_NOTE, "stopping before every answer was fetched",
+                  LOG_NUMBER("requests", left));
 }
 
 void server_stop(struct server **server)
