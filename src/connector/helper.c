@@ -19,9 +19,10 @@
 #include "reseal/log.h"
 
 #define HELLO_MS  (120 * 1000) /* a probe of many large keys on a slow token takes its time */
-#define REAP_MS   2000         /* between a kill and the report of death */
-#define CLOSE_MS  5000         /* for an orderly end */
-#define STEADY_MS 5000         /* ready for so long: the next loss counts as the first again */
+#define DRAIN_MAX 32   /* reads from the socket of a dead helper, whose heirs may write on */
+#define REAP_MS   2000 /* between a kill and the report of death */
+#define CLOSE_MS  5000 /* for an orderly end */
+#define STEADY_MS 5000 /* ready for so long: the next loss counts as the first again */
 
 static const struct backoff restart = {.first_ms = 500, .most_ms = 30000};
 
@@ -46,7 +47,8 @@ struct helper {
     unsigned starts;      /* of the program's life */
     struct error trouble; /* why it does not serve */
     bool killed;          /* while dying: SIGKILL was sent */
-    bool refusing;        /* the trouble was told by its HELLO */
+    bool refusing;        /* the trouble was told by its HELLO, or is as grave */
+    bool logging_in;      /* it has said so, and HELLO has not come: a try may be spent */
     bool greeted;         /* hello is filled */
     struct hello_message hello;
     struct buf out; /* body being encoded */
@@ -152,6 +154,7 @@ static bool spawn(struct helper *helper, struct error *err)
     close(ends[1]);
     helper->pid = pid;
     helper->starts++;
+    helper->logging_in = false;
     if (fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) {
         close(ends[0]);
         return error_errno(err, FAIL_IO, "cannot prepare the socket of the token helper");
@@ -174,7 +177,7 @@ enum ending {
 
 static void lose(struct helper *helper, const struct error *why, enum ending how)
 {
-    if (helper->state == HELPER_DYING || helper->pid == 0)
+    if (helper->state == HELPER_DYING || helper->state == HELPER_HALTED || helper->pid == 0)
         return;
     helper->trouble = *why;
     if (helper->state == HELPER_READY && clock_monotonic_ms() - helper->ready_ms >= STEADY_MS)
@@ -187,9 +190,26 @@ static void lose(struct helper *helper, const struct error *why, enum ending how
     helper->due_ms = clock_monotonic_ms() + REAP_MS;
 }
 
+/* Whether the token has counted a try cannot be known: it must be taken for a refused one. */
+static void blame_login(struct helper *helper)
+{
+    struct error *why = &helper->trouble;
+    char reason[sizeof why->text];
+    snprintf(reason, sizeof reason, "%s", why->text);
+    error_set(why, FAIL_PIN,
+              "the token helper ended while it logged in; the PIN is not tried again by itself "
+              "(%.500s)",
+              reason);
+    error_hint(why, "look at the token and its module, and whether the PIN is right and not "
+                    "locked; then start reseald anew");
+}
+
 static void finish_loss(struct helper *helper)
 {
-    bool refused = helper->refusing;
+    if (helper->logging_in)
+        blame_login(helper);
+    bool refused = helper->refusing || helper->logging_in;
+    helper->logging_in = false;
     helper->pid = 0;
     helper->refusing = false;
     helper->state = HELPER_DOWN;
@@ -269,16 +289,6 @@ static void on_death(struct helper *helper, int status)
     }
 }
 
-void helper_reap(struct helper *helper)
-{
-    int status;
-    pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        if (pid == helper->pid)
-            on_death(helper, status);
-    }
-}
-
 /* -- frames -- */
 
 static bool on_hello(struct helper *helper, struct bytes body, struct error *err)
@@ -287,6 +297,7 @@ static bool on_hello(struct helper *helper, struct bytes body, struct error *err
         return error_set(err, FAIL_INPUT, "the token helper said HELLO twice");
     if (!hello_decode(body, &helper->hello, err))
         return false;
+    helper->logging_in = false;
     if (!helper->hello.ready) {
         helper->refusing = true;
         helper->greeted = false;
@@ -319,8 +330,10 @@ static bool on_frame(struct helper *helper, const struct frame *frame, struct er
 {
     if (frame->type == HELPER_HELLO)
         return on_hello(helper, frame->body, err);
-    if (frame->type == HELPER_LOGGING_IN && helper->state == HELPER_STARTING)
+    if (frame->type == HELPER_LOGGING_IN && helper->state == HELPER_STARTING) {
+        helper->logging_in = true;
         return true;
+    }
     if (helper->state != HELPER_READY)
         return error_set(err, FAIL_INPUT, "the token helper spoke before its HELLO");
     switch ((enum helper_message_type)frame->type) {
@@ -354,6 +367,34 @@ static bool take_frames(struct helper *helper, struct error *err)
             return false;
     }
     return true;
+}
+
+/* What it said before it died is still in the socket: its refusal, or that it was logging in. */
+static void drain(struct helper *helper)
+{
+    struct error err = ERROR_INIT;
+    bool ended = false;
+    for (unsigned i = 0; i < DRAIN_MAX && helper->channel != NULL && !ended; i++) {
+        if (frame_receive(helper->channel, &ended, &err) && take_frames(helper, &err))
+            continue;
+        lose(helper, &err, ENDING_BY_ITSELF);
+        return;
+    }
+}
+
+void helper_reap(struct helper *helper)
+{
+    siginfo_t info = {0};
+    int status;
+    /* Collected only after its socket is read: until then its process id means nobody else. */
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0) {
+        pid_t pid = info.si_pid;
+        if (pid == helper->pid)
+            drain(helper);
+        if (waitpid(pid, &status, WNOHANG) == pid && pid == helper->pid)
+            on_death(helper, status);
+        info = (siginfo_t){0};
+    }
 }
 
 void helper_serve(struct helper *helper, short revents)

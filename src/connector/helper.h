@@ -4,7 +4,8 @@
  * pair, watched, replaced when it dies, hangs or breaks the protocol.
  *
  *   down -> starting (HELLO is awaited) -> ready -> dying (until it is reaped) -> down
- *   starting -> dying -> refused: it has said why it cannot serve; the owner decides
+ *   starting -> dying -> refused: it has said why it cannot serve, or it was lost while it logged
+ *                                 in, which may have spent a try of the PIN; the owner decides
  *   ready -> closing (orderly end) -> gone
  *   refused -> halted: never started again by itself
  *
@@ -28,7 +29,7 @@ struct helper_events {
     bool (*failed)(void *context, uint32_t number, const struct error *failure, struct error *err);
     /* What was in its hands is lost. It is started again unless helper_halt is called. */
     void (*lost)(void *context);
-    /* It answered HELLO with an error and ended. */
+    /* It answered HELLO with an error and ended; or it was lost while it logged in (FAIL_PIN). */
     void (*refused)(void *context, const struct error *why);
 };
 
