@@ -65,6 +65,16 @@ static bool needs_person(const struct error *err)
            err->kind == FAIL_NOT_FOUND;
 }
 
+/* Nothing tries the PIN again until a person has acted. What is in hand goes back to its queue. */
+static void halt_for_pin(struct connector *connector, const struct error *why)
+{
+    log_error(LEVEL_ERROR, EVENT_TOKEN_TROUBLE,
+              "the PIN was refused: it is not tried again, nothing is served", why);
+    helper_halt(connector->helper, why);
+    intake_cancel(connector);
+    jobs_put_back(connector);
+}
+
 /* Before the first service such an error ends the connector; later it stays up to tell about it. */
 static void judge_helper(struct connector *connector, const struct error *why)
 {
@@ -73,10 +83,7 @@ static void judge_helper(struct connector *connector, const struct error *why)
         connector->fatal = reason;
         helper_halt(connector->helper, &reason);
     } else if (reason.kind == FAIL_PIN) {
-        log_error(LEVEL_ERROR, EVENT_TOKEN_TROUBLE,
-                  "the PIN was refused: it is not tried again, nothing is served", &reason);
-        helper_halt(connector->helper, &reason);
-        intake_cancel(connector);
+        halt_for_pin(connector, &reason);
     } else {
         log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "the token helper cannot serve", &reason);
     }
@@ -132,13 +139,15 @@ static bool on_helper_failed(void *context, uint32_t number, const struct error 
     case FAIL_NOT_FOUND:
         job_refuse(job, failure);
         return true;
+    case FAIL_PIN: /* says nothing about this job: it counts no try */
+        halt_for_pin(connector, failure);
+        return true;
     case FAIL_NONE:
     case FAIL_INTERNAL:
     case FAIL_USAGE:
     case FAIL_IO:
     case FAIL_EXISTS:
     case FAIL_TOKEN:
-    case FAIL_PIN:
     case FAIL_AUTH:
     case FAIL_REMOTE:
         job_retry(job, failure);
@@ -195,6 +204,28 @@ static void serve_signals(struct connector *connector)
     }
 }
 
+static bool nothing_left(const struct connector *connector)
+{
+    return jobs_in_hand(connector) == 0 && queue_in_flight(connector->client) == 0;
+}
+
+/* On the way to the end: the last receive is given up when it is late, then the helper may go. */
+static void stop_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms)
+{
+    if (!connector->stopping)
+        return;
+    if (connector->stop_ms < *next_ms)
+        *next_ms = connector->stop_ms;
+    if (connector->intake.polling && connector->cancel_ms <= now_ms)
+        intake_cancel(connector);
+    else if (connector->intake.polling && connector->cancel_ms < *next_ms)
+        *next_ms = connector->cancel_ms;
+    if (!nothing_left(connector))
+        return;
+    helper_close(connector->helper);
+    helper_tick(connector->helper, now_ms, next_ms); /* it has a time to be gone by */
+}
+
 /* True when the loop may end; `err` then tells whether the end is a good one. */
 static bool at_end(struct connector *connector, int64_t now_ms, struct error *err)
 {
@@ -214,10 +245,7 @@ static bool at_end(struct connector *connector, int64_t now_ms, struct error *er
                           "stopped with %zu requests in hand, which come back "
                           "when their leases end",
                           jobs_in_hand(connector));
-    if (jobs_in_hand(connector) > 0 || queue_in_flight(connector->client) > 0)
-        return false;
-    helper_close(connector->helper);
-    return helper_is_gone(connector->helper);
+    return nothing_left(connector) && helper_is_gone(connector->helper);
 }
 
 /* -- the loop -- */
@@ -259,16 +287,9 @@ static bool loop(struct connector *connector, struct error *err)
         helper_tick(connector->helper, now_ms, &next_ms);
         jobs_tick(connector, now_ms, &next_ms);
         intake_tick(connector, now_ms, &next_ms);
+        stop_tick(connector, now_ms, &next_ms);
         if (at_end(connector, now_ms, &end))
             break;
-        if (connector->stopping && connector->stop_ms < next_ms)
-            next_ms = connector->stop_ms;
-        if (connector->stopping && connector->intake.polling) {
-            if (connector->cancel_ms <= now_ms)
-                intake_cancel(connector);
-            else if (connector->cancel_ms < next_ms)
-                next_ms = connector->cancel_ms;
-        }
         if (!turn(connector, next_ms, err))
             return false;
     }

@@ -152,6 +152,8 @@ void job_pass_on(struct job *job, const struct error *why);
 void jobs_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms);
 /* The helper is lost: what it had waits again. */
 void jobs_requeue(struct connector *connector);
+/* What the helper has waits again, through no fault of its own: nothing is counted. */
+void jobs_put_back(struct connector *connector);
 /* Gives back whatever has not begun. */
 void jobs_return_waiting(struct connector *connector, const struct error *why);
 void jobs_free(struct connector *connector);

@@ -298,6 +298,16 @@ void jobs_requeue(struct connector *connector)
     }
 }
 
+void jobs_put_back(struct connector *connector)
+{
+    for (struct job *job = connector->jobs; job != NULL; job = job->next) {
+        if (job->state != JOB_RESEALING)
+            continue;
+        job->due_ms = 0;
+        enter(job, JOB_WAITING);
+    }
+}
+
 void jobs_return_waiting(struct connector *connector, const struct error *why)
 {
     for (struct job *job = connector->jobs; job != NULL; job = job->next) {

@@ -103,7 +103,9 @@ static inline void actor_job(struct actor *actor, const struct frame *frame)
     else if (actor_is(actor, "token-trouble-once") && first) {
         actor->start = 2;
         actor_failed(actor, frame->number, FAIL_TOKEN);
-    } else if (actor_is(actor, "policy"))
+    } else if (actor_is(actor, "pin-in-job"))
+        actor_failed(actor, frame->number, FAIL_PIN);
+    else if (actor_is(actor, "policy"))
         actor_failed(actor, frame->number, FAIL_POLICY);
     else if (actor_is(actor, "crypto"))
         actor_failed(actor, frame->number, FAIL_CRYPTO);
@@ -122,8 +124,26 @@ static inline void actor_serve(struct actor *actor)
     }
 }
 
+/* Says that it logs in, and then comes to grief before its HELLO. */
+static inline void actor_fail_in_login(struct actor *actor)
+{
+    const struct buf nothing = BUF_INIT(1);
+    actor_send(actor, 0, HELPER_LOGGING_IN, &nothing);
+    if (actor_is(actor, "exit-in-login"))
+        _exit(0);
+    if (actor_is(actor, "garbage-in-login"))
+        actor_resealed(actor, 1, CUSTODY_TOKEN);
+    raise(SIGKILL);
+}
+
 static inline void actor_greet(struct actor *actor)
 {
+    const struct buf nothing = BUF_INIT(1);
+    if (actor_is(actor, "die-in-login") || actor_is(actor, "exit-in-login") ||
+        actor_is(actor, "garbage-in-login") ||
+        (actor_is(actor, "die-in-login-later") && actor->start > 1))
+        actor_fail_in_login(actor);
+    actor_send(actor, 0, HELPER_LOGGING_IN, &nothing);
     if (actor_is(actor, "refuse-pin"))
         actor_hello(actor, FAIL_PIN, CUSTODY_TOKEN);
     else if (actor_is(actor, "refuse-token-once") && actor->start == 1)
@@ -138,7 +158,8 @@ static inline void actor_greet(struct actor *actor)
         actor_hello(actor, FAIL_NONE, CUSTODY_TOKEN);
     if (actor_is(actor, "refuse-pin"))
         _exit(4);
-    if (actor_is(actor, "pin-later") && actor->start == 1)
+    if ((actor_is(actor, "pin-later") || actor_is(actor, "die-in-login-later")) &&
+        actor->start == 1)
         raise(SIGKILL);
 }
 

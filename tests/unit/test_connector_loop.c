@@ -514,6 +514,24 @@ static void a_refused_pin_is_tried_once_and_ends_the_start(void **state)
     assert_int_equal(peer_count(&scene->peer, "ReceiveMessage"), 0);
 }
 
+/* A crash in C_Login may have spent a try: each restart would spend another. */
+static void a_helper_lost_in_its_login_has_tried_the_pin(void **state)
+{
+    static const char *const actors[] = {"die-in-login", "exit-in-login", "garbage-in-login"};
+    for (size_t i = 0; i < ARRAY_LEN(actors); i++) {
+        void *each = NULL;
+        open_scene(&each);
+        struct scene *scene = each;
+        start(scene, actors[i], "");
+        assert_int_equal(wait_for_end(scene), 4);
+        assert_int_equal(actor_starts(scene->config), 1);
+        assert_int_equal(peer_count(&scene->peer, "ReceiveMessage"), 0);
+        assert_true(log_contains(scene, "the PIN is not tried again by itself"));
+        close_scene(&each);
+    }
+    (void)state;
+}
+
 static void a_token_that_is_away_at_the_start_is_waited_for(void **state)
 {
     struct scene *scene = *state;
@@ -596,6 +614,39 @@ static void a_pin_refused_later_leaves_it_up_to_tell(void **state)
     json_free(&json);
     assert_int_equal(actor_starts(scene->config), 2);
     assert_int_equal(stop(scene), 0);
+}
+
+static void a_restarted_helper_lost_in_its_login_halts(void **state)
+{
+    struct scene *scene = *state;
+    start(scene, "die-in-login-later", "");
+    wait_for_state(scene, "halted");
+    struct json *json = ask_status(scene);
+    const struct json_value *error = json_get(json_get(json_root(json), "helper"), "error");
+    assert_string_equal(json_text(json_get(error, "kind"), NULL), "pin");
+    assert_non_null(strstr(json_text(json_get(error, "text"), NULL), "while it logged in"));
+    json_free(&json);
+    assert_int_equal(actor_starts(scene->config), 2);
+    assert_int_equal(stop(scene), 0);
+}
+
+static void a_pin_refused_in_a_job_halts_and_gives_the_job_back(void **state)
+{
+    struct scene *scene = *state;
+    start(scene, "pin-in-job", "");
+    offer_good(scene, "request-1", 3); /* the last of its attempts: a counted try would answer it */
+    wait_for_state(scene, "halted");
+    const char *back = await(scene, "ChangeMessageVisibilityBatch", 0);
+    assert_non_null(strstr(back, "receipt-1"));
+    assert_non_null(strstr(back, "\"VisibilityTimeout\":5"));
+    struct json *json = ask_status(scene);
+    const struct json_value *error = json_get(json_get(json_root(json), "helper"), "error");
+    assert_string_equal(json_text(json_get(error, "kind"), NULL), "pin");
+    json_free(&json);
+    assert_int_equal(stop(scene), 0);
+    assert_int_equal(actor_starts(scene->config), 1);
+    assert_int_equal(peer_count(&scene->peer, "SendMessageBatch"), 0);
+    assert_int_equal(peer_count(&scene->peer, "DeleteMessageBatch"), 0);
 }
 
 static void a_pin_from_a_pipe_is_not_replaced_by_nothing(void **state)
@@ -689,6 +740,17 @@ static void what_has_begun_is_finished_after_sigterm(void **state)
     assert_true(polls >= 1);
 }
 
+static void a_long_poll_does_not_hold_up_the_end(void **state)
+{
+    struct scene *scene = *state;
+    peer_fault(&scene->peer, (struct fault){.call = "ReceiveMessage", .kind = FAULT_HANG});
+    start(scene, "good", "");
+    await(scene, "ReceiveMessage", 0);
+    int64_t begun = clock_monotonic_ms();
+    assert_int_equal(stop(scene), 0);
+    assert_true(clock_monotonic_ms() - begun < 10000);
+}
+
 static void a_second_sigterm_ends_at_once(void **state)
 {
     struct scene *scene = *state;
@@ -727,15 +789,19 @@ int main(int argc, char **argv)
         scene_test(the_job_of_a_bad_helper_is_done_by_the_next),
         scene_test(a_job_that_kills_every_helper_is_given_back),
         scene_test(a_refused_pin_is_tried_once_and_ends_the_start),
+        scene_test(a_helper_lost_in_its_login_has_tried_the_pin),
+        scene_test(a_restarted_helper_lost_in_its_login_halts),
         scene_test(a_token_that_is_away_at_the_start_is_waited_for),
         scene_test(less_custody_than_required_is_no_start),
         scene_test(without_device_ca_it_does_not_start),
         scene_test(a_pin_refused_later_leaves_it_up_to_tell),
+        scene_test(a_pin_refused_in_a_job_halts_and_gives_the_job_back),
         scene_test(a_pin_from_a_pipe_is_not_replaced_by_nothing),
         scene_test(a_pin_from_a_file_descriptor_serves_every_start),
         scene_test(the_status_tells_who_serves_what),
         scene_test(a_second_connector_at_the_same_socket_does_not_start),
         scene_test(what_has_begun_is_finished_after_sigterm),
+        scene_test(a_long_poll_does_not_hold_up_the_end),
         scene_test(a_second_sigterm_ends_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
