@@ -65,6 +65,13 @@ static bool may_try(const struct token *token, const struct secret *pin, struct 
     CK_RV rv = token->f->C_GetTokenInfo(token->slot, &info);
     if (rv != CKR_OK)
         return token_fail(token, "C_GetTokenInfo", NO_MECHANISM, rv, err);
+    if (!token_is_same(token, &info)) {
+        error_set(err, FAIL_TOKEN,
+                  "the PIN was not tried: slot %lu does not hold token \"%s\" with "
+                  "serial %s any more",
+                  (unsigned long)token->slot, token->facts.label, token->facts.serial);
+        return error_hint(err, "%s", ck_class_hint(CK_CLASS_TOKEN_GONE));
+    }
     enum pin_state state = pin_state_from_flags(info.flags);
     if (pin == NULL && !(info.flags & CKF_LOGIN_REQUIRED))
         return true;

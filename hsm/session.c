@@ -3,18 +3,31 @@
 #include "token_private.h"
 #include "reseal/log.h"
 
-/* C_OpenSession; where the token is not in its slot any more, it is looked for in the others. */
+/* C_OpenSession, where the slot still holds our token: another one may have been put in. */
+static CK_RV open_where_same(const struct token *token, CK_SLOT_ID slot, CK_FLAGS flags,
+                             CK_SESSION_HANDLE *handle)
+{
+    CK_TOKEN_INFO info = {0};
+    CK_RV rv = token->f->C_GetTokenInfo(slot, &info);
+    if (rv != CKR_OK)
+        return rv;
+    if (!token_is_same(token, &info))
+        return CKR_TOKEN_NOT_PRESENT; /* ours is not */
+    return token->f->C_OpenSession(slot, flags, NULL, NULL, handle);
+}
+
+/* Where the token is not in its slot any more, it is looked for in the others. */
 static CK_RV open_on_slot(struct token *token, CK_FLAGS flags, CK_SESSION_HANDLE *handle)
 {
     pthread_mutex_lock(&token->lock);
-    CK_RV rv = token->f->C_OpenSession(token->slot, flags, NULL, NULL, handle);
+    CK_RV rv = open_where_same(token, token->slot, flags, handle);
     if (ck_rv_class(rv) == CK_CLASS_TOKEN_GONE) {
         struct error ignored = ERROR_INIT; /* the first CK_RV tells more */
         CK_TOKEN_INFO info = {0};
         CK_SLOT_ID slot;
         if (token_find_slot(token->f, &token->address, &slot, &info, &ignored)) {
             token->slot = slot;
-            rv = token->f->C_OpenSession(slot, flags, NULL, NULL, handle);
+            rv = open_where_same(token, slot, flags, handle);
         }
     }
     pthread_mutex_unlock(&token->lock);

@@ -64,6 +64,20 @@ static bool address_matches(const struct token_address *address, const CK_TOKEN_
            text_matches(address->manufacturer, manufacturer) && text_matches(address->model, model);
 }
 
+bool token_is_same(const struct token *token, const CK_TOKEN_INFO *info)
+{
+    return (info->flags & CKF_TOKEN_INITIALIZED) && address_matches(&token->address, info);
+}
+
+/* From now on it is this very token that is meant: the PIN is for no other one with its label. What
+ * a token leaves empty cannot be held against another. */
+static void address_pin(struct token_address *address, const CK_TOKEN_INFO *info)
+{
+    ck_field_text(info->serialNumber, sizeof info->serialNumber, address->serial);
+    ck_field_text(info->manufacturerID, sizeof info->manufacturerID, address->manufacturer);
+    ck_field_text(info->model, sizeof info->model, address->model);
+}
+
 /* The tokens that are there, for an error text: a person sees the misspelt label at once. */
 static void describe_tokens(CK_FUNCTION_LIST_PTR f, const CK_SLOT_ID *slots, size_t count,
                             struct buf *out)
@@ -176,6 +190,7 @@ bool token_open(const struct token_address *address, struct token **out, struct 
     if (!find_with_patience(token, &slot, &info, err))
         goto done;
     token->slot = slot;
+    address_pin(&token->address, &info);
     /* The library's name is a nicety; a token is not refused for the lack of it. */
     if (token->f->C_GetInfo(&library) != CKR_OK)
         memset(&library, 0, sizeof library);

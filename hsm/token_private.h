@@ -9,7 +9,7 @@
 #include "reseal/token.h"
 
 struct token {
-    struct token_address address;
+    struct token_address address; /* with serial, manufacturer and model of the token once found */
     struct module *module;
     CK_FUNCTION_LIST_PTR f;
     struct token_facts facts; /* all but the slot stay as they were found first */
@@ -42,6 +42,9 @@ enum pin_state pin_state_from_flags(CK_FLAGS flags) MUST_USE;
 /* The slot of the token that the address names. */
 bool token_find_slot(CK_FUNCTION_LIST_PTR f, const struct token_address *address, CK_SLOT_ID *slot,
                      CK_TOKEN_INFO *info, struct error *err) MUST_USE;
+
+/* Whether the token with that info is the one that was found first, and not one with its label. */
+bool token_is_same(const struct token *token, const CK_TOKEN_INFO *info) MUST_USE;
 
 /* Closes the session that holds the login; with the last session the login ends. NULL is allowed.
  */
