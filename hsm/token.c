@@ -129,6 +129,8 @@ bool token_find_slot(CK_FUNCTION_LIST_PTR f, const struct token_address *address
         ck_rv_text(rv, name);
         return error_set(err, FAIL_TOKEN, "module %s: C_GetSlotList: %s", address->module, name);
     }
+    if (count > SLOTS_MAX) /* a module that says CKR_OK where it had no room */
+        count = SLOTS_MAX;
     size_t matches = 0;
     for (size_t i = 0; i < count; i++) {
         CK_TOKEN_INFO found = {0};

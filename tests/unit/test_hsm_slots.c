@@ -135,11 +135,46 @@ static void a_token_with_the_same_label_gets_no_session_and_no_pin(void **state)
     session_close(&session);
 }
 
+static CK_RV boastful_list(CK_BBOOL present, CK_SLOT_ID_PTR slots, CK_ULONG_PTR count)
+{
+    (void)present;
+    for (CK_ULONG i = 0; i < *count; i++)
+        slots[i] = OTHER_SLOT;
+    *count += 100000;
+    return CKR_OK;
+}
+
+static int asked; /* for the info of a slot that the list held */
+
+static CK_RV absent_info(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
+{
+    (void)info;
+    assert_int_equal(slot, OTHER_SLOT);
+    asked++;
+    return CKR_TOKEN_NOT_PRESENT;
+}
+
+static void a_module_that_counts_more_slots_than_it_gave_is_read_no_further(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    CK_FUNCTION_LIST boastful = *real;
+    CK_TOKEN_INFO info;
+    CK_SLOT_ID slot;
+    boastful.C_GetSlotList = boastful_list;
+    boastful.C_GetTokenInfo = absent_info;
+    asked = 0;
+    assert_false(token_find_slot(&boastful, &fixture.address, &slot, &info, &err));
+    assert_int_equal(err.kind, FAIL_NOT_FOUND);
+    assert_true(asked > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_token_that_moved_is_found_in_its_new_slot),
         cmocka_unit_test(a_token_with_the_same_label_gets_no_session_and_no_pin),
+        cmocka_unit_test(a_module_that_counts_more_slots_than_it_gave_is_read_no_further),
     };
     return cmocka_run_group_tests(tests, start, end);
 }
