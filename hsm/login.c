@@ -78,8 +78,11 @@ static bool may_try(const struct token *token, const struct secret *pin, struct 
     if (state != PIN_STATE_OK) {
         error_set(err, FAIL_PIN, "the PIN of token \"%s\" was not tried: %s", token->facts.label,
                   pin_state_text(state));
-        return error_hint(err, "a person must log in with the right PIN, or set it anew, with the "
-                               "tool of the token's maker");
+        if (state == PIN_STATE_COUNT_LOW || state == PIN_STATE_FINAL_TRY)
+            return error_hint(err, "log in once with the right PIN by another tool, e.g. "
+                                   "pkcs11-tool --module MODULE --login --list-objects, or set "
+                                   "the PIN anew with the tool of the token's maker");
+        return error_hint(err, "a person must set the PIN anew with the tool of the token's maker");
     }
     if (pin == NULL && !token->pin_pad)
         return error_set(err, FAIL_USAGE, "token \"%s\" has no PIN pad of its own: a PIN is needed",
