@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* ppoll */
 #include "ceremony_run.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,6 +43,26 @@ bool ceremony_interrupted(struct error *err)
         return false;
     error_set(err, FAIL_IO, "the ceremony was interrupted (%s)", strsignal(signal_seen));
     return true;
+}
+
+bool ceremony_wait_typed(int tty, struct error *err)
+{
+    struct pollfd waited = {.fd = tty, .events = POLLIN};
+    sigset_t guarded, before;
+    sigemptyset(&guarded);
+    for (size_t i = 0; i < ARRAY_LEN(guarded_signals); i++)
+        sigaddset(&guarded, guarded_signals[i]);
+    /* A signal between the look and the sleep would be slept through: only ppoll lets it in. */
+    (void)sigprocmask(SIG_BLOCK, &guarded, &before);
+    int ready = 0;
+    while (!ceremony_interrupted(err) && (ready = ppoll(&waited, 1, NULL, &before)) < 0) {
+        if (errno == EINTR)
+            continue;
+        error_errno(err, FAIL_IO, "cannot wait for the terminal");
+        break;
+    }
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    return ready > 0;
 }
 
 static size_t count_steps(void)

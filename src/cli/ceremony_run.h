@@ -74,6 +74,8 @@ void ceremony_end(struct ceremony *ceremony);
 
 /* True, with the reason in `err`, if a signal came since the guarded steps began. */
 bool ceremony_interrupted(struct error *err) MUST_USE;
+/* Waits until the terminal has something to read; false if a signal came, before or meanwhile. */
+bool ceremony_wait_typed(int tty, struct error *err) MUST_USE;
 
 /* Facts of the steps, in ceremony_facts.c. */
 void facts_plan(const struct ceremony *ceremony, struct json_writer *line);

@@ -161,9 +161,9 @@ static bool read_typed(int tty, char *out, size_t size, struct error *err)
     size_t len = 0;
     for (;;) {
         char c;
-        ssize_t got = read(tty, &c, 1);
-        if (got < 0 && errno == EINTR && ceremony_interrupted(err))
+        if (!ceremony_wait_typed(tty, err))
             return false;
+        ssize_t got = read(tty, &c, 1);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where secrets come from: file, descriptor, systemd credential, terminal. */
+#define _GNU_SOURCE /* ppoll */
 #include "reseal/secret.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +71,26 @@ static void strip_line_end(struct secret *secret)
     secret_truncate(secret, len);
 }
 
+/*
+ * read() that an end signal ends also where it came a moment before: a plain read() would sleep
+ * through that. The signals are let in by ppoll() alone.
+ */
+static ssize_t read_typed(int tty, uint8_t *out, size_t len)
+{
+    struct pollfd waited = {.fd = tty, .events = POLLIN};
+    sigset_t end, before;
+    sigemptyset(&end);
+    for (size_t i = 0; i < ARRAY_LEN(end_signals); i++)
+        sigaddset(&end, end_signals[i]);
+    (void)sigprocmask(SIG_BLOCK, &end, &before);
+    errno = EINTR;
+    int ready = end_signal != 0 ? -1 : ppoll(&waited, 1, NULL, &before);
+    int reason = errno;
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = reason;
+    return ready < 0 ? -1 : read(tty, out, len);
+}
+
 /* Reads until the end (or, on a terminal, the end of the line) straight into locked memory. */
 static bool read_descriptor(int fd, const char *what, size_t max, bool one_line,
                             struct secret **out, struct error *err)
@@ -80,8 +102,9 @@ static bool read_descriptor(int fd, const char *what, size_t max, bool one_line,
         return false;
     size_t len = 0;
     while (len < secret_len(secret)) {
-        size_t room = one_line ? 1 : secret_len(secret) - len;
-        ssize_t got = read(fd, secret_data(secret) + len, room);
+        uint8_t *place = secret_data(secret) + len;
+        ssize_t got =
+            one_line ? read_typed(fd, place, 1) : read(fd, place, secret_len(secret) - len);
         if (got < 0 && errno == EINTR && !(one_line && end_signal != 0))
             continue;
         if (got < 0) {
