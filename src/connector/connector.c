@@ -22,7 +22,8 @@ const char *connector_state(const struct connector *connector)
         return "halted";
     if (!connector->served)
         return "starting";
-    if (!helper_is_ready(connector->helper) || connector->intake.trouble.kind != FAIL_NONE)
+    if (!helper_is_ready(connector->helper) || connector->outage.away ||
+        connector->intake.trouble.kind != FAIL_NONE)
         return "waiting";
     return "serving";
 }
@@ -105,6 +106,7 @@ static void on_helper_ready(void *context)
               LOG_TEXT("serial", token->serial), LOG_NUMBER("keys", hello->report.key_count),
               LOG_NUMBER("sessions", hello->sessions));
     connector->served = true;
+    outage_retry_now(connector); /* its probe has found a token that works */
 }
 
 static bool on_helper_resealed(void *context, uint32_t number,
@@ -118,8 +120,10 @@ static bool on_helper_resealed(void *context, uint32_t number,
         return error_set(err, FAIL_POLICY,
                          "the token helper resealed with custody %s, %s is required",
                          custody_name(message->custody), custody_name(connector->require));
+    outage_end(connector);
     job_answer(job, message);
     intake_pace(connector, clock_monotonic_ms());
+    jobs_allow_time(connector, clock_monotonic_ms());
     return true;
 }
 
@@ -130,13 +134,18 @@ static bool on_helper_failed(void *context, uint32_t number, const struct error 
     struct job *job = job_by_number(connector, number);
     if (job == NULL)
         return error_set(err, FAIL_INPUT, "the token helper answered a job that it does not have");
+    jobs_allow_time(connector, clock_monotonic_ms());
     switch (failure->kind) {
-    case FAIL_CRYPTO:
-    case FAIL_POLICY:
-    case FAIL_UNSUPPORTED:
+    case FAIL_POLICY: /* refused before the token had to do with it */
     case FAIL_INPUT:
     case FAIL_TOO_LARGE:
+        outage_retry_now(connector);
+        job_refuse(job, failure);
+        return true;
+    case FAIL_CRYPTO:
+    case FAIL_UNSUPPORTED:
     case FAIL_NOT_FOUND:
+        outage_end(connector);
         job_refuse(job, failure);
         return true;
     case FAIL_PIN: /* says nothing about this job: it counts no try */
@@ -147,10 +156,16 @@ static bool on_helper_failed(void *context, uint32_t number, const struct error 
     case FAIL_USAGE:
     case FAIL_IO:
     case FAIL_EXISTS:
-    case FAIL_TOKEN:
     case FAIL_AUTH:
     case FAIL_REMOTE:
+        outage_end(connector);
         job_retry(job, failure);
+        return true;
+    case FAIL_TOKEN:
+        if (outage_failed(connector, job, failure))
+            job_hold(job, failure);
+        else
+            job_retry(job, failure);
         return true;
     }
     return error_set(err, FAIL_INPUT, "the token helper failed in a way that is not known");

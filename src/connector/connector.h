@@ -50,10 +50,13 @@ struct job {
     struct request request; /* the PFX is dropped: no format that we make needs it */
     uint32_t number;        /* of the frame, while resealing */
     unsigned tries;         /* that the token failed */
+    bool suspect;           /* the token failed on it while it served another */
     unsigned losses;        /* helpers that were lost with it in hand */
     int64_t received_ms;
     int64_t extend_ms;    /* when its lease is to be extended */
     int64_t due_ms;       /* waiting: not before; resealing: the helper's deadline */
+    int64_t latest_ms;    /* resealing: the deadline whatever else the helper answers */
+    int64_t failed_ms;    /* when the token failed on it last; 0: never */
     enum outcome outcome; /* of the result, for the log */
     enum custody custody;
     enum result_code code;
@@ -81,6 +84,16 @@ struct pace {
     int64_t interval_us; /* smoothed time between answers; 0: not known yet */
 };
 
+/* The token is away: nothing is received, and one job at a time is tried. */
+struct outage {
+    bool away;
+    unsigned failures; /* of the token, in a row */
+    unsigned tries;    /* since it is away */
+    int64_t begun_ms;
+    int64_t due_ms;   /* next try not before */
+    struct error why; /* the newest failure */
+};
+
 struct connector {
     /* settings */
     const struct config *config;
@@ -104,6 +117,7 @@ struct connector {
     size_t in_state[JOB_STATE_COUNT];
     uint32_t last_number;
     struct pace pace;
+    struct outage outage;
     struct counts counts;
     bool served; /* the helper was ready once */
     bool stopping;
@@ -145,6 +159,8 @@ void job_answer(struct job *job, const struct resealed_message *message);
 void job_return(struct job *job, unsigned delay_s, const struct error *why);
 /* The token failed: tried again here, then by giving back, then answered. */
 void job_retry(struct job *job, const struct error *why);
+/* The token is away: the job waits for it, and nothing is counted. */
+void job_hold(struct job *job, const struct error *why);
 /* Another connector may serve it: given back until it was received `attempts` times. */
 void job_pass_on(struct job *job, const struct error *why);
 /* Hands waiting jobs to the helper, extends leases, replaces a helper that hangs, frees what is
@@ -158,6 +174,23 @@ void jobs_put_back(struct connector *connector);
 void jobs_return_waiting(struct connector *connector, const struct error *why);
 void jobs_free(struct connector *connector);
 size_t jobs_in_hand(const struct connector *connector) MUST_USE;
+
+/* The helper has answered something: it does not hang, and what it has gets its time anew. */
+void jobs_allow_time(struct connector *connector, int64_t now_ms);
+
+/* -- outage.c: while the token is away -- */
+/* The token failed on this job; true if it is away now, and the job is to wait for it. */
+bool outage_failed(struct connector *connector, const struct job *job,
+                   const struct error *why) MUST_USE;
+/* There is reason to try at once. */
+void outage_retry_now(struct connector *connector);
+/* The token has done something. */
+void outage_end(struct connector *connector);
+/* While it is away: the job to be tried now, or NULL; *next_ms becomes the time of the next. */
+struct job *outage_next(const struct connector *connector, int64_t now_ms,
+                        int64_t *next_ms) MUST_USE;
+/* While it is away: what is in hand was all tried in vain, one more would tell something. */
+bool outage_wants_another(const struct connector *connector) MUST_USE;
 
 /* -- status.c -- */
 struct status_socket;

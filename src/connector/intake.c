@@ -232,6 +232,8 @@ static unsigned free_slots(const struct connector *connector)
     size_t used = connector->in_state[JOB_WAITING] + connector->in_state[JOB_RESEALING];
     if (used >= slots || jobs_in_hand(connector) >= slots + ANSWERS_MAX)
         return 0;
+    if (connector->outage.away)
+        return outage_wants_another(connector) ? 1 : 0;
     /* Under load, half of them at a time: fewer, fuller answers. */
     size_t room = slots - used;
     return 2 * room >= slots ? (unsigned)room : 0;

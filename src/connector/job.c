@@ -239,9 +239,19 @@ void job_pass_on(struct job *job, const struct error *why)
         job_return(job, RETURN_DELAY_S, why);
 }
 
+void job_hold(struct job *job, const struct error *why)
+{
+    job->failed_ms = clock_monotonic_ms();
+    job->connector->counts.retried++;
+    log_event(LEVEL_DEBUG, EVENT_RESEAL_RETRY, "the request waits until the token is back",
+              LOG_TEXT("request", job->request.id), LOG_TEXT("text", why->text));
+    enter(job, JOB_WAITING);
+}
+
 void job_retry(struct job *job, const struct error *why)
 {
     job->tries++;
+    job->failed_ms = clock_monotonic_ms();
     job->connector->counts.retried++;
     log_event(LEVEL_WARNING, EVENT_RESEAL_RETRY, "the token could not do it, it is tried again",
               LOG_TEXT("request", job->request.id), LOG_NUMBER("try", job->tries),
@@ -249,7 +259,7 @@ void job_retry(struct job *job, const struct error *why)
               LOG_TEXT("error", failure_name(why->kind)), LOG_TEXT("text", why->text),
               LOG_TEXT("hint", why->hint));
     if (job->tries < TRIES_HERE && job->losses < LOSSES_HERE && !job->connector->stopping) {
-        job->due_ms = clock_monotonic_ms() + RETRY_MS * (int64_t)job->tries;
+        job->due_ms = job->failed_ms + RETRY_MS * (int64_t)job->tries;
         enter(job, JOB_WAITING);
     } else {
         job_pass_on(job, why);
@@ -278,7 +288,19 @@ static void job_dispatch(struct job *job, int64_t now_ms)
     }
     job->number = connector->last_number;
     job->due_ms = now_ms + connector->helper_deadline_ms;
+    /* As if all that is ahead of it took its whole time, one after the other. */
+    job->latest_ms =
+        job->due_ms + (int64_t)connector->in_state[JOB_RESEALING] * connector->helper_deadline_ms;
     enter(job, JOB_RESEALING);
+}
+
+void jobs_allow_time(struct connector *connector, int64_t now_ms)
+{
+    int64_t due_ms = now_ms + connector->helper_deadline_ms;
+    for (struct job *job = connector->jobs; job != NULL; job = job->next) {
+        if (job->state == JOB_RESEALING)
+            job->due_ms = due_ms < job->latest_ms ? due_ms : job->latest_ms;
+    }
 }
 
 void jobs_requeue(struct connector *connector)
@@ -353,7 +375,17 @@ static void replace_hung_helper(struct job *job)
     helper_replace(job->connector->helper, &err);
 }
 
-static void tick_waiting(struct job *job, int64_t now_ms)
+/* Nobody waits for it any more. */
+static void end_expired(struct job *job)
+{
+    const struct outage *outage = &job->connector->outage;
+    struct error why = outage->why;
+    if (!outage->away)
+        error_set(&why, FAIL_POLICY, "the request has expired while it waited for the token");
+    job_refuse(job, &why);
+}
+
+static void tick_waiting(struct job *job, int64_t now_ms, const struct job *next_try)
 {
     struct connector *connector = job->connector;
     if (helper_is_halted(connector->helper)) {
@@ -364,7 +396,12 @@ static void tick_waiting(struct job *job, int64_t now_ms)
         job_return(job, 0, helper_trouble(connector->helper));
         return;
     }
-    if (job->due_ms <= now_ms && helper_is_ready(connector->helper))
+    if (job->request.expires_ms <= clock_real_ms()) {
+        end_expired(job);
+        return;
+    }
+    bool due = connector->outage.away ? job == next_try : job->due_ms <= now_ms;
+    if (due && helper_is_ready(connector->helper))
         job_dispatch(job, now_ms);
 }
 
@@ -374,11 +411,11 @@ static void sooner(int64_t *next_ms, int64_t at_ms)
         *next_ms = at_ms;
 }
 
-static void job_tick(struct job *job, int64_t now_ms, int64_t *next_ms)
+static void job_tick(struct job *job, int64_t now_ms, const struct job *next_try, int64_t *next_ms)
 {
     switch (job->state) {
     case JOB_WAITING:
-        tick_waiting(job, now_ms);
+        tick_waiting(job, now_ms, next_try);
         break;
     case JOB_RESEALING:
         if (job->due_ms <= now_ms)
@@ -398,10 +435,13 @@ static void job_tick(struct job *job, int64_t now_ms, int64_t *next_ms)
         sooner(next_ms, job->extend_ms);
     if (job->state == JOB_RESEALING || (job->state == JOB_WAITING && job->due_ms > now_ms))
         sooner(next_ms, job->due_ms);
+    if (job->state == JOB_WAITING)
+        sooner(next_ms, now_ms + job->request.expires_ms - clock_real_ms());
 }
 
 void jobs_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms)
 {
+    const struct job *next_try = outage_next(connector, now_ms, next_ms);
     struct job **link = &connector->jobs;
     while (*link != NULL) {
         struct job *job = *link;
@@ -410,7 +450,7 @@ void jobs_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms)
             job_free(job);
             continue;
         }
-        job_tick(job, now_ms, next_ms);
+        job_tick(job, now_ms, next_try, next_ms);
         link = &job->next;
     }
     helper_flush(connector->helper);

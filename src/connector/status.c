@@ -118,13 +118,16 @@ static void put_error(struct json_writer *json, const char *key, const struct er
     json_object_end(json);
 }
 
-static void put_helper(struct json_writer *json, const struct helper *helper)
+static void put_helper(struct json_writer *json, const struct connector *connector)
 {
+    const struct helper *helper = connector->helper;
+    const struct outage *outage = &connector->outage;
+    bool ready = helper_is_ready(helper);
     json_object(json, "helper");
     json_put_integer(json, "pid", helper_pid(helper));
-    json_put_bool(json, "ready", helper_is_ready(helper));
+    json_put_bool(json, "ready", ready);
     json_put_integer(json, "restarts", helper_restarts(helper));
-    put_error(json, "error", helper_trouble(helper));
+    put_error(json, "error", ready && outage->away ? &outage->why : helper_trouble(helper));
     json_object_end(json);
 }
 
@@ -168,7 +171,7 @@ static bool write_document(const struct connector *connector, struct buf *out, s
     json_put_text(json, "state", connector_state(connector));
     json_put_text(json, "require", custody_name(connector->require));
     json_put_integer(json, "sessions", hello != NULL ? hello->sessions : 0);
-    put_helper(json, connector->helper);
+    put_helper(json, connector);
     if (hello != NULL)
         probe_report_write(json, &hello->report);
     put_queue(json, connector);

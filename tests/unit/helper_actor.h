@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include "reseal/frame.h"
 #include "reseal/helper_message.h"
@@ -21,7 +22,8 @@
 struct actor {
     struct frame_channel *channel;
     char word[64];
-    unsigned start; /* 1: the first */
+    char away[4200]; /* while this file exists, the token of "token-away" is away */
+    unsigned start;  /* 1: the first */
 };
 
 static inline void actor_send(struct actor *actor, uint32_t number, uint16_t type,
@@ -82,10 +84,22 @@ static inline bool actor_is(const struct actor *actor, const char *word)
     return strcmp(actor->word, word) == 0;
 }
 
+/* A job that the token fails on for ever. */
+static inline bool actor_is_poison(const struct frame *frame)
+{
+    struct error err = ERROR_INIT;
+    struct reseal_message message;
+    return reseal_decode(frame->body, &message, &err) && message.sealed.len == 6 &&
+           memcmp(message.sealed.data, "poison", 6) == 0;
+}
+
 /* What it does with one job. */
 static inline void actor_job(struct actor *actor, const struct frame *frame)
 {
     bool first = actor->start == 1;
+    const struct timespec slow = {.tv_nsec = 600000000};
+    if (actor_is(actor, "slow"))
+        nanosleep(&slow, NULL);
     if (actor_is(actor, "hang") || (actor_is(actor, "hang-once") && first))
         return;
     if (actor_is(actor, "die") || (actor_is(actor, "die-once") && first))
@@ -98,7 +112,9 @@ static inline void actor_job(struct actor *actor, const struct frame *frame)
         actor_hello(actor, FAIL_NONE, CUSTODY_TOKEN);
     else if (actor_is(actor, "weak-answer") && first)
         actor_resealed(actor, frame->number, CUSTODY_HOST);
-    else if (actor_is(actor, "token-trouble"))
+    else if (actor_is(actor, "token-away") && access(actor->away, F_OK) == 0)
+        actor_failed(actor, frame->number, FAIL_TOKEN);
+    else if (actor_is(actor, "poison") && actor_is_poison(frame))
         actor_failed(actor, frame->number, FAIL_TOKEN);
     else if (actor_is(actor, "token-trouble-once") && first) {
         actor->start = 2;
@@ -196,6 +212,7 @@ static inline void actor_main(int argc, char **argv)
         return;
     actor_count_start(argv[2]);
     actor.start = actor_starts(argv[2]);
+    snprintf(actor.away, sizeof actor.away, "%s.away", argv[2]);
     FILE *file = fopen(argv[2], "r");
     while (file != NULL && fgets(line, sizeof line, file) != NULL)
         (void)!sscanf(line, "# actor: %63s", actor.word);

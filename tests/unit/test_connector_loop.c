@@ -169,32 +169,50 @@ static void make_request(const struct scene *scene, const char *id, struct reque
     pki_der(scene->device, &request->device_certificate);
 }
 
-/* Puts a message with that body into the queue. */
-static void offer_body(struct scene *scene, const char *message_id, const char *receipt,
-                       unsigned receive_count, const char *body, size_t len)
+static void put_message(struct json_writer *json, const char *message_id, const char *receipt,
+                        unsigned receive_count, const char *body, size_t len)
 {
-    struct error err = ERROR_INIT;
-    struct json_writer *json = NULL;
-    struct buf answer = BUF_INIT(1 << 20);
     char count[16];
     snprintf(count, sizeof count, "%u", receive_count);
-    assert_ok(json_writer_new(false, &json, &err), &err);
-    json_object(json, NULL);
-    json_array(json, "Messages");
     json_object(json, NULL);
     json_put_text(json, "MessageId", message_id);
     json_put_text(json, "ReceiptHandle", receipt);
     json_put_text_len(json, "Body", body, len);
-    json_object(json, "Attributes");
-    json_put_text(json, "ApproximateReceiveCount", count);
+    if (receive_count > 0) {
+        json_object(json, "Attributes");
+        json_put_text(json, "ApproximateReceiveCount", count);
+        json_object_end(json);
+    }
     json_object_end(json);
-    json_object_end(json);
+}
+
+/* Puts `copies` messages with that body into the queue; more than one get ids of their own. */
+static void offer_copies(struct scene *scene, const char *message_id, const char *receipt,
+                         unsigned receive_count, const char *body, size_t len, unsigned copies)
+{
+    struct error err = ERROR_INIT;
+    struct json_writer *json = NULL;
+    struct buf answer = BUF_INIT(1 << 20);
+    char id[160];
+    assert_ok(json_writer_new(false, &json, &err), &err);
+    json_object(json, NULL);
+    json_array(json, "Messages");
+    for (unsigned i = 0; i < copies; i++) {
+        snprintf(id, sizeof id, copies > 1 ? "%s-%u" : "%s", message_id, i);
+        put_message(json, id, receipt, receive_count, body, len);
+    }
     json_array_end(json);
     json_object_end(json);
     assert_ok(json_finish(json, &answer, &err), &err);
     json_writer_free(&json);
     peer_offer(&scene->peer, buf_text(&answer));
     buf_free(&answer);
+}
+
+static void offer_body(struct scene *scene, const char *message_id, const char *receipt,
+                       unsigned receive_count, const char *body, size_t len)
+{
+    offer_copies(scene, message_id, receipt, receive_count, body, len, 1);
 }
 
 static void offer(struct scene *scene, struct request *request, unsigned receive_count)
@@ -214,6 +232,15 @@ static void offer_good(struct scene *scene, const char *id, unsigned receive_cou
     offer(scene, &request, receive_count);
 }
 
+static void offer_poison(struct scene *scene, const char *id, unsigned receive_count)
+{
+    struct request request;
+    make_request(scene, id, &request);
+    buf_reset(&request.sealed);
+    buf_put_text(&request.sealed, "poison");
+    offer(scene, &request, receive_count);
+}
+
 /* Waits for the n-th call of that name and gives its body. */
 static const char *await(struct scene *scene, const char *call, size_t n)
 {
@@ -226,6 +253,16 @@ static const char *await(struct scene *scene, const char *call, size_t n)
         nanosleep(&pause, NULL);
     }
     return body;
+}
+
+/* Waits for a call of that name whose body contains the text. */
+static const char *await_containing(struct scene *scene, const char *call, const char *text)
+{
+    for (size_t i = 0;; i++) {
+        const char *body = await(scene, call, i);
+        if (strstr(body, text) != NULL)
+            return body;
+    }
 }
 
 static void read_result(const char *body, struct result *result)
@@ -271,14 +308,70 @@ static size_t position(struct scene *scene, const char *call)
     return at;
 }
 
-static bool log_contains(const struct scene *scene, const char *text)
+static size_t log_count(const struct scene *scene, const char *text)
 {
     struct buf log = BUF_INIT(4 << 20);
     struct error err = ERROR_INIT;
+    size_t count = 0;
     assert_ok(file_read(scene->log, &log, &err), &err);
-    bool found = strstr(buf_text(&log), text) != NULL;
+    for (const char *at = buf_text(&log); (at = strstr(at, text)) != NULL; at++)
+        count++;
     buf_free(&log);
-    return found;
+    return count;
+}
+
+static bool log_contains(const struct scene *scene, const char *text)
+{
+    return log_count(scene, text) > 0;
+}
+
+static void wait_for_log_count(const struct scene *scene, const char *text, size_t count)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    int64_t end = clock_monotonic_ms() + BOUND_MS;
+    while (access(scene->log, R_OK) != 0 || log_count(scene, text) < count) {
+        if (clock_monotonic_ms() > end)
+            fail_msg("\"%s\" is not logged %zu times", text, count);
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* -- status -- */
+
+static struct json *ask_status(struct scene *scene)
+{
+    const struct json_limits limits = {.bytes = 1 << 20, .string = 65536, .values = 10000};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct error err = ERROR_INIT;
+    struct json *json = NULL;
+    static char text[1 << 17];
+    size_t len = 0;
+    ssize_t got;
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/status", scene->folder);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    const struct timespec pause = {.tv_nsec = 5000000};
+    int64_t end = clock_monotonic_ms() + BOUND_MS;
+    while (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+        assert_true(clock_monotonic_ms() < end); /* it has not come so far yet */
+        nanosleep(&pause, NULL);
+    }
+    while (len < sizeof text && (got = read(fd, text + len, sizeof text - len)) > 0)
+        len += (size_t)got;
+    close(fd);
+    assert_ok(json_parse(text, len, &limits, "status", &json, &err), &err);
+    return json;
+}
+
+static void wait_for_state(struct scene *scene, const char *wanted)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    int64_t end = clock_monotonic_ms() + BOUND_MS;
+    for (bool reached = false; !reached; nanosleep(&pause, NULL)) {
+        struct json *json = ask_status(scene);
+        reached = strcmp(json_text(json_get(json_root(json), "state"), NULL), wanted) == 0;
+        json_free(&json);
+        assert_true(clock_monotonic_ms() < end);
+    }
 }
 
 /* -- the way of a request -- */
@@ -454,20 +547,128 @@ static void a_token_failure_is_tried_again(void **state)
     expect_answer(scene, OUTCOME_RESEALED, RESULT_NONE);
 }
 
-static void a_lasting_token_failure_is_given_back_then_answered_as_worth_a_retry(void **state)
+/* -- a token that is away -- */
+
+static void set_token(const struct scene *scene, bool away)
+{
+    char name[192];
+    write_text(scene->folder, "reseal.conf.away", 0600, "");
+    snprintf(name, sizeof name, "%s.away", scene->config);
+    if (!away)
+        assert_int_equal(unlink(name), 0);
+}
+
+static void expect_helper_error(struct scene *scene, const char *text)
+{
+    struct json *json = ask_status(scene);
+    const struct json_value *error = json_get(json_get(json_root(json), "helper"), "error");
+    assert_string_equal(json_text(json_get(error, "kind"), NULL), "token");
+    assert_non_null(strstr(json_text(json_get(error, "text"), NULL), text));
+    json_free(&json);
+}
+
+static void a_token_that_is_away_spends_no_attempts(void **state)
+{
+    struct scene *scene = *state;
+    set_token(scene, true);
+    start(scene, "token-away", "");
+    offer_good(scene, "request-1", 3); /* the last of its attempts */
+    await(scene, "ReceiveMessage", 0);
+    wait_for_log_count(scene, "the token is away", 1);
+    wait_for_state(scene, "waiting");
+    expect_helper_error(scene, "the actor fails");
+    /* Kept: its lease is extended over several tries in vain. */
+    for (size_t i = 0; i < 5; i++)
+        assert_non_null(
+            strstr(await(scene, "ChangeMessageVisibilityBatch", i), "\"VisibilityTimeout\":2"));
+    assert_int_equal(peer_count(&scene->peer, "SendMessageBatch"), 0);
+    set_token(scene, false);
+    expect_answer(scene, OUTCOME_RESEALED, RESULT_NONE);
+    wait_for_state(scene, "serving");
+    assert_int_equal(log_count(scene, "the token is away"), 1);
+    assert_int_equal(log_count(scene, "the token answers again"), 1);
+    assert_int_equal(stop(scene), 0);
+}
+
+static void while_the_token_is_away_little_is_received_and_tried_rarely(void **state)
+{
+    struct scene *scene = *state;
+    struct request request;
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(MESSAGE_MAX);
+    set_token(scene, true);
+    start(scene, "token-away", "");
+    make_request(scene, "request-1", &request);
+    assert_ok(request_write(&request, &body, &err), &err);
+    offer_copies(scene, "m", "receipt-1", 1, buf_text(&body), body.len, 3);
+    wait_for_log_count(scene, "the token is away", 1);
+    size_t polls = peer_count(&scene->peer, "ReceiveMessage");
+    for (size_t i = 0; i < 4; i++)
+        await(scene, "ChangeMessageVisibilityBatch", i);
+    /* Three in hand: at 1, 3 and 7 seconds each has been tried, and not before is more received. */
+    assert_true(peer_count(&scene->peer, "ReceiveMessage") <= polls + 1);
+    assert_true(log_count(scene, "the request waits until the token is back") < 8);
+    set_token(scene, false);
+    await(scene, "DeleteMessageBatch", 0);
+    wait_for_state(scene, "serving");
+    assert_int_equal(stop(scene), 0);
+    buf_free(&body);
+    request_free(&request);
+}
+
+static void a_request_that_expires_while_the_token_is_away_is_answered(void **state)
+{
+    struct scene *scene = *state;
+    struct request request;
+    set_token(scene, true);
+    start(scene, "token-away", "");
+    make_request(scene, "request-1", &request);
+    request.expires_ms = clock_real_ms() + 3000;
+    offer(scene, &request, 1);
+    expect_answer(scene, OUTCOME_FAILED, RESULT_UNAVAILABLE);
+    assert_int_equal(stop(scene), 0);
+}
+
+/* Alone it looks like a token that is away, until another request is served. */
+static void a_request_that_the_token_fails_on_ends_while_others_are_served(void **state)
 {
     struct scene *scene = *state;
     struct result result;
-    start(scene, "token-trouble", "");
-    offer_good(scene, "request-1", 1);
-    assert_non_null(
-        strstr(await(scene, "ChangeMessageVisibilityBatch", 0), "\"VisibilityTimeout\":5"));
-    assert_int_equal(peer_count(&scene->peer, "SendMessageBatch"), 0);
-    offer_good(scene, "request-1", 3);
-    expect_answer(scene, OUTCOME_FAILED, RESULT_UNAVAILABLE);
+    start(scene, "poison", "");
+    offer_poison(scene, "poison-1", 1);
+    wait_for_log_count(scene, "the token is away", 1);
+    offer_good(scene, "request-2", 1);
     read_result(await(scene, "SendMessageBatch", 0), &result);
+    assert_int_equal(result.outcome, OUTCOME_RESEALED);
+    result_free(&result);
+    await_containing(scene, "ChangeMessageVisibilityBatch", "\"VisibilityTimeout\":5");
+    offer_poison(scene, "poison-1", 3);
+    wait_for_log_count(scene, "the token is away", 2);
+    offer_good(scene, "request-3", 1);
+    read_result(await(scene, "SendMessageBatch", 2), &result);
+    assert_string_equal(result.subject, "poison-1");
+    assert_int_equal(result.code, RESULT_UNAVAILABLE);
     assert_true(result_code_retryable(result.code));
     result_free(&result);
+    assert_int_equal(stop(scene), 0);
+}
+
+/* The last of four waits for two seconds, with a deadline of one. */
+static void a_helper_that_makes_progress_is_not_replaced(void **state)
+{
+    struct scene *scene = *state;
+    struct request request;
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(MESSAGE_MAX);
+    start(scene, "slow", "");
+    make_request(scene, "request-1", &request);
+    assert_ok(request_write(&request, &body, &err), &err);
+    offer_copies(scene, "m", "receipt-1", 1, buf_text(&body), body.len, 4);
+    wait_for_log_count(scene, "\"request done\"", 4);
+    assert_int_equal(actor_starts(scene->config), 1);
+    assert_int_equal(stop(scene), 0);
+    buf_free(&body);
+    request_free(&request);
 }
 
 static void the_job_of_a_bad_helper_is_done_by_the_next(void **state)
@@ -495,12 +696,7 @@ static void a_job_that_kills_every_helper_is_given_back(void **state)
     start(scene, "die", "");
     offer_good(scene, "request-1", 1);
     /* extensions of the lease may come first */
-    const char *back = NULL;
-    for (size_t i = 0; back == NULL; i++) {
-        const char *call = await(scene, "ChangeMessageVisibilityBatch", i);
-        if (strstr(call, "\"VisibilityTimeout\":5") != NULL)
-            back = call;
-    }
+    await_containing(scene, "ChangeMessageVisibilityBatch", "\"VisibilityTimeout\":5");
     assert_int_equal(actor_starts(scene->config), 3);
     assert_int_equal(peer_count(&scene->peer, "DeleteMessageBatch"), 0);
 }
@@ -566,42 +762,6 @@ static void without_device_ca_it_does_not_start(void **state)
 }
 
 /* -- status and the end -- */
-
-static struct json *ask_status(struct scene *scene)
-{
-    const struct json_limits limits = {.bytes = 1 << 20, .string = 65536, .values = 10000};
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct error err = ERROR_INIT;
-    struct json *json = NULL;
-    static char text[1 << 17];
-    size_t len = 0;
-    ssize_t got;
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/status", scene->folder);
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    const struct timespec pause = {.tv_nsec = 5000000};
-    int64_t end = clock_monotonic_ms() + BOUND_MS;
-    while (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
-        assert_true(clock_monotonic_ms() < end); /* it has not come so far yet */
-        nanosleep(&pause, NULL);
-    }
-    while (len < sizeof text && (got = read(fd, text + len, sizeof text - len)) > 0)
-        len += (size_t)got;
-    close(fd);
-    assert_ok(json_parse(text, len, &limits, "status", &json, &err), &err);
-    return json;
-}
-
-static void wait_for_state(struct scene *scene, const char *wanted)
-{
-    const struct timespec pause = {.tv_nsec = 10000000};
-    int64_t end = clock_monotonic_ms() + BOUND_MS;
-    for (bool reached = false; !reached; nanosleep(&pause, NULL)) {
-        struct json *json = ask_status(scene);
-        reached = strcmp(json_text(json_get(json_root(json), "state"), NULL), wanted) == 0;
-        json_free(&json);
-        assert_true(clock_monotonic_ms() < end);
-    }
-}
 
 static void a_pin_refused_later_leaves_it_up_to_tell(void **state)
 {
@@ -785,7 +945,11 @@ int main(int argc, char **argv)
         scene_test(a_key_of_another_connector_is_passed_on_then_answered),
         scene_test(failures_of_the_cryptography_look_alike),
         scene_test(a_token_failure_is_tried_again),
-        scene_test(a_lasting_token_failure_is_given_back_then_answered_as_worth_a_retry),
+        scene_test(a_token_that_is_away_spends_no_attempts),
+        scene_test(while_the_token_is_away_little_is_received_and_tried_rarely),
+        scene_test(a_request_that_expires_while_the_token_is_away_is_answered),
+        scene_test(a_request_that_the_token_fails_on_ends_while_others_are_served),
+        scene_test(a_helper_that_makes_progress_is_not_replaced),
         scene_test(the_job_of_a_bad_helper_is_done_by_the_next),
         scene_test(a_job_that_kills_every_helper_is_given_back),
         scene_test(a_refused_pin_is_tried_once_and_ends_the_start),
