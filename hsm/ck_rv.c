@@ -165,6 +165,15 @@ enum ck_class ck_rv_class(CK_RV rv)
     return row != NULL ? row->class : CK_CLASS_GENERAL;
 }
 
+/* Not CKR_DEVICE_ERROR, which leaves the sessions open: left to themselves, they would use up the
+ * token's room for sessions. */
+bool ck_rv_ends_session(CK_RV rv)
+{
+    return rv == CKR_SESSION_HANDLE_INVALID || rv == CKR_SESSION_CLOSED ||
+           rv == CKR_DEVICE_REMOVED || rv == CKR_TOKEN_NOT_PRESENT ||
+           rv == CKR_TOKEN_NOT_RECOGNIZED || rv == CKR_SLOT_ID_INVALID;
+}
+
 bool ck_class_is_trouble(enum ck_class class)
 {
     switch (class) {

@@ -29,6 +29,9 @@ enum ck_class {
  * "CK_RV 0x12". */
 void ck_rv_text(CK_RV rv, char out[static CK_RV_TEXT]);
 enum ck_class ck_rv_class(CK_RV rv) MUST_USE;
+/* True where the token has closed the session itself (PKCS#11 v3.1, section 5.6: with the token's
+ * removal all its sessions end). The handle's number may be another session's by now. */
+bool ck_rv_ends_session(CK_RV rv) MUST_USE;
 /* True where the trouble is the token's or the session's, whatever the message was. */
 bool ck_class_is_trouble(enum ck_class class) MUST_USE;
 /* What a person can do about a failure of that class; may be empty. */

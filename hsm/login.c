@@ -98,9 +98,11 @@ static bool may_try(const struct token *token, const struct secret *pin, struct 
     return true;
 }
 
+/* An anchor that may have ended with other sessions is not closed: its number may be the handle of
+ * a worker's new session. At worst one session stays open until the module is finalised. */
 static void drop_anchor(struct token *token)
 {
-    if (token->anchor != CK_INVALID_HANDLE)
+    if (token->anchor != CK_INVALID_HANDLE && !atomic_load(&token->anchor_doubtful))
         token->f->C_CloseSession(token->anchor);
     token->anchor = CK_INVALID_HANDLE;
 }
@@ -189,9 +191,11 @@ static bool login_locked(struct token *token, const struct secret *pin, struct e
     rv = token->f->C_Login(anchor, CKU_USER, (CK_UTF8CHAR_PTR)(uintptr_t)bytes.data, bytes.len);
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
         token->anchor = anchor;
+        atomic_store(&token->anchor_doubtful, false);
         return true;
     }
-    token->f->C_CloseSession(anchor);
+    if (!ck_rv_ends_session(rv))
+        token->f->C_CloseSession(anchor);
     return fail_login(token, rv, err);
 }
 

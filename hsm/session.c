@@ -21,6 +21,8 @@ static CK_RV open_on_slot(struct token *token, CK_FLAGS flags, CK_SESSION_HANDLE
 {
     pthread_mutex_lock(&token->lock);
     CK_RV rv = open_where_same(token, token->slot, flags, handle);
+    if (ck_rv_ends_session(rv))
+        atomic_store(&token->anchor_doubtful, true);
     if (ck_rv_class(rv) == CK_CLASS_TOKEN_GONE) {
         struct error ignored = ERROR_INIT; /* the first CK_RV tells more */
         CK_TOKEN_INFO info = {0};
@@ -59,7 +61,8 @@ void session_close(struct session **session)
 {
     if (session == NULL || *session == NULL)
         return;
-    (*session)->f->C_CloseSession((*session)->handle);
+    if (!(*session)->ended)
+        (*session)->f->C_CloseSession((*session)->handle);
     free(*session);
     *session = NULL;
 }
@@ -95,6 +98,10 @@ static enum ck_class note(struct session *session, const char *function,
     enum ck_class class = ck_rv_class(rv);
     ck_call_text(function, mechanism, session->call);
     session->rv = rv;
+    if (ck_rv_ends_session(rv)) {
+        session->ended = true;
+        atomic_store(&session->token->anchor_doubtful, true);
+    }
     /* A lost session stays lost, whatever fails after it. */
     if (ck_class_is_trouble(class) && !session_lost(session))
         session->trouble = class;

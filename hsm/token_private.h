@@ -4,6 +4,7 @@
 #define RESEAL_HSM_TOKEN_PRIVATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include "ck_rv.h"
 #include "module.h"
 #include "reseal/token.h"
@@ -12,13 +13,14 @@ struct token {
     struct token_address address; /* with serial, manufacturer and model of the token once found */
     struct module *module;
     CK_FUNCTION_LIST_PTR f;
-    struct token_facts facts; /* all but the slot stay as they were found first */
-    size_t pin_min, pin_max;  /* bytes */
-    bool login_required;      /* CKF_LOGIN_REQUIRED; without it all objects are seen at once */
-    bool pin_pad;             /* CKF_PROTECTED_AUTHENTICATION_PATH */
-    _Atomic CK_SLOT_ID slot;  /* a token may come back in another slot */
-    pthread_mutex_t lock;     /* guards the anchor, and the order of logins */
-    CK_SESSION_HANDLE anchor; /* open while logged in: the login ends with the last session */
+    struct token_facts facts;    /* all but the slot stay as they were found first */
+    size_t pin_min, pin_max;     /* bytes */
+    bool login_required;         /* CKF_LOGIN_REQUIRED; without it all objects are seen at once */
+    bool pin_pad;                /* CKF_PROTECTED_AUTHENTICATION_PATH */
+    _Atomic CK_SLOT_ID slot;     /* a token may come back in another slot */
+    pthread_mutex_t lock;        /* guards the anchor, and the order of logins */
+    CK_SESSION_HANDLE anchor;    /* open while logged in: the login ends with the last session */
+    atomic_bool anchor_doubtful; /* sessions have ended by themselves since the anchor was opened */
     /* See token_before_first_login; NULL after the call. */
     bool (*before_login)(void *context, struct error *err);
     void *before_login_context;
@@ -28,6 +30,7 @@ struct session {
     struct token *token;
     CK_FUNCTION_LIST_PTR f;
     CK_SESSION_HANDLE handle;
+    bool ended;              /* by the token itself: the handle is not ours any more */
     enum ck_class trouble;   /* class of the last failure that was the token's; FINE: none */
     char call[CK_CALL_TEXT]; /* the call that failed last ... */
     CK_RV rv;                /* ... and its answer */

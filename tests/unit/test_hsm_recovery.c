@@ -13,6 +13,8 @@ static struct fixture fixture;
 static struct peer_setting setting;
 static EVP_PKEY *sealing;
 
+static const char token_lines[] = "pin = file:pin\nkey = " KEY_NAME;
+
 /* -- the module, with calls that fail as told -- */
 
 static CK_FUNCTION_LIST_PTR real;
@@ -40,6 +42,14 @@ static CK_RV counted_login(CK_SESSION_HANDLE handle, CK_USER_TYPE type, CK_UTF8C
     atomic_fetch_add(&logins, 1);
     CK_RV rv = atomic_load(&login_rv);
     return rv != CKR_OK ? rv : real->C_Login(handle, type, pin, len);
+}
+
+static atomic_int closes;
+
+static CK_RV counted_close(CK_SESSION_HANDLE handle)
+{
+    atomic_fetch_add(&closes, 1);
+    return real->C_CloseSession(handle);
 }
 
 static atomic_int sessions_left;
@@ -93,6 +103,7 @@ static struct run *run_start_with(int sessions)
     faulty.C_Decrypt = faulty_decrypt;
     faulty.C_Login = counted_login;
     faulty.C_OpenSession = scarce_session;
+    faulty.C_CloseSession = counted_close;
     atomic_store(&sessions_left, sessions);
     run->service.token->f = &faulty;
     atomic_store(&logins, 0);
@@ -158,7 +169,7 @@ static int start(void **state)
     sealing_key_free(&key);
     session_close(&session);
     token_close(&token);
-    setting_config(&setting, "pin = file:pin\nkey = " KEY_NAME, "require = host\nworkers = 2");
+    setting_config(&setting, token_lines, "require = host\nworkers = 2");
     return 0;
 }
 
@@ -188,6 +199,35 @@ static void a_job_whose_session_was_lost_is_done_again(void **state)
     }
     assert_int_equal(atomic_load(&logins), 0); /* the login was not lost with the sessions */
     assert_int_equal(run_end(run, true), 0);
+}
+
+static void a_session_that_the_token_ended_is_not_closed_by_its_number(void **state)
+{
+    (void)state;
+    static const struct {
+        CK_RV rv;
+        bool logged_out;
+        int closes; /* of the session, and of the one that held the login */
+    } rows[] = {
+        {CKR_KEY_HANDLE_INVALID, false, 1},    {CKR_DEVICE_ERROR, false, 1},
+        {CKR_USER_NOT_LOGGED_IN, true, 2},     {CKR_SESSION_HANDLE_INVALID, false, 0},
+        {CKR_SESSION_CLOSED, false, 0},        {CKR_DEVICE_REMOVED, false, 0},
+        {CKR_TOKEN_NOT_PRESENT, false, 0},     {CKR_TOKEN_NOT_RECOGNIZED, false, 0},
+        {CKR_SESSION_HANDLE_INVALID, true, 0}, {CKR_DEVICE_REMOVED, true, 0},
+    };
+    /* One worker: a logout makes the handles of the others' keys stale. */
+    setting_config(&setting, token_lines, "require = host\nworkers = 1");
+    struct run *run = run_start();
+    for (uint32_t i = 0; i < ARRAY_LEN(rows); i++) {
+        atomic_store(&logs_out, rows[i].logged_out);
+        atomic_store(&closes, 0);
+        fail_next(1, rows[i].rv);
+        ask(run, i);
+        peer_success(&setting, run->channel, i, 17, CUSTODY_HOST);
+        assert_int_equal(atomic_load(&closes), rows[i].closes);
+    }
+    assert_int_equal(run_end(run, true), 0);
+    setting_config(&setting, token_lines, "require = host\nworkers = 2");
 }
 
 static void a_job_is_done_again_once_and_not_for_ever(void **state)
@@ -356,6 +396,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_whose_session_was_lost_is_done_again),
+        cmocka_unit_test(a_session_that_the_token_ended_is_not_closed_by_its_number),
         cmocka_unit_test(a_job_is_done_again_once_and_not_for_ever),
         cmocka_unit_test(a_lost_login_is_made_again_with_the_pin_once),
         cmocka_unit_test(a_refused_pin_is_never_tried_again),
