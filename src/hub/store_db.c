@@ -97,7 +97,8 @@ static bool ensure_schema(struct database *database, struct error *err)
     if (found != 0 || owner != 0) {
         error_set(err, FAIL_USAGE, "the file is no hub database of schema %d (found schema %ld)",
                   SCHEMA_VERSION, found);
-        return error_hint(err, "use the reseal-hub that made it, or another file");
+        return error_hint(err,
+                          "use the reseal-hub that made it, or name another file in hub.database");
     }
     snprintf(set, sizeof set, "PRAGMA application_id = %d; PRAGMA user_version = %d",
              SCHEMA_APPLICATION_ID, SCHEMA_VERSION);

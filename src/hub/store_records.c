@@ -56,9 +56,13 @@ bool record_insert(struct database *database, struct record *record, struct erro
     bind_integer(database, statement, 10, record->padding);
     bind_integer(database, statement, 11, record->created_ms);
     bind_bytes(database, statement, 12, buf_bytes(&record->sealed));
-    bind_bytes(database, statement, 13, buf_bytes(&record->pfx));
-    if (database_run(database, statement, err))
-        return true;
+    if (database_run(database, statement, err)) {
+        int64_t sequence = sqlite3_last_insert_rowid(database->handle);
+        statement = database_statement(database, SQL_BLOB_INSERT);
+        bind_integer(database, statement, 1, sequence);
+        bind_bytes(database, statement, 2, buf_bytes(&record->pfx));
+        return database_run(database, statement, err);
+    }
     if (err->kind != FAIL_EXISTS)
         return false;
     error_set(err, FAIL_EXISTS, "a certificate with thumbprint %s is stored for %s already",
@@ -112,7 +116,11 @@ bool record_select(struct database *database, const char *id, struct record *out
 
 bool record_delete(struct database *database, const char *id, struct error *err)
 {
-    sqlite3_stmt *statement = database_statement(database, SQL_RECORD_DELETE);
+    sqlite3_stmt *statement = database_statement(database, SQL_RECORD_FREE_BLOB);
+    bind_text(database, statement, 1, id);
+    if (!database_run(database, statement, err))
+        return false;
+    statement = database_statement(database, SQL_RECORD_DELETE);
     bind_text(database, statement, 1, id);
     if (!database_run(database, statement, err))
         return false;

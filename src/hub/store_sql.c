@@ -47,16 +47,20 @@ const char schema_sql[] =
     " padding INTEGER NOT NULL,"
     " created_ms INTEGER NOT NULL,"
     " modified_ms INTEGER NOT NULL,"
-    " sealed BLOB NOT NULL,"
-    " pfx BLOB NOT NULL"
+    " sealed BLOB NOT NULL"
     ") STRICT;"
     "CREATE INDEX records_by_upn ON records(upn_folded, seq);"
     "CREATE INDEX records_by_thumbprint ON records(thumbprint, seq);"
+    /* The PFX of the record with that sequence number. A delivery's payload belongs to this PFX and
+     * to no other, so it stays while a delivery refers to it, also when its record is deleted and
+     * another one with the same id takes its place. */
+    "CREATE TABLE blobs(seq INTEGER PRIMARY KEY, pfx BLOB NOT NULL) STRICT;"
 
     "CREATE TABLE deliveries("
     " id TEXT NOT NULL PRIMARY KEY,"
     " state INTEGER NOT NULL," /* enum delivery_state */
     " record_id TEXT NOT NULL,"
+    " blob INTEGER NOT NULL," /* blobs.seq */
     " device_id TEXT NOT NULL,"
     " platform INTEGER NOT NULL,"
     " format INTEGER NOT NULL,"
@@ -72,6 +76,7 @@ const char schema_sql[] =
     " results_effective INTEGER NOT NULL DEFAULT 0"
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX deliveries_by_state ON deliveries(state, expires_ms);"
+    "CREATE INDEX deliveries_by_blob ON deliveries(blob);"
     "CREATE TABLE payloads(id INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;";
 
 #define RECORD_COLUMNS                                                                             \
@@ -121,9 +126,11 @@ const char *const statement_sql[STATEMENT_COUNT] = {
 
     [SQL_RECORD_INSERT] =
         "INSERT INTO records(id, upn, upn_folded, thumbprint, purpose, not_before_ms, "
-        "not_after_ms, provider_name, key_name, padding, created_ms, modified_ms, sealed, pfx) "
-        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?13)",
-    [SQL_RECORD_SELECT] = RECORD_COLUMNS ", sealed, pfx FROM records WHERE id = ?1",
+        "not_after_ms, provider_name, key_name, padding, created_ms, modified_ms, sealed) "
+        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12)",
+    [SQL_BLOB_INSERT] = "INSERT INTO blobs(seq, pfx) VALUES(?1, ?2)",
+    [SQL_RECORD_SELECT] =
+        RECORD_COLUMNS ", sealed, pfx FROM records JOIN blobs USING(seq) WHERE id = ?1",
     [SQL_RECORD_LIST] = RECORD_COLUMNS " FROM records WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     [SQL_RECORD_LIST_UPN] =
         RECORD_COLUMNS " FROM records WHERE seq > ?1 AND upn_folded = ?3 ORDER BY seq LIMIT ?2",
@@ -131,18 +138,22 @@ const char *const statement_sql[STATEMENT_COUNT] = {
         RECORD_COLUMNS " FROM records WHERE seq > ?1 AND thumbprint = ?4 ORDER BY seq LIMIT ?2",
     [SQL_RECORD_LIST_BOTH] = RECORD_COLUMNS
     " FROM records WHERE seq > ?1 AND upn_folded = ?3 AND thumbprint = ?4 ORDER BY seq LIMIT ?2",
+    [SQL_RECORD_FREE_BLOB] =
+        "DELETE FROM blobs WHERE seq = (SELECT seq FROM records WHERE id = ?1) "
+        "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE blob = blobs.seq)",
     [SQL_RECORD_DELETE] = "DELETE FROM records WHERE id = ?1",
     [SQL_RECORD_COUNT] = "SELECT count(*) FROM records",
 
     [SQL_DELIVERY_INSERT] =
-        "INSERT INTO deliveries(id, state, record_id, device_id, platform, format, created_ms, "
-        "expires_ms) VALUES(?1, 0, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO deliveries(id, state, record_id, blob, device_id, platform, format, "
+        "created_ms, expires_ms) "
+        "VALUES(?1, 0, ?2, (SELECT seq FROM records WHERE id = ?2), ?3, ?4, ?5, ?6, ?7)",
     [SQL_DELIVERY_SELECT] =
         "SELECT d.state, d.record_id, d.device_id, d.platform, d.format, d.created_ms, "
         "d.expires_ms, d.completed_ms, d.custody, d.connector, d.code, d.message, "
-        "d.results_received, d.results_effective, p.payload, r.pfx FROM deliveries d "
+        "d.results_received, d.results_effective, p.payload, b.pfx FROM deliveries d "
         "LEFT JOIN payloads p ON p.id = d.payload "
-        "LEFT JOIN records r ON r.id = d.record_id AND d.payload IS NOT NULL WHERE d.id = ?1",
+        "LEFT JOIN blobs b ON b.seq = d.blob AND d.payload IS NOT NULL WHERE d.id = ?1",
     [SQL_DELIVERY_STATE] = "SELECT state FROM deliveries WHERE id = ?1",
     [SQL_DELIVERY_COMPLETE] =
         "UPDATE deliveries SET state = ?2, completed_ms = ?3, custody = ?4, connector = ?5, "

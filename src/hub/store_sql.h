@@ -5,7 +5,7 @@
 
 #include "store_db.h"
 
-#define SCHEMA_VERSION        1
+#define SCHEMA_VERSION        2
 #define SCHEMA_APPLICATION_ID 0x52534c31 /* "RSL1" */
 
 extern const char schema_sql[];

@@ -305,22 +305,27 @@ static void fill(struct buf *buf, size_t len)
         buf_put_u8(buf, (uint8_t)i);
 }
 
+static void make_record(struct record *out, const char *upn, const char *thumbprint)
+{
+    record_init(out);
+    strcpy(out->user_principal_name, upn);
+    strcpy(out->thumbprint, thumbprint);
+    strcpy(out->key_name, "sealing");
+    strcpy(out->provider_name, "reseal");
+    out->not_before_ms = 1000;
+    out->not_after_ms = 2000;
+    out->purpose = PURPOSE_SMIME_ENCRYPTION;
+    out->padding = OAEP_SHA384;
+    fill(&out->pfx, 3000);
+    fill(&out->sealed, 384);
+}
+
 static void add_record(struct setup *setup, const char *upn, const char *thumbprint,
                        char id[static RECORD_ID_MAX + 1])
 {
     struct error err = ERROR_INIT;
     struct record record;
-    record_init(&record);
-    strcpy(record.user_principal_name, upn);
-    strcpy(record.thumbprint, thumbprint);
-    strcpy(record.key_name, "sealing");
-    strcpy(record.provider_name, "reseal");
-    record.not_before_ms = 1000;
-    record.not_after_ms = 2000;
-    record.purpose = PURPOSE_SMIME_ENCRYPTION;
-    record.padding = OAEP_SHA384;
-    fill(&record.pfx, 3000);
-    fill(&record.sealed, 384);
+    make_record(&record, upn, thumbprint);
     assert_ok(record_insert(setup->database, &record, &err), &err);
     strcpy(id, record.id);
     record_free(&record);
@@ -618,6 +623,53 @@ static void a_delivery_that_nobody_answers_fails_in_time(void **state)
     json_free(&json);
 }
 
+/* What the delivery shows as the PFX that its payload belongs to, in base64. */
+static void assert_pfx_begins(struct setup *setup, const char *delivery, const char *base64)
+{
+    struct json *json = show(setup, delivery);
+    const char *pfx = member(json, "encryptedPfxBlob");
+    assert_non_null(pfx);
+    assert_memory_equal(pfx, base64, strlen(base64));
+    json_free(&json);
+}
+
+static int64_t count_of(struct setup *setup, const char *table)
+{
+    sqlite3_stmt *statement = NULL;
+    char sql[64];
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM %s", table);
+    assert_int_equal(sqlite3_prepare_v2(setup->database->handle, sql, -1, &statement, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t count = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return count;
+}
+
+static void a_delivery_keeps_the_pfx_that_its_payload_belongs_to(void **state)
+{
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    struct record record;
+    char id[UUID_TEXT], record_id[RECORD_ID_MAX + 1];
+    order(setup, 60000, id);
+    assert_int_equal(take(setup, id, OUTCOME_RESEALED, "first"), RESULT_EFFECTIVE);
+    make_record(&record, "ann@example.org", PRINT_A);
+    assert_ok(record_identify(&record, &err), &err);
+    strcpy(record_id, record.id);
+    assert_ok(record_delete(setup->database, record_id, &err), &err);
+    assert_pfx_begins(setup, id, "AAECAwQF");
+    memset(record.pfx.data, 'n', record.pfx.len);
+    assert_ok(record_insert(setup->database, &record, &err), &err);
+    assert_string_equal(record.id, record_id);
+    record_free(&record);
+    assert_pfx_begins(setup, id, "AAECAwQF");
+    /* A PFX goes with its record where no delivery needs it. */
+    assert_int_equal(count_of(setup, "blobs"), 2);
+    assert_ok(record_delete(setup->database, record_id, &err), &err);
+    assert_int_equal(count_of(setup, "blobs"), 1);
+}
+
 static void deliveries_are_counted_by_state(void **state)
 {
     struct setup *setup = *state;
@@ -669,6 +721,7 @@ int main(void)
         HUB_TEST(a_failed_result_is_final_and_carries_its_error),
         HUB_TEST(stray_and_unreadable_results_change_nothing),
         HUB_TEST(a_delivery_that_nobody_answers_fails_in_time),
+        HUB_TEST(a_delivery_keeps_the_pfx_that_its_payload_belongs_to),
         HUB_TEST(deliveries_are_counted_by_state),
         HUB_TEST(an_order_for_no_record_makes_no_delivery),
     };
