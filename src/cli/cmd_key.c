@@ -75,8 +75,10 @@ static bool run_list(const struct invocation *invocation, struct error *err)
     if (!token_options_address(invocation, &address, err) ||
         !token_options_pin(invocation, &pin, err))
         goto done;
-    if (!key_list(&address, pin, &items, &count, err))
+    if (!key_list(&address, pin, &items, &count, err)) {
+        token_options_fault(err);
         goto done;
+    }
     ok = invocation_json(invocation) ? list_as_json(items, count, err)
                                      : list_as_table(items, count, err);
     if (ok && count == 0 && !invocation_json(invocation))
@@ -114,12 +116,36 @@ static bool find_public(const struct invocation *invocation, EVP_PKEY **out, str
     if (!ok && err->kind == FAIL_NOT_FOUND && pin == NULL && err->hint[0] == '\0')
         error_hint(err, "a public key that only a logged-in user sees needs --pin SOURCE");
     secret_free(&pin);
+    return ok || token_options_fault(err);
+}
+
+static bool export_as_json(EVP_PKEY *key, const char *label, struct error *err)
+{
+    struct buf pem = BUF_INIT(PUBLIC_KEY_MAX);
+    struct json_writer *json = NULL;
+    char fingerprint[FINGERPRINT_TEXT];
+    bool ok = false;
+    if (!public_key_to_pem(key, &pem, err) || !public_key_fingerprint(key, fingerprint, err) ||
+        !json_writer_new(true, &json, err))
+        goto done;
+    json_object(json, NULL);
+    json_put_text(json, "label", label);
+    json_put_text(json, "type", EVP_PKEY_get0_type_name(key));
+    json_put_integer(json, "bits", EVP_PKEY_get_bits(key));
+    json_put_text(json, "fingerprint", fingerprint);
+    json_put_text(json, "pem", buf_text(&pem));
+    json_object_end(json);
+    ok = print_json(json, err);
+done:
+    json_writer_free(&json);
+    buf_free(&pem);
     return ok;
 }
 
 static bool run_export(const struct invocation *invocation, struct error *err)
 {
     const char *format = invocation_option(invocation, "format");
+    const char *out = invocation_option(invocation, "out");
     bool cng = format != NULL && strcmp(format, "cng") == 0;
     struct buf content = BUF_INIT(PUBLIC_KEY_MAX);
     EVP_PKEY *key = NULL;
@@ -128,11 +154,22 @@ static bool run_export(const struct invocation *invocation, struct error *err)
         error_set(err, FAIL_USAGE, "--format must be pem or cng, not \"%s\"", format);
         goto done;
     }
+    if (cng && out == NULL && invocation_json(invocation)) {
+        error_set(err, FAIL_USAGE, "a CNG key is binary and cannot be told in JSON");
+        error_hint(err, "give --out FILE as well, or leave out --format: the JSON has the PEM");
+        goto done;
+    }
     if (!find_public(invocation, &key, err))
         goto done;
+    if (out == NULL && invocation_json(invocation)) {
+        ok = export_as_json(key, invocation_argument(invocation, 0), err);
+        goto done;
+    }
     if (!(cng ? public_key_to_cng(key, &content, err) : public_key_to_pem(key, &content, err)))
         goto done;
-    ok = write_out(invocation_option(invocation, "out"), cng, &content, err);
+    ok = write_out(out, cng, &content, err) &&
+         (!invocation_json(invocation) ||
+          export_as_json(key, invocation_argument(invocation, 0), err));
 done:
     EVP_PKEY_free(key);
     buf_free(&content);

@@ -67,19 +67,47 @@ done:
     return ok;
 }
 
+static bool fits(const char *wanted, const char *found)
+{
+    return wanted[0] == '\0' || strcmp(wanted, found) == 0;
+}
+
+/* The label of the configuration narrows nothing here: who looks for its mistake wants to see the
+ * tokens that are there. */
+static size_t keep_wanted(const struct invocation *invocation, const struct token_address *address,
+                          struct token_list_item *items, size_t count)
+{
+    bool by_uri = invocation_option(invocation, "uri") != NULL;
+    bool by_label = by_uri || invocation_option(invocation, "label") != NULL;
+    bool by_serial = by_uri || invocation_option(invocation, "serial") != NULL;
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct token_facts *facts = &items[i].facts;
+        if ((!by_label || fits(address->label, facts->label)) &&
+            (!by_serial || fits(address->serial, facts->serial)) &&
+            fits(address->manufacturer, facts->manufacturer) && fits(address->model, facts->model))
+            items[kept++] = items[i];
+    }
+    return kept;
+}
+
 static bool run_list(const struct invocation *invocation, struct error *err)
 {
     struct token_address address;
     struct token_list_item *items = NULL;
-    size_t count = 0;
+    size_t found = 0;
     if (!token_options_address(invocation, &address, err))
         return false;
-    if (!token_list(&address, &items, &count, err))
-        return false;
+    if (!token_list(&address, &items, &found, err))
+        return token_options_fault(err);
+    size_t count = keep_wanted(invocation, &address, items, found);
     bool ok = invocation_json(invocation) ? list_as_json(items, count, err)
                                           : list_as_table(items, count, err);
-    if (ok && count == 0 && !invocation_json(invocation))
+    if (ok && found == 0 && !invocation_json(invocation))
         fprintf(stderr, "the module %s has no token\n", address.module);
+    else if (ok && count == 0 && !invocation_json(invocation))
+        fprintf(stderr, "of %zu tokens of the module %s none is the one that was asked for\n",
+                found, address.module);
     free(items);
     return ok;
 }
@@ -134,15 +162,21 @@ static bool probe_all(const struct invocation *invocation, struct probe_report *
     struct session *session = NULL;
     bool ok = false;
     if (!probe_names(invocation, names, &report->key_count, err) ||
-        !token_options_address(invocation, &address, err) || !token_open(&address, &token, err))
+        !token_options_address(invocation, &address, err))
         goto done;
+    if (!token_open(&address, &token, err)) {
+        token_options_fault(err);
+        goto done;
+    }
     token_facts_get(token, &report->token);
     if (!token_options_login(invocation, token, err) ||
         !session_open(token, SESSION_READ_ONLY, &session, err))
         goto done;
     for (size_t i = 0; i < report->key_count; i++) {
-        if (!token_examine_key(session, names[i], &report->keys[i], err))
+        if (!token_examine_key(session, names[i], &report->keys[i], err)) {
+            token_options_fault(err);
             goto done;
+        }
     }
     ok = true;
 done:

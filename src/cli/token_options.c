@@ -2,6 +2,7 @@
 #include "token_options.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static bool given_by_options(const struct invocation *invocation)
 {
@@ -29,6 +30,12 @@ static bool address_from_module(const struct invocation *invocation, struct toke
         error_set(err, FAIL_USAGE, "--module and --uri are two ways to say the same");
         return error_hint(err, "give one of them");
     }
+    /* The dynamic linker looks for a name without a slash in the system's folders only; a file of
+     * that name where the user stands is what he means. */
+    const char *module = invocation_option(invocation, "module");
+    if (strchr(module, '/') == NULL && access(module, F_OK) == 0 &&
+        snprintf(out->module, sizeof out->module, "./%s", module) < (int)sizeof out->module)
+        return true;
     return copy_option(invocation, "module", out->module, sizeof out->module, err);
 }
 
@@ -53,6 +60,13 @@ bool token_options_address(const struct invocation *invocation, struct token_add
     return copy_option(invocation, "init-args", out->init_args, sizeof out->init_args, err) &&
            copy_option(invocation, "label", out->label, sizeof out->label, err) &&
            copy_option(invocation, "serial", out->serial, sizeof out->serial, err);
+}
+
+bool token_options_fault(struct error *err)
+{
+    if (err->kind == FAIL_NOT_FOUND)
+        err->kind = FAIL_TOKEN;
+    return false;
 }
 
 static bool pin_source(const struct invocation *invocation, const char **out, struct error *err)

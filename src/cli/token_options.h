@@ -27,6 +27,10 @@
 bool token_options_address(const struct invocation *invocation, struct token_address *out,
                            struct error *err) MUST_USE;
 
+/* For an error that came from the token: a module, a token or a key that is not there is trouble of
+ * the token too, with its exit status. Returns false. */
+bool token_options_fault(struct error *err);
+
 /* From --pin; otherwise, where the configuration names the token, from its `pin`; otherwise from
  * the terminal. */
 bool token_options_pin(const struct invocation *invocation, struct secret **out,

@@ -182,7 +182,7 @@ class Accepted(CeremonyTest):
         self.succeeds(*export, env=token.env)
         self.assertEqual(file_sha256(out), file_sha256(f"{self.folder}/plan.cng"))
         self.assertIn("exists already", self.fails(1, *export, env=token.env).stderr)
-        self.assertIn("other", self.fails(1, "key", "export", "other", *token.options(pin=False),
+        self.assertIn("other", self.fails(4, "key", "export", "other", *token.options(pin=False),
                                           env=token.env).stderr)
 
 
