@@ -282,12 +282,16 @@ static bool refused(X509_STORE_CTX *context, struct error *err)
         error_set(err, FAIL_TOKEN, "no device certificate can be checked now: %s", reason);
         return error_hint(err, "renew the file of device_crl; it is read again by itself");
     }
-    error_set(err, FAIL_POLICY, "the device certificate is refused: %s", reason);
     if (code == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
         code == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT ||
-        code == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE)
-        error_hint(err, "it was not issued by a CA in the connector's device_ca file");
-    return false;
+        code == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE) {
+        error_set(err, FAIL_POLICY,
+                  "the device certificate is refused: no configured device_ca "
+                  "has issued it");
+        return error_hint(err, "name another device, or add its CA to the connector's device_ca "
+                               "file");
+    }
+    return error_set(err, FAIL_POLICY, "the device certificate is refused: %s", reason);
 }
 
 static bool verify(X509_STORE *store, bool crl_check, X509 *certificate, int64_t now_ms,

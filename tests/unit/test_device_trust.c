@@ -91,6 +91,7 @@ static void a_certificate_of_another_ca_is_refused(void **state)
     struct error err;
     X509 *device = issue(other_ca, other_key, device_key, -DAY, DAY);
     assert_int_equal(check(device, NULL, &err), FAIL_POLICY);
+    assert_non_null(strstr(err.text, "no configured device_ca has issued it"));
     assert_non_null(strstr(err.hint, "device_ca"));
     X509_free(device);
     /* The right name on the wrong signature helps no more. */
