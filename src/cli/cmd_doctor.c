@@ -93,9 +93,7 @@ static const struct command_option doctor_options[] = {
     {NULL, NULL, NULL}};
 
 const struct command doctor_commands[] = {
-    {"doctor", "", "",
-     "examine configuration, token, PIN, keys, device CAs, queue and hub; exit 0 where nothing "
-     "failed, 4 token, 5 remote, 1 otherwise",
-     doctor_options, 0, 0, run_doctor},
+    {"doctor", "", "", "examine all that a delivery needs, and say what to do", doctor_options, 0,
+     0, run_doctor},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
