@@ -7,6 +7,9 @@
 #include "reseal/ceremony.h"
 #include "reseal/text.h"
 
+#define SEALING_KEY_BITS_MIN 2048
+#define SEALING_KEY_BITS_MAX 4096
+
 static bool read_numbers(struct session *session, CK_OBJECT_HANDLE object, struct buf *modulus,
                          struct buf *exponent)
 {
@@ -14,6 +17,18 @@ static bool read_numbers(struct session *session, CK_OBJECT_HANDLE object, struc
            attribute_read(session, object, CKA_MODULUS, modulus) == CKR_OK && modulus->len > 0 &&
            attribute_read(session, object, CKA_PUBLIC_EXPONENT, exponent) == CKR_OK &&
            exponent->len > 0;
+}
+
+/* Shorter ones are not safe any more (NIST SP 800-131A); no record or message has room for longer
+ * ones, or for a modulus that does not fill its bytes. */
+static bool check_bits(const struct sealing_key *key, struct error *err)
+{
+    int bits = EVP_PKEY_get_bits(key->pkey);
+    if (bits >= SEALING_KEY_BITS_MIN && bits <= SEALING_KEY_BITS_MAX && bits % 8 == 0)
+        return true;
+    error_set(err, FAIL_POLICY, "sealing key \"%s\" has %d bits; %d to %d in whole bytes are taken",
+              key->label, bits, SEALING_KEY_BITS_MIN, SEALING_KEY_BITS_MAX);
+    return error_hint(err, "`reseal ceremony run` makes a key that fits");
 }
 
 /* The private object says of itself which modulus it works with; the public object beside it is
@@ -46,6 +61,8 @@ static bool load_public(struct session *session, struct sealing_key *key, struct
         error_context(err, "sealing key \"%s\"", key->label);
         goto done;
     }
+    if (!check_bits(key, err))
+        goto done;
     key->modulus_len = (size_t)EVP_PKEY_get_size(key->pkey);
     ok = true;
 done:

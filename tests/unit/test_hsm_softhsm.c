@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SoftHSM: a token that can only open passwords into the host, and must never be taken for more. */
+#include "hsm/object.h"
 #include "hsm/token_private.h"
 #include "hsm_fixture_messages.h"
 
@@ -221,6 +222,52 @@ static const struct attribute_check *check_of(const struct key_birth *birth, con
     return NULL;
 }
 
+/* As a tool of the token's maker would, with whatever length it is told. */
+static void generate_with_bits(CK_ULONG bits, const char *label)
+{
+    static const uint8_t exponent[] = {1, 0, 1};
+    const struct bytes name = {(const uint8_t *)label, strlen(label)};
+    CK_MECHANISM mechanism = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
+    struct template public_half = {.count = 0}, private_half = {.count = 0};
+    CK_OBJECT_HANDLE handles[2];
+    template_number(&public_half, CKA_MODULUS_BITS, bits);
+    template_bytes(&public_half, CKA_PUBLIC_EXPONENT, (struct bytes){exponent, sizeof exponent});
+    template_bytes(&public_half, CKA_LABEL, name);
+    template_bytes(&private_half, CKA_LABEL, name);
+    template_flag(&private_half, CKA_DECRYPT, true);
+    assert_int_equal(token->f->C_GenerateKeyPair(session->handle, &mechanism, public_half.rows,
+                                                 public_half.count, private_half.rows,
+                                                 private_half.count, &handles[0], &handles[1]),
+                     CKR_OK);
+}
+
+static void a_key_of_a_length_that_is_not_served_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        CK_ULONG bits;
+        const char *words; /* NULL: accepted */
+    } rows[] = {
+        {1024, "1024 bits"}, {2040, "2040 bits"}, {2050, "2050 bits"},
+        {2056, NULL},        {4104, "4104 bits"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct error err = ERROR_INIT;
+        struct sealing_key *found = NULL;
+        char label[32];
+        snprintf(label, sizeof label, "length-%lu", rows[i].bits);
+        generate_with_bits(rows[i].bits, label);
+        assert_int_equal(sealing_key_find(session, label, &found, &err), rows[i].words == NULL);
+        if (rows[i].words != NULL) {
+            assert_int_equal(err.kind, FAIL_POLICY);
+            assert_non_null(strstr(err.text, rows[i].words));
+            assert_non_null(strstr(err.text, label));
+            assert_null(found);
+        }
+        sealing_key_free(&found);
+    }
+}
+
 static void every_attribute_is_read_back_and_the_key_stays_in_the_token(void **state)
 {
     (void)state;
@@ -349,6 +396,7 @@ int main(void)
         cmocka_unit_test(bad_messages_cannot_be_told_apart),
         cmocka_unit_test(a_label_in_use_is_refused),
         cmocka_unit_test(two_keys_of_one_label_are_not_guessed_between),
+        cmocka_unit_test(a_key_of_a_length_that_is_not_served_is_refused),
         cmocka_unit_test(every_attribute_is_read_back_and_the_key_stays_in_the_token),
         cmocka_unit_test(a_key_that_is_not_as_planned_is_destroyed),
         cmocka_unit_test(trouble_of_the_token_is_not_blamed_on_the_message),
