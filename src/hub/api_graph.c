@@ -77,8 +77,10 @@ void graph_check(struct exchange *exchange)
     struct error err = ERROR_INIT;
     const char *header = exchange_header(exchange, "Authorization");
     if (header != NULL && strncasecmp(header, "Bearer ", 7) == 0 &&
-        token_matches(exchange->hub->api_token, header + 7))
+        token_matches(exchange->hub->api_token, header + 7)) {
+        exchange->authenticated = true;
         return;
+    }
     error_set(&err, FAIL_AUTH, "%s",
               header == NULL ? "the request has no Authorization header"
                              : "this is not the hub's bearer token");

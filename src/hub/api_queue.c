@@ -190,6 +190,7 @@ void queue_handle(struct exchange *exchange)
         refuse_signature(exchange, verdict, &err);
         return;
     }
+    exchange->authenticated = true;
     const struct operation *operation = operation_of(exchange);
     if (operation == NULL || !parse_body(exchange, call))
         return;

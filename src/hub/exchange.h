@@ -40,7 +40,9 @@ struct exchange {
     struct MHD_Connection *connection;
     int socket;
     enum exchange_stage stage;
-    bool counted; /* as being in hand */
+    bool counted;       /* as being in hand */
+    bool authenticated; /* the client has proved who it is */
+    bool close;         /* the connection, after the answer */
     const struct route *route;
     char request_id[UUID_TEXT];
     char method[8];
@@ -48,8 +50,9 @@ struct exchange {
     const char *query;  /* as it came, "" where there is none */
     const char *suffix; /* of the path, after the route's own part */
     size_t body_max;
-    size_t body_held; /* bytes set aside for it */
-    size_t body_seen; /* bytes received, dropped ones included */
+    size_t body_held;      /* bytes of it that count against those of all bodies */
+    size_t body_seen;      /* bytes received, dropped ones included */
+    int64_t body_until_ms; /* monotonic; when the whole body must be there */
     struct buf body;
     struct answer answer;
     struct job job;

@@ -7,18 +7,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #include "api_graph.h"
 #include "exchange.h"
+#include "reseal/clock.h"
 #include "reseal/log.h"
 
 #define CONNECTIONS_MAX   512
 #define CONNECTION_BYTES  65536              /* headers and read buffer of one connection */
 #define CONNECTION_IDLE_S 60                 /* waiting for the store does not count as idle */
+#define STRANGER_IDLE_S   10                 /* the same before the first authenticated request */
+#define STRANGERS_MAX     256                /* connections without one; then the oldest is ended */
 #define BODY_DROPPED_MAX  (16 * 1024 * 1024) /* bytes of a refused body that are read at most */
-#define BODIES_MAX        (24 * 1024 * 1024) /* bytes of all bodies that are in memory at once */
+#define BODY_IDLE_S       5                  /* between two pieces of a body */
+#define BODY_WHOLE_MS     30000              /* from the headers to the end of a body */
+#define BODY_FREE         (32 * 1024)        /* first bytes of each body, which are always taken */
+#define BODIES_MAX        (24 * 1024 * 1024) /* further bytes that all bodies may take at once */
 #define GOODBYE_S         5                  /* for sending the last answers */
+
+/* One connection. Strangers are those that have not been authenticated: they stand in the order in
+ * which they came. */
+struct guest {
+    int socket;
+    bool stranger;
+    struct guest *previous, *next;
+};
 
 struct server {
     struct hub *hub;
@@ -29,10 +45,82 @@ struct server {
     bool stopping;
     char id_prefix[UUID_TEXT]; /* random for each start; its last 12 digits count requests */
     uint64_t id_count;
-    size_t bodies; /* bytes that the requests under way may take; the server thread's own */
+    /* the server thread's own */
+    size_t bodies;          /* bytes of the requests under way beyond the BODY_FREE of each */
+    struct guest strangers; /* head of the ring */
+    size_t stranger_count;
 };
 
 #define ID_COUNT_MASK ((UINT64_C(1) << 48) - 1)
+
+static void set_timeout(struct MHD_Connection *connection, unsigned seconds)
+{
+    (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, seconds);
+}
+
+static void forget_stranger(struct server *server, struct guest *guest)
+{
+    if (!guest->stranger)
+        return;
+    guest->previous->next = guest->next;
+    guest->next->previous = guest->previous;
+    guest->stranger = false;
+    server->stranger_count--;
+}
+
+/*
+ * Who only connects, or sends its headers a byte at a time, gets neither an end by being idle nor a
+ * request that could be refused. So that such connections never take all places, the oldest of them
+ * ends when there are many: its socket is shut down, and the server then finds it closed.
+ */
+static void add_stranger(struct server *server, struct guest *guest)
+{
+    if (server->stranger_count == STRANGERS_MAX) {
+        struct guest *oldest = server->strangers.next;
+        forget_stranger(server, oldest);
+        (void)shutdown(oldest->socket, SHUT_RDWR);
+    }
+    struct guest *head = &server->strangers;
+    guest->stranger = true;
+    guest->next = head;
+    guest->previous = head->previous;
+    head->previous->next = guest;
+    head->previous = guest;
+    server->stranger_count++;
+}
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct server *server = context;
+    struct guest *guest = *socket_context;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (guest != NULL)
+            forget_stranger(server, guest);
+        free(guest);
+        *socket_context = NULL;
+        return;
+    }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    guest = calloc(1, sizeof *guest);
+    if (guest == NULL || info == NULL) {
+        free(guest);
+        return; /* its requests are not taken, see begin */
+    }
+    guest->socket = info->connect_fd;
+    *socket_context = guest;
+    add_stranger(server, guest);
+    set_timeout(connection, STRANGER_IDLE_S);
+}
+
+/* NULL where there was no memory for it. */
+static struct guest *guest_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != NULL ? info->socket_context : NULL;
+}
 
 static void *on_request_line(void *context, const char *uri, struct MHD_Connection *connection)
 {
@@ -69,6 +157,13 @@ static bool take_in_hand(struct server *server, struct exchange *exchange)
     return !stopping;
 }
 
+static void drop_body(struct server *server, struct exchange *exchange)
+{
+    server->bodies -= exchange->body_held;
+    exchange->body_held = 0;
+    buf_free(&exchange->body);
+}
+
 static void on_completed(void *context, struct MHD_Connection *connection, void **request_context,
                          enum MHD_RequestTerminationCode reason)
 {
@@ -86,8 +181,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     }
     if (exchange->work != NULL && exchange->work_free != NULL)
         exchange->work_free(exchange->work);
-    server->bodies -= exchange->body_held;
-    buf_free(&exchange->body);
+    drop_body(server, exchange);
     buf_free(&exchange->answer.body);
     free(exchange);
     *request_context = NULL;
@@ -126,6 +220,8 @@ static enum MHD_Result send_answer(struct exchange *exchange)
         add_header(response, "x-amzn-query-error", answer->query_error);
     if (answer->allow != NULL)
         add_header(response, "Allow", answer->allow);
+    if (exchange->close)
+        add_header(response, "Connection", "close");
     if (answer->status == MHD_HTTP_UNAUTHORIZED)
         add_header(response, "WWW-Authenticate", "Bearer");
     exchange->stage = STAGE_SENT;
@@ -160,19 +256,25 @@ static void refuse_size(struct exchange *exchange)
     exchange->route->fail(exchange, &err);
 }
 
-/* Sets room for the body aside, so that many clients together cannot take all memory. */
-static void hold_body(struct server *server, struct exchange *exchange, bool known, size_t declared)
+/*
+ * Counts what has come of the body, so that many clients together cannot take all memory. What is
+ * only declared does not count: it would let a few idle clients lock out everybody else. The first
+ * BODY_FREE bytes are bounded by the number of connections, so small requests always find room.
+ */
+static bool hold_body(struct server *server, struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
-    size_t need = known ? declared : exchange->body_max;
-    if (need <= BODIES_MAX - server->bodies) {
-        server->bodies += need;
-        exchange->body_held = need;
-        return;
+    size_t held = exchange->body_seen > BODY_FREE ? exchange->body_seen - BODY_FREE : 0;
+    size_t more = held - exchange->body_held;
+    if (more <= BODIES_MAX - server->bodies) {
+        server->bodies += more;
+        exchange->body_held = held;
+        return true;
     }
     error_set(&err, FAIL_IO, "the hub is busy with %zu bytes of other requests", server->bodies);
     error_hint(&err, "try again a little later");
     exchange->route->fail(exchange, &err);
+    return false;
 }
 
 /* Ids tell requests apart, they protect nothing: fresh random numbers for each would be wasted. */
@@ -180,6 +282,34 @@ static void give_id(struct server *server, struct exchange *exchange)
 {
     snprintf(exchange->request_id, UUID_TEXT, "%.24s%012" PRIx64, server->id_prefix,
              ++server->id_count & ID_COUNT_MASK);
+}
+
+/* Counts the headers that say where the body ends. */
+static enum MHD_Result count_framing(void *context, enum MHD_ValueKind kind, const char *name,
+                                     const char *value)
+{
+    unsigned *count = context;
+    (void)kind;
+    (void)value;
+    if (strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0)
+        ++*count;
+    return MHD_YES;
+}
+
+/* Where two headers say it, a proxy and the hub may see different requests in the same bytes (RFC
+ * 9112, section 6.1 and 11.2), so the connection is of no use any more. */
+static bool refuse_framing(struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
+    unsigned count = 0;
+    (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, count_framing, &count);
+    if (count <= 1)
+        return false;
+    error_set(&err, FAIL_INPUT, "the end of the body is given more than once");
+    error_hint(&err, "send one Content-Length or one Transfer-Encoding");
+    graph_fail_with(exchange, MHD_HTTP_BAD_REQUEST, RESULT_DATA_SERIALIZATION, &err);
+    exchange->close = true;
+    return true;
 }
 
 /* The headers are there: everything that can be refused now is. */
@@ -192,12 +322,16 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
     snprintf(exchange->method, sizeof exchange->method, "%s", method);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (info == NULL)
+    if (info == NULL || guest_of(connection) == NULL)
         return MHD_NO;
     give_id(server, exchange);
     exchange->socket = info->connect_fd;
     const char *length = exchange_header(exchange, "Content-Length");
     unsigned long long declared = length != NULL ? strtoull(length, NULL, 10) : 0;
+    if (refuse_framing(exchange)) {
+        exchange->stage = STAGE_REFUSED;
+        return send_answer(exchange);
+    }
     exchange->route = route_find(exchange->method, exchange->uri, &exchange->suffix, &allow);
     if (exchange->route == NULL) {
         refuse_path(exchange, allow);
@@ -208,9 +342,10 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
             exchange->route->check(exchange);
         if (exchange->answer.status == 0 && declared > exchange->body_max)
             refuse_size(exchange);
-        if (exchange->answer.status == 0)
-            hold_body(server, exchange, exchange_header(exchange, "Transfer-Encoding") == NULL,
-                      (size_t)declared);
+    }
+    if (declared > 0 || exchange_header(exchange, "Transfer-Encoding") != NULL) {
+        exchange->body_until_ms = clock_monotonic_ms() + BODY_WHOLE_MS;
+        set_timeout(connection, BODY_IDLE_S);
     }
     if (exchange->answer.status == 0)
         return MHD_YES;
@@ -223,36 +358,57 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
 }
 
 /* A piece of the body. */
-static enum MHD_Result take_piece(struct exchange *exchange, const char *data, size_t len)
+static enum MHD_Result take_piece(struct server *server, struct exchange *exchange,
+                                  const char *data, size_t len)
 {
     exchange->body_seen += len;
-    if (exchange->body_seen > BODY_DROPPED_MAX)
+    if (exchange->body_seen > BODY_DROPPED_MAX || clock_monotonic_ms() > exchange->body_until_ms)
         return MHD_NO;
     if (exchange->stage != STAGE_BODY)
         return MHD_YES;
-    if (exchange->body_seen <= exchange->body_max) {
+    if (exchange->body_seen > exchange->body_max) {
+        refuse_size(exchange);
+    } else if (hold_body(server, exchange)) {
         buf_put(&exchange->body, data, len);
         if (!exchange->body.failed)
             return MHD_YES;
+        refuse_size(exchange);
     }
-    buf_free(&exchange->body);
-    refuse_size(exchange);
+    drop_body(server, exchange);
     exchange->stage = STAGE_REFUSED;
     return MHD_YES;
+}
+
+/* A client that has proved who it is may be idle for longer. */
+static void keep_connection(struct server *server, struct exchange *exchange)
+{
+    struct guest *guest = guest_of(exchange->connection);
+    bool was_stranger = guest->stranger;
+    if (exchange->authenticated)
+        forget_stranger(server, guest);
+    if (guest->stranger) {
+        if (exchange->body_until_ms != 0)
+            set_timeout(exchange->connection, STRANGER_IDLE_S);
+    } else if (was_stranger || exchange->body_until_ms != 0) {
+        set_timeout(exchange->connection, CONNECTION_IDLE_S);
+    }
 }
 
 /* The request is whole. */
 static enum MHD_Result dispatch(struct server *server, struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
-    if (exchange->stage == STAGE_REFUSED)
+    if (exchange->stage == STAGE_REFUSED) {
+        keep_connection(server, exchange);
         return send_answer(exchange);
+    }
     if (!take_in_hand(server, exchange)) {
         error_set(&err, FAIL_IO, "the hub is stopping");
         exchange->route->fail(exchange, &err);
         return send_answer(exchange);
     }
     exchange->route->handle(exchange);
+    keep_connection(server, exchange);
     if (exchange->answer.status != 0 || exchange->job.run == NULL)
         return send_answer(exchange);
     exchange->stage = STAGE_STORE;
@@ -282,7 +438,7 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
             return dispatch(server, exchange);
         size_t len = *upload_size;
         *upload_size = 0;
-        return take_piece(exchange, upload_data, len);
+        return take_piece(server, exchange, upload_data, len);
     case STAGE_ANSWER:
         return send_answer(exchange);
     case STAGE_STORE:
@@ -314,6 +470,7 @@ bool server_start(struct hub *hub, int listener, struct server **out, struct err
         return error_memory(err);
     }
     server->hub = hub;
+    server->strangers.next = server->strangers.previous = &server->strangers;
     if (!uuid_random(server->id_prefix, err)) {
         close(listener);
         free(server);
@@ -325,10 +482,10 @@ bool server_start(struct hub *hub, int listener, struct server **out, struct err
     server->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_server_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_IDLE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)CONNECTION_IDLE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     if (server->daemon == NULL) {
         close(listener);
         pthread_cond_destroy(&server->idle);

@@ -382,20 +382,94 @@ class Http(HubTest):
         self.assertEqual(self.hub.call("GET", "/healthz").status, 200)
 
     def test_bodies_that_never_end_do_not_take_all_memory(self):
-        body = b" " * 500_000
-        headers = sign("SendMessage", body, "x", self.hub.key, self.hub.secret)
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
-        head = b"POST / HTTP/1.1\r\n" + head + b"Content-Length: 1000000\r\n\r\n"
+        body = b" " * 150_000
+        head = self.signed_head(1_000_000)
         with contextlib.ExitStack() as stack:
-            for _ in range(80):
+            for _ in range(240):
                 peer = stack.enter_context(
                     socket.create_connection(("127.0.0.1", self.hub.port), SLOW))
                 peer.sendall(head + body)
+            self.assertEqual(self.hub.send("reseal-requests", "x" * 30_000).status, 200)
             refused = self.hub.send("reseal-requests", "x" * 200_000)
             self.assertEqual((refused.status, refused.type), (503, "ServiceUnavailable"), refused)
             self.assertEqual(self.hub.call("GET", "/healthz").status, 200)
         while self.hub.send("reseal-requests", "x" * 200_000).status != 200:
             pass  # until the hub has seen that all of them are gone
+
+    def signed_head(self, length):
+        headers = sign("SendMessage", b"", "x", self.hub.key, self.hub.secret)
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+        return b"POST / HTTP/1.1\r\n" + head + b"Content-Length: %d\r\n\r\n" % length
+
+    def test_bodies_that_are_only_declared_take_no_room(self):
+        with contextlib.ExitStack() as stack:
+            peers = [stack.enter_context(
+                socket.create_connection(("127.0.0.1", self.hub.port), SLOW)) for _ in range(100)]
+            for peer in peers:
+                peer.sendall(self.signed_head(1_000_000) + b"x")
+            begun = time.monotonic()
+            self.assertEqual(self.hub.send("reseal-requests", "x" * 200_000).status, 200)
+            self.assertEqual(self.hub.api("POST", RECORDS, record()).status, 201)
+            for peer in peers:  # and they are not waited for
+                self.assertEqual(peer.recv(1), b"")
+            self.assertLess(time.monotonic() - begun, 20)
+
+    def test_a_body_that_trickles_in_is_ended_in_time(self):
+        with socket.create_connection(("127.0.0.1", self.hub.port), SLOW) as peer:
+            peer.sendall(self.signed_head(1_000_000))
+            begun = time.monotonic()
+            peer.settimeout(2)
+            with contextlib.suppress(ConnectionError, BrokenPipeError):
+                while time.monotonic() - begun < SLOW:
+                    peer.sendall(b"x")
+                    try:
+                        self.assertEqual(peer.recv(1), b"")
+                        break
+                    except TimeoutError:
+                        pass
+            took = time.monotonic() - begun
+        self.assertGreater(took, 20)
+        self.assertLess(took, 45)
+
+    def test_connections_without_a_request_neither_last_nor_lock_others_out(self):
+        with contextlib.ExitStack() as stack:
+            peers = [stack.enter_context(
+                socket.create_connection(("127.0.0.1", self.hub.port), SLOW)) for _ in range(700)]
+            for peer in peers:
+                with contextlib.suppress(OSError):  # the first of them are gone already
+                    peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: ")
+            begun = time.monotonic()
+            self.assertEqual(self.hub.api("GET", "/v1/status").status, 200)
+            self.assertLess(time.monotonic() - begun, 5)
+            for peer in peers:
+                with contextlib.suppress(ConnectionError):
+                    while peer.recv(4096):
+                        pass
+            self.assertLess(time.monotonic() - begun, 30)
+
+    def test_a_known_client_may_be_idle_for_longer_than_a_stranger(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.hub.port, timeout=SLOW)
+        self.assertEqual(self.hub.api("POST", RECORDS, record(), connection=connection).status, 201)
+        with socket.create_connection(("127.0.0.1", self.hub.port), SLOW) as stranger:
+            self.assertEqual(stranger.recv(1), b"")
+        port = connection.sock.getsockname()[1]
+        self.assertEqual(self.hub.api("GET", "/v1/status", connection=connection).status, 200)
+        self.assertEqual(connection.sock.getsockname()[1], port)
+        connection.close()
+
+    def test_a_body_whose_end_is_given_twice_ends_the_connection(self):
+        good = json.dumps(record()).encode()
+        chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(good), good)
+        smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        length = f"Content-Length: {len(good)}"
+        for fields in ((length, "Transfer-Encoding: chunked"), ("Transfer-Encoding: chunked", length),
+                       (length, length), (length, "Content-Length: 5")):
+            body = chunked if "chunked" in "".join(fields) else good
+            got = self.talk(self.head("POST", RECORDS, *fields).replace(b"close", b"keep-alive")
+                            + body + smuggled)
+            with self.subTest(fields=fields):
+                self.assertTrue(got.startswith(b"HTTP/1.1 400"), got[:200])
+                self.assertEqual(got.count(b"HTTP/1.1 "), 1)
 
     def test_a_connection_serves_many_requests(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.hub.port, timeout=SLOW)
