@@ -21,7 +21,7 @@ packages() {
     nss) echo libnss3 libnss3-tools ;;
     quickstart) echo openssl jq ;;
     tests)
-        echo libcmocka-dev python3 openssl clang-format cppcheck shellcheck
+        echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck
         ;;
     *)
         echo "debian-packages: there is no set \"$1\": build, softhsm, nss, quickstart, tests" >&2
