@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include "reseal/log.h"
 #include "server.h"
+#include "store_deliveries.h"
 #include "store_queue.h"
 
 #define DEAD_SUFFIX       "-dead"
@@ -94,6 +95,8 @@ static bool ensure_queues(struct hub *hub, const struct config *config, struct e
         database_rollback(database);
         return false;
     }
+    database->requests_queue = hub->requests_id;
+    database->events.message_given_up = delivery_give_up;
     return database_commit(database, err);
 }
 

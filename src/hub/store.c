@@ -129,23 +129,28 @@ static bool mark_due(struct store *store, struct error *err)
     return true;
 }
 
-/* Runs the waiting jobs that are woken until none is; what one does may wake another (one that is
- * not back in the list yet is found by time_to_sleep at once). */
+/* Runs the waiting jobs that are woken until none is; what one does may wake another. They stay in
+ * the list meanwhile, so that a wake reaches each of them, and keep their turn. */
 static bool run_woken(struct store *store, struct job_list *ended, struct error *err)
 {
     bool again = true, kept = true;
     while (again && kept) {
-        struct job_list waiting;
+        struct job **at = &store->parked.first, *job;
         again = false;
-        list_take_all(&store->parked, &waiting);
-        for (struct job *job = waiting.first, *next; job != NULL; job = next) {
-            next = job->next;
-            bool ran = kept && job->woken;
-            if (ran)
+        while ((job = *at) != NULL && kept) {
+            bool ran = job->woken;
+            if (ran) {
                 kept = run_job(store, job, err);
-            bool over = ran && (!kept || job->verdict != JOB_WAIT);
-            list_append(over ? ended : &store->parked, job);
-            again = again || over;
+                again = true;
+            }
+            if (!ran || (kept && job->verdict == JOB_WAIT)) {
+                at = &job->next;
+                continue;
+            }
+            *at = job->next;
+            if (store->parked.end == &job->next)
+                store->parked.end = at;
+            list_append(ended, job);
         }
     }
     return kept;
@@ -286,6 +291,8 @@ static int64_t time_to_sleep(struct store *store)
         earlier(&sleep_ms, at - clock_real_ms());
     int64_t asked = 0;
     for (const struct job *job = store->parked.first; job != NULL; job = job->next) {
+        if (job->woken) /* by a job that was done alone, after its transaction was lost */
+            return 0;
         earlier(&sleep_ms, job->deadline_ms - now);
         if (job->wait_queue == 0 || job->wait_queue == asked)
             continue;

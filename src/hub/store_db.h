@@ -79,6 +79,8 @@ struct queue_row {
     int64_t max_receives; /* maxReceiveCount of the RedrivePolicy */
 };
 
+struct database;
+
 /* What the owner of the database wants to know while a transaction runs. */
 struct database_events {
     void *context;
@@ -86,6 +88,10 @@ struct database_events {
     void (*queue_changed)(void *context, int64_t queue);
     /* This delivery is no longer pending. */
     void (*delivery_completed)(void *context, const char *id);
+    /* This message has been received as often as its queue allows and goes to the dead letters;
+     * what is done here belongs to the same transaction. False where that failed. */
+    bool (*message_given_up)(struct database *database, int64_t queue, int64_t receives,
+                             struct bytes body, struct error *err);
 };
 
 struct database {
@@ -97,6 +103,7 @@ struct database {
     bool queues_changed; /* in this transaction: to be read again if it is rolled back */
     bool bind_failed;    /* a value could not be bound; the next step fails */
     struct database_events events;
+    int64_t requests_queue; /* where deliveries send their requests; 0: not known */
 };
 
 /* Opens or makes the file (mode 0600), checks its integrity and schema version. */

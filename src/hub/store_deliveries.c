@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store_deliveries.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <openssl/evp.h>
@@ -316,6 +317,33 @@ bool delivery_expire(struct database *database, int64_t now_ms, size_t *count, s
             return false;
     }
     return true;
+}
+
+bool delivery_give_up(struct database *database, int64_t queue, int64_t receives, struct bytes body,
+                      struct error *err)
+{
+    struct request request;
+    struct error unreadable = ERROR_INIT;
+    enum delivery_state state;
+    char message[96];
+    bool addressed = false, ok = true;
+    if (queue != database->requests_queue)
+        return true;
+    request_init(&request);
+    (void)!request_read(body.data, body.len, &request, &addressed, &unreadable);
+    /* What is no request of ours is a dead letter like any other. */
+    if (!addressed || !delivery_state(database, request.id, &state, err)) {
+        ok = !addressed || err->kind == FAIL_NOT_FOUND;
+    } else if (state == DELIVERY_PENDING) {
+        snprintf(message, sizeof message, "given up after %" PRId64 " tries", receives);
+        const struct completion end = {.state = DELIVERY_FAILED,
+                                       .connector = "",
+                                       .code = RESULT_UNAVAILABLE,
+                                       .message = message};
+        ok = complete(database, request.id, &end, err);
+    }
+    request_free(&request);
+    return ok;
 }
 
 bool delivery_next_expiry(struct database *database, int64_t *expires_ms, struct error *err)

@@ -57,6 +57,9 @@ bool delivery_take_result(struct database *database, struct bytes body, enum res
 /* Ends the pending deliveries whose time has run out (4101, worth another try). */
 bool delivery_expire(struct database *database, int64_t now_ms, size_t *count,
                      struct error *err) MUST_USE;
+/* For message_given_up: ends the delivery whose request nobody could do (4101). */
+bool delivery_give_up(struct database *database, int64_t queue, int64_t receives, struct bytes body,
+                      struct error *err) MUST_USE;
 /* When the next pending delivery expires, or INT64_MAX. */
 bool delivery_next_expiry(struct database *database, int64_t *expires_ms,
                           struct error *err) MUST_USE;

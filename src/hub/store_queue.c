@@ -145,9 +145,28 @@ static bool pick(struct database *database, int64_t queue, int64_t now, size_t m
     return true;
 }
 
-static bool move_to_dead_letters(struct database *database, const struct candidate *item,
-                                 int64_t target, int64_t now, struct error *err)
+/* Tells who needs to know that a message has been given up, and shows its body. */
+static bool tell_given_up(struct database *database, int64_t queue, const struct candidate *item,
+                          struct error *err)
 {
+    bool row;
+    if (database->events.message_given_up == NULL)
+        return true;
+    sqlite3_stmt *statement = database_statement(database, SQL_BODY_SELECT);
+    bind_integer(database, statement, 1, item->row);
+    if (!database_step(database, statement, &row, err))
+        return false;
+    bool ok = !row || database->events.message_given_up(database, queue, item->receive_count,
+                                                        column_bytes(statement, 0), err);
+    database_end(statement);
+    return ok;
+}
+
+static bool move_to_dead_letters(struct database *database, const struct candidate *item,
+                                 int64_t queue, int64_t target, int64_t now, struct error *err)
+{
+    if (!tell_given_up(database, queue, item, err))
+        return false;
     sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_MOVE);
     bind_integer(database, statement, 1, item->row);
     bind_integer(database, statement, 2, target);
@@ -204,6 +223,27 @@ static bool lease(struct receive *receive, const struct candidate *item, struct 
     return true;
 }
 
+/* Picks what may be leased, after all that has been received too often is out of the way. Nothing
+ * is leased before that: a lease of no length would be picked again. */
+static bool pick_and_clear(struct database *database, const struct queue_row *queue, int64_t now,
+                           size_t max, struct candidate *out, size_t *count, struct error *err)
+{
+    bool moved = true; /* places are taken by others */
+    while (moved) {
+        if (!pick(database, queue->id, now, max, out, count, err))
+            return false;
+        moved = false;
+        for (size_t i = 0; queue->dead_letter != 0 && i < *count; i++) {
+            if (out[i].receive_count < queue->max_receives)
+                continue;
+            if (!move_to_dead_letters(database, &out[i], queue->id, queue->dead_letter, now, err))
+                return false;
+            moved = true;
+        }
+    }
+    return true;
+}
+
 bool stored_queue_receive(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
                           stored_queue_each *each, void *context, size_t *count, struct error *err)
 {
@@ -219,26 +259,13 @@ bool stored_queue_receive(struct database *database, int64_t queue, unsigned max
     *count = 0;
     if (settings == NULL || max > RECEIVE_MAX)
         return error_set(err, FAIL_INTERNAL, "a receive from no queue");
-    do {
-        if (!pick(database, queue, receive.now, max - *count, candidates, &found, err))
+    if (!pick_and_clear(database, settings, receive.now, max, candidates, &found, err))
+        return false;
+    while (*count < found && receive.more) {
+        if (!lease(&receive, &candidates[*count], err))
             return false;
-        bool moved = false; /* their places may be taken by others */
-        for (size_t i = 0; i < found && receive.more; i++) {
-            if (settings->dead_letter != 0 &&
-                candidates[i].receive_count >= settings->max_receives) {
-                if (!move_to_dead_letters(database, &candidates[i], settings->dead_letter,
-                                          receive.now, err))
-                    return false;
-                moved = true;
-                continue;
-            }
-            if (!lease(&receive, &candidates[i], err))
-                return false;
-            ++*count;
-        }
-        if (!moved)
-            break;
-    } while (*count < max && receive.more);
+        ++*count;
+    }
     if (lease_s == 0 && *count > 0)
         tell_changed(database, queue);
     return true;

@@ -372,6 +372,77 @@ static void what_a_full_disk_refuses_does_not_spoil_what_it_allows(void **state)
     assert_false(waiting.failed);
 }
 
+#define DELIVERY "11111111-2222-4333-8444-555555555555"
+
+static enum job_verdict await_delivery(struct job *job, struct database *database,
+                                       struct error *err)
+{
+    struct probe *probe = job->context;
+    (void)database;
+    (void)err;
+    if (++probe->runs > 1 || job->last)
+        return JOB_DONE;
+    strcpy(job->wait_delivery, DELIVERY);
+    return JOB_WAIT;
+}
+
+static enum job_verdict lose_the_transaction_once(struct job *job, struct database *database,
+                                                  struct error *err)
+{
+    struct probe *probe = job->context;
+    if (++probe->runs > 1)
+        return JOB_DONE;
+    sqlite3_exec(database->handle, "ROLLBACK", NULL, NULL, NULL);
+    (void)error_set(err, FAIL_IO, "on purpose");
+    return JOB_FAILED;
+}
+
+static enum job_verdict complete_delivery(struct job *job, struct database *database,
+                                          struct error *err)
+{
+    (void)job;
+    (void)err;
+    database->events.delivery_completed(database->events.context, DELIVERY);
+    return JOB_DONE;
+}
+
+static enum job_verdict receive_and_complete(struct job *job, struct database *database,
+                                             struct error *err)
+{
+    struct probe *probe = job->context;
+    enum job_verdict verdict = receive_one(job, database, err);
+    return probe->received > 0 ? complete_delivery(job, database, err) : verdict;
+}
+
+static void a_job_woken_after_a_lost_transaction_does_not_sleep_on(void **state)
+{
+    struct setup *setup = *state;
+    struct probe waiting = {0}, lost = {0}, completing = {0};
+    int64_t begun = clock_monotonic_ms();
+    submit(setup, &waiting, await_delivery, 60000);
+    submit(setup, &lost, lose_the_transaction_once, 0);
+    submit(setup, &completing, complete_delivery, 0);
+    start(setup);
+    wait_for(setup, &waiting);
+    assert_int_equal(lost.runs, 2);
+    assert_in_range(waiting.finished_ms - begun, 0, 20000);
+}
+
+static void a_woken_job_wakes_one_that_waits_behind_it(void **state)
+{
+    struct setup *setup = *state;
+    struct probe receiver = {0}, waiting = {0}, sender = {0};
+    int64_t begun = clock_monotonic_ms();
+    submit(setup, &receiver, receive_and_complete, 60000);
+    submit(setup, &waiting, await_delivery, 60000);
+    submit(setup, &sender, send_text, 0);
+    start(setup);
+    wait_for(setup, &waiting);
+    assert_in_range(waiting.finished_ms - begun, 0, 20000);
+    wait_for(setup, &receiver);
+    assert_int_equal(receiver.received, 1);
+}
+
 #define ACTOR_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -387,6 +458,8 @@ int main(void)
         ACTOR_TEST(the_end_finishes_every_job_once),
         ACTOR_TEST(a_full_disk_fails_the_write_and_nothing_else),
         ACTOR_TEST(what_a_full_disk_refuses_does_not_spoil_what_it_allows),
+        ACTOR_TEST(a_job_woken_after_a_lost_transaction_does_not_sleep_on),
+        ACTOR_TEST(a_woken_job_wakes_one_that_waits_behind_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -297,6 +297,21 @@ static void a_file_that_is_no_hub_database_is_refused_and_left_alone(void **stat
     unlink(path);
 }
 
+static void one_receive_hands_out_no_message_twice(void **state)
+{
+    struct setup *setup = *state;
+    struct seen seen;
+    send(setup, "tired");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(receive(setup, 1, 0, &seen), 1);
+    send(setup, "fresh");
+    assert_int_equal(receive(setup, 10, 0, &seen), 1);
+    assert_string_equal(seen.bodies[0], "fresh");
+    assert_int_equal(seen.receive_counts[0], 1);
+    assert_int_equal(receive_from(setup, setup->dead, 10, 60, &seen), 1);
+    assert_string_equal(seen.bodies[0], "tired");
+}
+
 /* ---- records ---- */
 
 static void fill(struct buf *buf, size_t len)
@@ -670,6 +685,38 @@ static void a_delivery_keeps_the_pfx_that_its_payload_belongs_to(void **state)
     assert_int_equal(count_of(setup, "blobs"), 1);
 }
 
+static bool pass_by(void *context, const struct leased *message)
+{
+    (void)context;
+    (void)message;
+    return true;
+}
+
+static void a_request_that_is_given_up_ends_its_delivery(void **state)
+{
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    char id[UUID_TEXT];
+    size_t count;
+    setup->database->requests_queue = setup->queue;
+    setup->database->events.message_given_up = delivery_give_up;
+    send(setup, "no request"); /* a dead letter like any other */
+    order(setup, 60000, id);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(state_of(setup, id), DELIVERY_PENDING);
+        assert_ok(
+            stored_queue_receive(setup->database, setup->queue, 10, 0, pass_by, NULL, &count, &err),
+            &err);
+    }
+    assert_int_equal(count, 0);
+    struct json *json = show(setup, id);
+    const struct json_value *error = json_get(json_root(json), "error");
+    assert_string_equal(member(json, "state"), "failed");
+    assert_string_equal(json_text(json_get(error, "code"), NULL), "4101");
+    assert_string_equal(json_text(json_get(error, "message"), NULL), "given up after 3 tries");
+    json_free(&json);
+}
+
 static void deliveries_are_counted_by_state(void **state)
 {
     struct setup *setup = *state;
@@ -708,6 +755,7 @@ int main(void)
         HUB_TEST(an_ended_lease_cannot_be_extended_but_still_deletes),
         HUB_TEST(receipts_that_are_none_are_told),
         HUB_TEST(a_message_received_too_often_goes_to_the_dead_letters),
+        HUB_TEST(one_receive_hands_out_no_message_twice),
         HUB_TEST(what_was_committed_is_there_after_a_restart_and_nothing_else),
         HUB_TEST(queues_made_in_a_lost_transaction_are_forgotten),
         HUB_TEST(one_database_is_held_by_one_process_only),
@@ -722,6 +770,7 @@ int main(void)
         HUB_TEST(stray_and_unreadable_results_change_nothing),
         HUB_TEST(a_delivery_that_nobody_answers_fails_in_time),
         HUB_TEST(a_delivery_keeps_the_pfx_that_its_payload_belongs_to),
+        HUB_TEST(a_request_that_is_given_up_ends_its_delivery),
         HUB_TEST(deliveries_are_counted_by_state),
         HUB_TEST(an_order_for_no_record_makes_no_delivery),
     };
