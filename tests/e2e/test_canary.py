@@ -149,7 +149,8 @@ class Canary:
         os.chmod(wiretap, stat.S_IRWXU)
         cls.connector = stage.connector(connector={"helper": wiretap})
         cls.helper = children(children(cls.connector.pid)[0])[0]
-        cls.good = stage.escrow(cls.PASSWORD.encode())
+        cls.sealed = seal(stage.public_keys["sealing"], cls.PASSWORD.encode(), "oaepSha512")
+        cls.good = stage.api.add_record(record(cls.sealed, "sealing"))
         sealed = seal(stage.public_keys["sealing"], cls.PASSWORD.encode(), "oaepSha256")
         cls.bad = [stage.api.add_record(record(sealed, "sealing", "oaepSha512")),
                    stage.api.add_record(record(sealed, "no such key", "oaepSha256"))]
@@ -168,6 +169,8 @@ class Canary:
     def test_the_search_finds_what_is_there(self):
         hits = memory_hits(self.connector.pid, [self.stage.access_key])
         self.assertTrue(hits[self.stage.access_key], "the access key's id is in reseald's memory")
+        folder = self.stage.folder  # of its configuration
+        self.assertTrue(memory_hits(self.helper, [folder])[folder], "reseal-hsm can be searched")
         hits = memory_hits(os.getpid(), [self.PASSWORD])
         self.assertTrue(hits[self.PASSWORD], "the password is in this test's memory")
 
@@ -204,7 +207,8 @@ class Canary:
                        if os.path.isfile(path) and path not in self.expected]
             for part in ("hub.sqlite", "connector.log", "hub.log", "sealing.jsonl", "wire"):
                 self.assertTrue(any(part in path for path in written), part)
-            self.assertGreater(os.path.getsize(self.tap), 10000)
+            with open(self.tap, "rb") as tap:
+                self.assertIn(self.sealed, tap.read(), "the wire was written down")
             self.assertEqual(file_hits(written, self.marks), [])
             self.assertEqual(file_hits([stage.token.pin_file], [self.PIN]) != [], True)
         finally:
@@ -248,7 +252,7 @@ class CanaryOnSofthsm(Canary, StageTest):
 
     def test_the_helper_keeps_no_password_when_its_work_is_done(self):
         self.work(40)
-        hits = memory_hits(self.helper, [self.PASSWORD, self.PIN, "sealing-key-that-is-not"])
+        hits = memory_hits(self.helper, [self.PASSWORD, self.PIN])
         self.assertEqual([(region.name, form) for region, form in hits[self.PASSWORD]], [])
         # The PIN may be held for another login, but only where it is never swapped.
         self.assertEqual([(region.name, form) for region, form in hits[self.PIN]
