@@ -21,8 +21,9 @@ bool web_open(const struct secret *token, const char *ca_file, struct web **out,
 void web_close(struct web **web);
 
 struct web_answer {
-    long status;       /* HTTP status */
-    struct json *json; /* NULL where the body is empty; owned */
+    long status;         /* HTTP status */
+    char request_id[80]; /* as the service names the call; empty: it does not */
+    struct json *json;   /* NULL where the body is empty; owned */
 };
 void web_answer_free(struct web_answer *answer);
 

@@ -69,8 +69,13 @@ static bool run_ceremony(const struct invocation *invocation, struct error *err)
     bool ok = false;
     if (ceremony == NULL)
         return error_memory(err);
-    if (!ceremony_run(&options, ceremony, err))
+    if (!ceremony_run(&options, ceremony, err)) {
+        if (ceremony->plan == NULL && err->kind == FAIL_NOT_FOUND)
+            error_hint(err, "PLAN is the path of a reviewed INI file; README.md says more");
+        else if (ceremony->plan != NULL && ceremony->token == NULL)
+            token_options_fault(err);
         goto done;
+    }
     fprintf(stderr, "\nThe key is accepted. Transcript %s,\nSHA-256 of its last line %s\n\n",
             ceremony->plan->transcript, ceremony->head);
     if (invocation_json(invocation)) {

@@ -2,6 +2,9 @@
 /* `reseal config check|show`. */
 #include <string.h>
 #include "command.h"
+#include "reseal/file.h"
+
+#define FILE_MAX 65536
 
 static void write_value(struct json_writer *json, const struct config *config,
                         const struct config_key *row)
@@ -40,48 +43,136 @@ static void write_sections(struct json_writer *json, const struct config *config
         json_object_end(json);
 }
 
-static bool print_config_json(const struct config *config, bool sections, struct error *err)
+static bool section_given(const struct config *config, const char *section)
+{
+    for (const struct config_key *row = reseal_settings; row->section != NULL; row++) {
+        if (strcmp(row->section, section) == 0 && config_given(config, section, row->name))
+            return true;
+    }
+    return false;
+}
+
+/* The next section, in the table's order, of which the file gives a value; NULL: no more. */
+static const char *next_section(const struct config *config, const struct config_key **row)
+{
+    while ((*row)->section != NULL) {
+        const char *section = (*row)->section;
+        while ((*row)->section != NULL && strcmp((*row)->section, section) == 0)
+            (*row)++;
+        if (section_given(config, section))
+            return section;
+    }
+    return NULL;
+}
+
+/* People take the plan of a ceremony for a configuration: both are INI, and both have [token]. */
+static bool is_plan(const char *path)
+{
+    struct buf text = BUF_INIT(FILE_MAX);
+    struct error ignored = ERROR_INIT;
+    bool found = false;
+    if (path != NULL && strcmp(path, "-") != 0 && file_read(path, &text, &ignored)) {
+        const char *at = buf_text(&text);
+        found = strncmp(at, "[ceremony]", 10) == 0 || strstr(at, "\n[ceremony]") != NULL;
+    }
+    buf_free(&text);
+    return found;
+}
+
+static bool load(const struct invocation *invocation, const struct config **out, struct error *err)
+{
+    const char *path = NULL;
+    if (invocation_config_file(invocation, out, &path, err))
+        return true;
+    if (err->kind != FAIL_USAGE || !is_plan(path))
+        return false;
+    error_set(err, FAIL_USAGE, "%s: this is a ceremony plan, not a configuration", path);
+    return error_hint(err, "use: reseal ceremony run %s", path);
+}
+
+static bool print_check_json(const struct config *config, const struct error *fault,
+                             struct error *err)
 {
     struct json_writer *json = NULL;
+    const struct config_key *row = reseal_settings;
     if (!json_writer_new(true, &json, err))
         return false;
     json_object(json, NULL);
-    json_put_text(json, "path", config_path(config));
-    if (sections)
-        write_sections(json, config);
-    else
+    if (config != NULL) {
+        json_put_text(json, "path", config_path(config));
         json_put_bool(json, "ok", true);
+        json_array(json, "sections");
+        for (const char *name; (name = next_section(config, &row)) != NULL;)
+            json_put_text(json, NULL, name);
+        json_array_end(json);
+    } else {
+        json_put_bool(json, "ok", false);
+        json_put_text(json, "error", fault->text);
+        json_put_text(json, "hint", fault->hint[0] != '\0' ? fault->hint : NULL);
+    }
     json_object_end(json);
     bool ok = print_json(json, err);
     json_writer_free(&json);
     return ok;
 }
 
+static void print_check(const struct config *config)
+{
+    const struct config_key *row = reseal_settings;
+    size_t count = 0;
+    printf("%s: ok", config_path(config));
+    for (const char *name; (name = next_section(config, &row)) != NULL; count++)
+        printf("%s[%s]", count == 0 ? "; it gives " : ", ", name);
+    printf("\n");
+}
+
 static bool run_check(const struct invocation *invocation, struct error *err)
 {
     const struct config *config;
-    if (!invocation_config(invocation, &config, err))
-        return false;
+    const struct config_key *row = reseal_settings;
+    if (!load(invocation, &config, err)) {
+        struct error fault = *err;
+        if (invocation_json(invocation) && !print_check_json(NULL, &fault, err))
+            return false;
+        *err = fault;
+        return false; /* told on standard error as well, and by the exit status */
+    }
+    if (next_section(config, &row) == NULL)
+        print_warning("%s configures nothing", config_path(config));
     if (invocation_json(invocation))
-        return print_config_json(config, false, err);
-    printf("%s: ok\n", config_path(config));
+        return print_check_json(config, NULL, err);
+    print_check(config);
     return true;
+}
+
+static bool print_config_json(const struct config *config, struct error *err)
+{
+    struct json_writer *json = NULL;
+    if (!json_writer_new(true, &json, err))
+        return false;
+    json_object(json, NULL);
+    json_put_text(json, "path", config_path(config));
+    write_sections(json, config);
+    json_object_end(json);
+    bool ok = print_json(json, err);
+    json_writer_free(&json);
+    return ok;
 }
 
 static bool run_show(const struct invocation *invocation, struct error *err)
 {
     const struct config *config;
-    if (!invocation_config(invocation, &config, err))
+    if (!load(invocation, &config, err))
         return false;
     if (invocation_json(invocation))
-        return print_config_json(config, true, err);
+        return print_config_json(config, err);
     config_print(config, stdout);
     return true;
 }
 
 const struct command config_commands[] = {
-    {"config", "check", "", "check the configuration file", NULL, 0, 0, run_check},
-    {"config", "show", "", "print the effective configuration with its defaults", NULL, 0, 0,
+    {"config", "check", "[FILE]", "check the configuration file", NULL, 0, 1, run_check},
+    {"config", "show", "[FILE]", "print the effective configuration with its defaults", NULL, 0, 1,
      run_show},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };

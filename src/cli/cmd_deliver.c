@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `reseal deliver`: asks the hub for a delivery and waits for its end. */
+#define _GNU_SOURCE /* mkostemp */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include <openssl/err.h>
@@ -80,7 +83,10 @@ static bool take_certificate(const struct invocation *invocation, struct wanted 
         path = joined;
     }
     if (!read_certificate(path, &certificate, err))
-        return false;
+        return error_hint(err, "%s",
+                          folder != NULL ? DEVICE_HINT
+                                         : "--certificate names the device's certificate, in PEM "
+                                           "or DER");
     int len = i2d_X509(certificate, &der);
     if (len <= 0) {
         error_openssl(err, FAIL_INTERNAL, "%s cannot be encoded", path);
@@ -225,9 +231,14 @@ static bool poll_once(struct waiting *waiting, struct web_answer *answer, struct
     if (!web_encode(waiting->web, waiting->id, &url, err))
         goto done;
     buf_printf(&url, "?wait=%d", (int)seconds);
-    if (!buf_check(&url, "a URL", err) ||
-        !web_call(waiting->web, "GET", buf_text(&url), NULL, answer, err))
+    if (!buf_check(&url, "a URL", err))
         goto done;
+    if (!web_call(waiting->web, "GET", buf_text(&url), NULL, answer, err)) {
+        if (err->kind == FAIL_NOT_FOUND)
+            error_hint(err, "the hub does not know this delivery, or not any more; ask for a new "
+                            "one: reseal deliver RECORD-ID --device DIR");
+        goto done;
+    }
     if (!delivery_read(answer->json != NULL ? json_root(answer->json) : NULL, delivery, err)) {
         error_context(err, "the hub's answer");
         goto done;
@@ -312,6 +323,47 @@ static bool print_delivery(const struct json_value *root, const struct delivery 
     return true;
 }
 
+/* Before anything is set going: a delivery whose answer cannot be kept is of no use. */
+static bool out_possible(const char *path, struct error *err)
+{
+    char trial[PATH_MAX];
+    struct stat st;
+    if (path == NULL)
+        return true;
+    if (lstat(path, &st) == 0) {
+        error_set(err, FAIL_EXISTS, "%s exists already and is never overwritten", path);
+        return error_hint(err, "choose another name, or move the old file away first");
+    }
+    if (snprintf(trial, sizeof trial, "%s.XXXXXX", path) >= (int)sizeof trial)
+        return error_set(err, FAIL_USAGE, "the path %.64s... is too long", path);
+    int fd = mkostemp(trial, O_CLOEXEC);
+    if (fd < 0) {
+        error_errno(err, FAIL_IO, "cannot create %s", path);
+        return error_hint(err, "nothing was asked for; make the folder, or name another file with "
+                               "--out");
+    }
+    close(fd);
+    unlink(trial);
+    return true;
+}
+
+/* Whatever went wrong since the hub took the order: the delivery is there and can be had again. */
+static bool name_delivery(const struct waiting *waiting, struct error *err)
+{
+    char hint[sizeof err->hint];
+    char named[sizeof "delivery " + DELIVERY_ID_MAX];
+    if (waiting->id[0] == '\0')
+        return false;
+    snprintf(named, sizeof named, "delivery %s", waiting->id);
+    if (strstr(err->text, named) == NULL)
+        error_context(err, "delivery %s", waiting->id);
+    if (err->kind == FAIL_NOT_FOUND || strstr(err->hint, "--resume") != NULL)
+        return false;
+    memcpy(hint, err->hint, sizeof hint);
+    return error_hint(err, "%s%sits state is told by: reseal deliver --resume %s", hint,
+                      hint[0] != '\0' ? "; " : "", waiting->id);
+}
+
 static bool prepare(const struct invocation *invocation, struct wanted *wanted, struct error *err)
 {
     const char *resume = invocation_option(invocation, "resume");
@@ -353,17 +405,16 @@ static bool run_deliver(const struct invocation *invocation, struct error *err)
     struct delivery delivery;
     const char *out = invocation_option(invocation, "out");
     bool ok = false;
-    if (out != NULL && access(out, F_OK) == 0) { /* before anything is set going */
-        error_set(err, FAIL_EXISTS, "%s exists already and is never overwritten", out);
-        goto done;
-    }
-    if (!prepare(invocation, &wanted, err) || !start(invocation, &wanted, &waiting, err))
+    if (!prepare(invocation, &wanted, err) || !out_possible(out, err) ||
+        !start(invocation, &wanted, &waiting, err))
         goto done;
     ok = wait_for_end(&waiting, &answer, &delivery, err);
     end_progress(&waiting);
     ok = ok &&
          print_delivery(json_root(answer.json), &delivery, out, invocation_json(invocation), err) &&
          delivery_check(&delivery, err);
+    if (!ok)
+        name_delivery(&waiting, err);
 done:
     web_answer_free(&answer);
     web_close(&waiting.web);

@@ -371,15 +371,39 @@ bool invocation_json(const struct invocation *invocation)
     return invocation->json;
 }
 
-bool invocation_config(const struct invocation *invocation, const struct config **out,
-                       struct error *err)
+static bool load_config(const struct invocation *invocation, const char *path,
+                        const struct config **out, struct error *err)
 {
     struct state *state = invocation->state;
     *out = NULL;
-    if (state->config == NULL && !settings_load(invocation->config_path, &state->config, err))
+    if (state->config == NULL && !settings_load(path, &state->config, err)) {
+        if (err->kind == FAIL_NOT_FOUND && path != NULL)
+            error_hint(err,
+                       "name the configuration file; where none is named, " SETTINGS_DEFAULT_PATH
+                       " is read");
         return false;
+    }
     *out = state->config;
     return true;
+}
+
+bool invocation_config(const struct invocation *invocation, const struct config **out,
+                       struct error *err)
+{
+    return load_config(invocation, invocation->config_path, out, err);
+}
+
+bool invocation_config_file(const struct invocation *invocation, const struct config **out,
+                            const char **path, struct error *err)
+{
+    const char *argument = invocation_argument(invocation, 0);
+    *out = NULL;
+    *path = argument != NULL ? argument : invocation->config_path;
+    if (argument != NULL && invocation->config_path != NULL) {
+        error_set(err, FAIL_USAGE, "FILE and --config are two ways to say the same");
+        return error_hint(err, "give one of them");
+    }
+    return load_config(invocation, *path, out, err);
 }
 
 bool invocation_may_config(const struct invocation *invocation, const struct config **out,

@@ -49,6 +49,10 @@ bool invocation_config(const struct invocation *invocation, const struct config 
  * is no file at the default path. */
 bool invocation_may_config(const struct invocation *invocation, const struct config **out,
                            struct error *err) MUST_USE;
+/* For commands about the file itself, which take it as their argument too. *path is NULL for the
+ * default one, also on failure. */
+bool invocation_config_file(const struct invocation *invocation, const struct config **out,
+                            const char **path, struct error *err) MUST_USE;
 /* A command whose work was done but whose finding is bad (doctor) sets the exit status itself and
  * returns true. */
 void invocation_set_status(const struct invocation *invocation, int status);

@@ -28,6 +28,10 @@ bool demo_ca_issue(const struct demo_ca *ca, EVP_PKEY *device, const char *name,
 /* Writes PEM files that must not be there yet; the key with mode 0600. */
 bool write_private_key(const char *path, EVP_PKEY *key, struct error *err) MUST_USE;
 bool write_certificate(const char *path, X509 *certificate, struct error *err) MUST_USE;
+/* What helps where a device's files are not there or not good. */
+#define DEVICE_HINT                                                                                \
+    "--device names the folder with device.key and device.pem; one is made by: reseal device new " \
+    "--out DIR"
 /* Reads a PEM private key without password, and a PEM or DER certificate. */
 bool read_private_key(const char *path, EVP_PKEY **out, struct error *err) MUST_USE;
 bool read_certificate(const char *path, X509 **out, struct error *err) MUST_USE;

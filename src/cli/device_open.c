@@ -18,6 +18,8 @@
 static const struct json_limits delivery_limits = {
     .bytes = DELIVERY_TEXT_MAX, .string = 512 * 1024, .values = 256};
 
+#define DELIVERY_HINT "a delivery is written by: reseal deliver RECORD-ID --device DIR --out FILE"
+
 /* What the device was sent. */
 struct parcel {
     struct buf payload; /* CMS DER */
@@ -58,8 +60,16 @@ static bool read_parcel(const char *path, const char *pfx_path, struct parcel *p
 {
     struct buf content = BUF_INIT(DELIVERY_TEXT_MAX);
     bool ok = false;
-    if (!file_read(path, &content, err))
+    if (!file_read(path, &content, err)) {
+        if (err->kind == FAIL_NOT_FOUND)
+            error_hint(err, DELIVERY_HINT);
         goto done;
+    }
+    if (content.len == 0) {
+        error_set(err, FAIL_INPUT, "%s: the delivery file is empty", path);
+        error_hint(err, DELIVERY_HINT);
+        goto done;
+    }
     size_t blank = strspn(buf_text(&content), " \t\r\n");
     if (blank < content.len && content.data[blank] == '{') {
         if (!parcel_from_json(&content, parcel, err)) {
@@ -71,8 +81,11 @@ static bool read_parcel(const char *path, const char *pfx_path, struct parcel *p
     }
     if (pfx_path != NULL) {
         buf_reset(&parcel->pfx);
-        if (!file_read(pfx_path, &parcel->pfx, err))
+        if (!file_read(pfx_path, &parcel->pfx, err)) {
+            if (err->kind == FAIL_NOT_FOUND)
+                error_hint(err, "leave out --pfx where the delivery has the PFX in it");
             goto done;
+        }
     }
     if (parcel->pfx.len == 0) {
         error_set(err, FAIL_USAGE, "%s has no PFX to open", path);
@@ -95,11 +108,19 @@ static bool open_password(const char *folder, const struct parcel *parcel, struc
     *out = NULL;
     if (snprintf(path, sizeof path, "%s/device.key", folder) >= (int)sizeof path)
         return error_set(err, FAIL_USAGE, "the path %.64s... is too long", folder);
-    if (!read_private_key(path, &key, err))
+    if (!read_private_key(path, &key, err)) {
+        error_hint(err, DEVICE_HINT);
         goto done;
+    }
     snprintf(path, sizeof path, "%s/device.pem", folder);
-    ok = read_certificate(path, &certificate, err) &&
-         cms_decrypt(buf_bytes(&parcel->payload), key, certificate, out, err);
+    if (!read_certificate(path, &certificate, err)) {
+        error_hint(err, DEVICE_HINT);
+        goto done;
+    }
+    ok = cms_decrypt(buf_bytes(&parcel->payload), key, certificate, out, err);
+    if (!ok && err->kind == FAIL_CRYPTO)
+        error_hint(err, "a delivery opens on the device that it was asked for, and on no other: "
+                        "name that device's folder with --device, or ask for a new delivery");
 done:
     EVP_PKEY_free(key);
     X509_free(certificate);

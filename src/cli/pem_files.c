@@ -60,6 +60,10 @@ static BIO *open_content(const char *path, struct buf *content, struct error *er
 {
     if (!file_read(path, content, err))
         return NULL;
+    if (content->len == 0) {
+        error_set(err, FAIL_INPUT, "the file %s has no content", path);
+        return NULL;
+    }
     BIO *bio = BIO_new_mem_buf(buf_text(content), (int)content->len);
     if (bio == NULL)
         error_memory(err);

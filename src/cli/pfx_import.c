@@ -56,28 +56,28 @@ static bool read_file(const char *path, struct record *record, struct error *err
 {
     struct buf text = BUF_INIT(FILE_MAX);
     struct json *json = NULL;
-    bool ok = file_read(path, &text, err) &&
-              json_parse(text.data, text.len, &file_limits, "the record", &json, err) &&
-              record_read(json_root(json), RECORD_WITH_SECRETS, record, err);
+    bool ok = false;
+    if (!file_read(path, &text, err)) /* names the file */
+        goto done;
+    ok = json_parse(text.data, text.len, &file_limits, "the record", &json, err) &&
+         record_read(json_root(json), RECORD_WITH_SECRETS, record, err);
+    if (!ok)
+        error_context(err, "%s", path);
+done:
     json_free(&json);
     buf_free(&text);
-    if (ok)
-        return true;
-    if (err->kind == FAIL_INPUT)
+    if (!ok && (err->kind == FAIL_INPUT || err->kind == FAIL_NOT_FOUND))
         error_hint(err, "a record is made by: reseal pfx new --pfx FILE --user UPN --out RECORD");
-    return false;
+    return ok;
 }
 
 static bool post(struct client *client, struct record *record, struct error *err)
 {
     if (records_post(client->records, record, err))
         return true;
-    if (err->kind == FAIL_EXISTS) {
-        error_context(err, "the store has a record of %s for this certificate already",
-                      record->user_principal_name);
+    if (err->kind == FAIL_EXISTS)
         error_hint(err, "remove it first: reseal pfx remove --user %s --thumbprint %s",
                    record->user_principal_name, record->thumbprint);
-    }
     return false;
 }
 
@@ -86,12 +86,13 @@ static void import_file(struct client *client, const char *path, struct report *
     struct error reason = ERROR_INIT;
     struct record record;
     record_init(&record);
-    if (read_file(path, &record, &reason) && post(client, &record, &reason)) {
+    bool ok = read_file(path, &record, &reason);
+    if (ok && !post(client, &record, &reason))
+        ok = error_context(&reason, "%s", path);
+    if (ok)
         report_done(report, path, &record);
-    } else {
-        error_context(&reason, "%s", path);
+    else
         report_failure(report, path, &reason);
-    }
     record_free(&record);
 }
 

@@ -127,6 +127,19 @@ done:
     return ok;
 }
 
+static bool load_public_key(const struct invocation *invocation, const char *path, EVP_PKEY **out,
+                            struct error *err)
+{
+    bool given = invocation_option(invocation, "public-key") != NULL;
+    if (public_key_load(path, out, err))
+        return true;
+    error_context(err, "%s", given ? "--public-key" : "public_key in section [client]");
+    if (err->hint[0] == '\0' && (err->kind == FAIL_INPUT || err->kind == FAIL_NOT_FOUND))
+        error_hint(err, "the ceremony writes this file, and so does: reseal key export LABEL "
+                        "--out FILE");
+    return false;
+}
+
 bool pfx_make(const struct invocation *invocation, struct record *record, struct error *err)
 {
     const struct config *config;
@@ -139,13 +152,16 @@ bool pfx_make(const struct invocation *invocation, struct record *record, struct
     if (source != NULL && !secret_source_check(source, err))
         return error_context(err, "--password");
     if (!want(path, "pfx", NULL, err) || !want(key_path, "public-key", "public_key", err) ||
-        !take_names(invocation, config, record, err) || !public_key_load(key_path, &key, err))
+        !take_names(invocation, config, record, err) ||
+        !load_public_key(invocation, key_path, &key, err))
         return false;
     bool ok = false;
     record->pfx.max = RECORD_BLOB_MAX;
     if (!file_read(path, &record->pfx, err)) {
         if (err->kind == FAIL_TOO_LARGE)
             error_hint(err, "a PFX for devices has key and certificate, and at most a short chain");
+        if (err->kind == FAIL_NOT_FOUND)
+            error_hint(err, "--pfx names the PFX file (PKCS#12, often .pfx or .p12) to be sealed");
         goto done;
     }
     ok = seal(invocation, path, key, record, err);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reseal/records.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "reseal/log.h"
@@ -87,6 +89,20 @@ static bool write_body(const struct record *record, struct buf *out, struct erro
     return ok;
 }
 
+/* Our own words for what a status means, instead of the service's, which say the same. */
+PRINTF_LIKE(4, 5)
+static bool plainly(const struct web_answer *answer, enum failure kind, struct error *err,
+                    const char *format, ...)
+{
+    char words[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(words, sizeof words, format, args);
+    va_end(args);
+    return error_set(err, kind, "%s (HTTP status %ld%s%s)", words, answer->status,
+                     answer->request_id[0] != '\0' ? ", request-id " : "", answer->request_id);
+}
+
 bool records_post(struct records *records, struct record *record, struct error *err)
 {
     struct buf body = BUF_INIT(BODY_MAX);
@@ -95,8 +111,13 @@ bool records_post(struct records *records, struct record *record, struct error *
     bool ok = false;
     record_init(&stored);
     if (!write_body(record, &body, err) ||
-        !web_call(records->web, "POST", records->url, &body, &answer, err))
+        !web_call(records->web, "POST", records->url, &body, &answer, err)) {
+        if (answer.status == 409)
+            plainly(&answer, FAIL_EXISTS, err,
+                    "the store has a record of %s for this certificate already",
+                    record->user_principal_name);
         goto done;
+    }
     if (!read_record(answer_root(&answer), &stored, err))
         goto done;
     if (stored.id[0] == '\0') {
@@ -132,8 +153,8 @@ static bool call_record(struct records *records, const char *method, const char 
     struct buf url = BUF_INIT(URL_MAX);
     bool ok = record_url(records, id, &url, err) &&
               web_call(records->web, method, buf_text(&url), NULL, answer, err);
-    if (!ok && err->kind == FAIL_NOT_FOUND) {
-        error_context(err, "there is no record \"%s\"", id);
+    if (!ok && answer->status == 404) {
+        plainly(answer, FAIL_NOT_FOUND, err, "there is no record \"%s\"", id);
         error_hint(err, "see: reseal pfx list");
     }
     buf_free(&url);

@@ -99,6 +99,7 @@ void web_answer_free(struct web_answer *answer)
 {
     json_free(&answer->json);
     answer->status = 0;
+    answer->request_id[0] = '\0';
 }
 
 static size_t on_body(char *data, size_t size, size_t count, void *user)
@@ -336,6 +337,7 @@ bool web_call(struct web *web, const char *method, const char *url, const struct
         pause_for(pause);
     }
     out->status = status;
+    memcpy(out->request_id, reply.request_id, sizeof out->request_id);
     ok = status >= 200 && status < 300 ? read_answer(&reply, where, out, err)
                                        : status_failed(status, where, &reply, err);
 done:

@@ -136,6 +136,10 @@ class Peer(http.server.BaseHTTPRequestHandler):
                 "createdDateTime": "2026-01-02T03:04:05.000Z"}
         if server.mode == "pending":
             return self.say(200, dict(base, state="pending"))
+        if server.mode == "garbled":
+            return self.say(200, dict(base, state="somehow"))
+        if server.mode == "unauthorised":
+            return self.fail(403, "Forbidden", "not you")
         if server.mode == "restart" and server.polls < 3:
             self.close_connection = True
             return self.connection.close()

@@ -91,6 +91,70 @@ class Config(Case):
         self.reseal("config", "check", status=2)
         self.reseal("config", "check", "--config", "/nowhere", status=1, config=False)
 
+    def test_check_tells_the_sections_and_warns_of_an_empty_file(self):
+        out, err = self.reseal("config", "check", self.config, config=False)
+        self.assertIn("it gives [client]", out)
+        self.assertEqual(err, "")
+        out, _ = self.reseal("config", "check", "--json")
+        self.assertEqual(json.loads(out)["sections"], ["client"])
+        for content in (b"", b"# nothing\n", b"[client]\n"):
+            write(self.config, content)
+            _, err = self.reseal("config", "check")
+            self.assertIn("configures nothing", err)
+            out, _ = self.reseal("config", "check", "--json")
+            self.assertEqual(json.loads(out)["sections"], [])
+
+    def test_a_mistake_is_told_as_json_too(self):
+        write(self.config, b"[client]\nkey_nam = x\n")
+        out, _ = self.reseal("config", "check", "--json", status=2)
+        told = json.loads(out)
+        self.assertIs(told["ok"], False)
+        self.assertIn("reseal.conf:2", told["error"])
+        self.assertIn("key_name", told["hint"])
+        out, err = self.reseal("config", "check", "--json", "/nowhere", status=1, config=False)
+        self.assertIn("/nowhere", json.loads(out)["error"])
+        self.assertIn("hint: ", err)
+        self.reseal("config", "check", self.config, status=2)  # with --config: twice
+
+    def test_a_ceremony_plan_is_recognised(self):
+        plan = write(self.path("plan.ini"), b"; reviewed\n[ceremony]\nname = x\n")
+        for command in ("check", "show"):
+            _, err = self.reseal("config", command, plan, status=2, config=False)
+            self.assertIn("this is a ceremony plan", err)
+            self.assertIn(f"reseal ceremony run {plan}", err)
+
+
+class WhatToDo(Case):
+    def test_a_wrong_path_is_told_with_what_to_do(self):
+        pfx, source = self.pfx("correct horse")
+        empty = write(self.path("empty"), b"")
+        new = ["pfx", "new", "--user", "u", "--password", source, "--pfx"]
+        nowhere = self.path("nowhere")
+        cases = [
+            ([*new, nowhere], "--pfx names the PFX"),
+            ([*new, pfx, "--public-key", nowhere], "reseal key export"),
+            ([*new, pfx, "--public-key", empty], "reseal key export"),
+            (["pfx", "import", nowhere], "reseal pfx new"),
+            (["ceremony", "run", nowhere], "PLAN is the path"),
+            (["deliver", "r", "--device", nowhere], "reseal device new"),
+            (["deliver", "r", "--certificate", nowhere], "--certificate names"),
+            (["device", "open", "--device", nowhere, "--delivery", pfx, "--pfx", pfx],
+             "reseal device new"),
+        ]
+        for words, hint in cases:
+            with self.subTest(words=words):
+                _, err = self.reseal(*words, status=1)
+                self.assertIn(hint, err.split("hint: ")[1])
+                self.assertFalse(err.startswith("reseal: " + empty), err)  # says whose file it is
+                self.assertLessEqual(err.splitlines()[0].count(nowhere), 2 if "device" in words
+                                     or "deliver" in words else 1)
+
+    def test_an_empty_certificate_is_told_as_that(self):
+        empty = write(self.path("empty"), b"")
+        _, err = self.reseal("deliver", "r", "--certificate", empty, status=1)
+        self.assertIn("has no content", err)
+        self.assertIn("--certificate names", err)
+
 
 class Device(Case):
     def device(self, name, *more, status=0):

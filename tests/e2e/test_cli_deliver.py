@@ -80,6 +80,7 @@ class Deliver(Case):
         self.reseal("device", "new", "--out", self.path("tablet"))
         _, err = self.open("--delivery", self.parcel, device="tablet", status=1)
         self.assertIn("does not open with this device's key", err)
+        self.assertIn("--device", err.split("hint: ")[1])
         payload = base64.b64decode(whole["payload"])
         broken = {
             "cut": dict(whole, payload=base64.b64encode(payload[:-5]).decode()),
@@ -146,6 +147,40 @@ class Deliver(Case):
         _, err = self.reseal("deliver", "other", "--device", self.path("phone"), status=1)
         self.assertIn("CertificateNotFound", err)
         self.reseal("deliver", "--resume", "other", status=1)
+
+    def test_a_file_that_cannot_be_made_is_told_before_anything_is_asked(self):
+        asked = len(self.server.heard)
+        for path in (self.path("nowhere/z"), self.path("token") + "/z"):
+            _, err = self.deliver("--out", path, status=1)
+            self.assertIn("nothing was asked for", err)
+        self.assertEqual(len(self.server.heard), asked)
+        self.assertEqual(self.server.deliveries, {})
+
+    def test_a_file_that_was_possible_leaves_nothing_else_behind(self):
+        before = set(os.listdir(self.folder))
+        self.deliver("--out", self.parcel)
+        self.assertEqual(set(os.listdir(self.folder)) - before, {"delivery.json"})
+
+    def test_each_error_after_the_order_names_the_delivery_and_how_to_resume(self):
+        for mode in ("refused", "failed", "away", "garbled", "unauthorised"):
+            self.server.mode = mode
+            done = subprocess.run([RESEAL, "deliver", self.record, "--device", self.path("phone"),
+                                   "--timeout", "1", "--config", self.config],
+                                  capture_output=True, timeout=PATIENCE)
+            key = f"delivery-{len(self.server.deliveries) - 1}"
+            text, hint = done.stderr.decode().split("hint: ")
+            self.assertIn(key, text, mode)
+            self.assertIn(f"--resume {key}", hint, mode)
+
+    def test_an_unknown_delivery_says_what_to_do(self):
+        _, err = self.reseal("deliver", "--resume", "other", status=1)
+        self.assertIn("delivery other", err)
+        self.assertIn("ask for a new one", err.split("hint: ")[1])
+
+    def test_an_empty_delivery_is_told_as_that(self):
+        _, err = self.open("--delivery", write(self.parcel, b""), status=1)
+        self.assertIn("the delivery file is empty", err)
+        self.assertIn("reseal deliver", err.split("hint: ")[1])
 
     def test_progress_is_shown_on_a_terminal_only(self):
         main, terminal = pty.openpty()

@@ -68,6 +68,14 @@ class Missing(TokenTest):
         self.fails(4, "key", "export", "absent", *token.options(), env=token.env)
         self.fails(4, "token", "probe", "absent", *token.options(), env=token.env)
 
+    def test_a_missing_token_ends_a_ceremony_with_4_too(self):
+        token = self.softhsm()
+        plan = self.write("plan.ini", "[ceremony]\nname = rehearsal\n"
+                          + token.section().replace("label = vault", "label = vualt")
+                          + "[key]\nlabel = sealing\nbits = 2048\ncustody = host\n[output]\n"
+                          "public_key = plan.pem\ntranscript = plan.jsonl\n")
+        self.fails(4, "ceremony", "run", plan, "--yes", env=token.env)
+
     def test_a_missing_configuration_is_no_trouble_of_the_token(self):
         for words in (["key", "list"], ["token", "list"], ["token", "probe", "k"]):
             self.fails(1, *words, "--config", f"{self.folder}/nowhere.conf")
