@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
+#include "memory_lock.h"
 #include "reseal/log.h"
 #include "reseal/settings.h"
 #include "service.h"
@@ -28,11 +29,19 @@ static bool open_log(const struct config *config, struct error *err)
     return true;
 }
 
+static void lock_memory(void)
+{
+    const char *locked = memory_lock_all() ? "all memory" : "the secret heap alone";
+    log_event(LEVEL_DEBUG, EVENT_NOTE, "memory is locked against swapping",
+              LOG_TEXT("locked", locked));
+}
+
 static bool load_settings(struct token_service *service, const char *path, struct error *err)
 {
     const char *device_ca;
     if (!settings_load(path, &service->config, err) || !open_log(service->config, err))
         return false;
+    lock_memory();
     const struct config *config = service->config;
     service->workers = (unsigned)config_number(config, "connector", "workers");
     service->deadline = (unsigned)config_number(config, "connector", "helper_deadline");
