@@ -349,6 +349,9 @@ static bool read_message(const struct json_value *entry, struct queue_message *o
     if (!json_want_text(entry, "Messages[]", "MessageId", QUEUE_MESSAGE_ID_MAX, &id, err) ||
         !json_want_text(entry, "Messages[]", "ReceiptHandle", QUEUE_RECEIPT_MAX, &receipt, err))
         return false;
+    if (id[0] == '\0' || receipt[0] == '\0')
+        return error_set(err, FAIL_INPUT, "Messages[].%s is empty",
+                         id[0] == '\0' ? "MessageId" : "ReceiptHandle");
     const struct json_value *value = json_get(entry, "Body");
     const char *body = json_text(value, &len);
     if (body == NULL || json_type(value) != JSON_STRING)

@@ -359,6 +359,8 @@ static void a_message_that_was_changed_on_its_way_is_left_out(void **state)
     peer_offer(&scene->peer,
                "{\"Messages\":[{\"MessageId\":\"m1\",\"ReceiptHandle\":\"r1\",\"Body\":\"hellp\","
                "\"MD5OfBody\":\"5d41402abc4b2a76b9719d911017c592\"},"
+               "{\"MessageId\":\"\",\"ReceiptHandle\":\"r4\",\"Body\":\"of no id\"},"
+               "{\"MessageId\":\"m5\",\"ReceiptHandle\":\"\",\"Body\":\"of no receipt\"},"
                "{\"MessageId\":\"m2\",\"ReceiptHandle\":\"r2\",\"Body\":\"whole\"},"
                "{\"MessageId\":\"m3\",\"Body\":\"without receipt\"}]}");
     receive(scene, &received);
