@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "reseal/backoff.h"
 #include "reseal/clock.h"
@@ -46,9 +47,12 @@ struct helper {
     unsigned losses;      /* in a row */
     unsigned starts;      /* of the program's life */
     struct error trouble; /* why it does not serve */
+    bool pin_closed;      /* keep_fd was a pipe, and is closed */
     bool killed;          /* while dying: SIGKILL was sent */
     bool refusing;        /* the trouble was told by its HELLO, or is as grave */
     bool logging_in;      /* it has said so, and HELLO has not come: a try may be spent */
+    bool has_served;      /* an earlier helper of this process logged in: the PIN is known to be good */
+    unsigned unclear_logins; /* helpers in a row that were lost while they logged in */
     bool greeted;         /* hello is filled */
     struct hello_message hello;
     struct buf out; /* body being encoded */
@@ -66,6 +70,16 @@ bool helper_new(const struct helper_options *options, struct helper **out, struc
     return true;
 }
 
+/* A process that is stuck in the kernel, in a token's driver say, outlives SIGKILL for as long as
+ * it is stuck: it is left to init. */
+static void collect_killed(pid_t pid)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    int64_t end_ms = clock_monotonic_ms() + REAP_MS;
+    while (waitpid(pid, NULL, WNOHANG) == 0 && clock_monotonic_ms() < end_ms)
+        nanosleep(&pause, NULL);
+}
+
 void helper_free(struct helper **helper)
 {
     if (helper == NULL || *helper == NULL)
@@ -73,7 +87,7 @@ void helper_free(struct helper **helper)
     frame_channel_free(&(*helper)->channel);
     if ((*helper)->pid > 0) {
         kill((*helper)->pid, SIGKILL);
-        waitpid((*helper)->pid, NULL, 0);
+        collect_killed((*helper)->pid);
     }
     buf_free(&(*helper)->out);
     free(*helper);
@@ -114,12 +128,23 @@ static _Noreturn void become_helper(const struct helper_options *options, int fd
     _exit(127);
 }
 
+/* What a pipe holds beyond the PIN is of no use to anybody, and what it gives was given: once the
+ * PIN has served, the descriptor goes. */
+static void close_spent_pin(struct helper *helper)
+{
+    int fd = helper->options.keep_fd;
+    if (fd <= STDERR_FILENO || helper->pin_closed || lseek(fd, 0, SEEK_CUR) >= 0 || errno != ESPIPE)
+        return;
+    close(fd);
+    helper->pin_closed = true; /* the number may soon mean another file */
+}
+
 /* The helper that is lost has read the PIN from the descriptor: the next must find it there again.
  * What a pipe gives, it gives once; an empty PIN would be tried in its place. */
 static bool rewind_pin(const struct helper *helper, struct error *err)
 {
     int fd = helper->options.keep_fd;
-    if (fd < 0 || helper->starts == 0 || lseek(fd, 0, SEEK_SET) == 0)
+    if (fd < 0 || helper->starts == 0 || (!helper->pin_closed && lseek(fd, 0, SEEK_SET) == 0))
         return true;
     error_set(err, FAIL_PIN,
               "the PIN came through descriptor %d, which gives it only once: the token helper "
@@ -204,11 +229,22 @@ static void blame_login(struct helper *helper)
                     "locked; then start reseald anew");
 }
 
+/* A PIN that was good before is not doubted for one helper that was killed while it used it; it may have been changed
+ * meanwhile, so this goes a few times only. */
+static bool login_is_to_blame(struct helper *helper)
+{
+    if (!helper->logging_in)
+        return false;
+    helper->unclear_logins++;
+    return !helper->has_served || helper->unclear_logins > UNCLEAR_LOGINS_MAX;
+}
+
 static void finish_loss(struct helper *helper)
 {
-    if (helper->logging_in)
+    bool blamed = login_is_to_blame(helper);
+    if (blamed)
         blame_login(helper);
-    bool refused = helper->refusing || helper->logging_in;
+    bool refused = helper->refusing || blamed;
     helper->logging_in = false;
     helper->pid = 0;
     helper->refusing = false;
@@ -308,6 +344,7 @@ static bool on_hello(struct helper *helper, struct bytes body, struct error *err
     helper->state = HELPER_READY;
     helper->ready_ms = clock_monotonic_ms();
     helper->trouble = (struct error)ERROR_INIT;
+    close_spent_pin(helper);
     helper->options.events->ready(helper->options.context);
     return true;
 }

@@ -36,7 +36,8 @@ struct helper_events {
 struct helper_options {
     const char *program;     /* path of reseal-hsm */
     const char *config_path; /* passed on */
-    int keep_fd;             /* descriptor that the PIN is read from (fd:N), or -1 */
+    int keep_fd; /* descriptor that the PIN is read from (fd:N), or -1; closed once it has served,
+                    where it cannot be read again */
     const struct helper_events *events;
     void *context;
 };
