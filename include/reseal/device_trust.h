@@ -2,8 +2,11 @@
 /*
  * Who may be resealed to: a device certificate that chains to a configured device CA (RFC 5280 path
  * validation by OpenSSL), is in its validity time, has a key of at least RSA-2048 or P-256, and is
- * not revoked where a CRL is configured. Checked by the connector, and again by the token helper,
- * which does not trust the connector's network side.
+ * not revoked where a CRL is configured.
+ *
+ * Checked by the token helper, not by the process that faces the queue. That narrows what a fault
+ * in the parsing of messages can do; it does not stop whoever has taken reseald over, which runs as
+ * the same user and is not yet sandboxed (see README).
  */
 #ifndef RESEAL_DEVICE_TRUST_H
 #define RESEAL_DEVICE_TRUST_H

@@ -55,8 +55,10 @@ static bool check_key(const struct connector *connector, const struct request *r
     return true;
 }
 
-/* The device certificate is not looked at here: the token helper does it, beside the key, since
- * this process faces the queue and is the one that the check must not depend on. */
+/* The device certificate is not looked at here: the token helper does it, in the process that asks
+ * the token. That narrows what a fault in this process's parsing of messages can do. It does not
+ * stop whoever has taken this process over: it runs as the same user as the helper, and is not yet
+ * sandboxed. */
 static bool check_rules(const struct request *request, struct error *err)
 {
     if (request->expires_ms <= clock_real_ms()) {
@@ -107,6 +109,8 @@ static void take_message(struct connector *connector, const struct queue_message
     if (job != NULL) { /* its lease ran out while it is in hand: the newest receipt counts */
         memcpy(job->receipt, message->receipt, sizeof job->receipt);
         job->receipt_renewed = true;
+        if (message->receive_count > job->receive_count)
+            job->receive_count = message->receive_count;
         return;
     }
     if (job_new(connector, message, &job, &err))
