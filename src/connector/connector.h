@@ -47,6 +47,8 @@ struct job {
     unsigned receive_count; /* at least 1 */
     unsigned calls;         /* queue operations whose callback is to come */
     bool extending;         /* an extension of its lease is under way */
+    bool curtailed;         /* the queue did not take its result: only that is told */
+    unsigned return_s;      /* while returning: hidden for so long */
     struct request request; /* the PFX is dropped: no format that we make needs it */
     uint32_t number;        /* of the frame, while resealing */
     unsigned tries;         /* that the token failed */
@@ -84,6 +86,18 @@ struct pace {
     int64_t interval_us; /* smoothed time between answers; 0: not known yet */
 };
 
+#define RECEIVED_MAX 256
+
+/* Receives of messages whose queue does not count them. */
+struct received {
+    struct received_message {
+        char id[QUEUE_MESSAGE_ID_MAX + 1];
+        unsigned count;
+        uint64_t used; /* when it was seen last; 0: free */
+    } messages[RECEIVED_MAX];
+    uint64_t clock;
+};
+
 /* The token is away: nothing is received, and one job at a time is tried. */
 struct outage {
     bool away;
@@ -113,6 +127,7 @@ struct connector {
     int signal_fd;
     /* what it does */
     struct intake intake;
+    struct received received;
     struct job *jobs;
     size_t in_state[JOB_STATE_COUNT];
     uint32_t last_number;
@@ -145,6 +160,10 @@ void intake_cancel(struct connector *connector);
 
 /* An answer of the helper has come. */
 void intake_pace(struct connector *connector, int64_t now_ms);
+
+/* -- received.c -- */
+/* Counts one more receive of the message, and tells the sum; the oldest are forgotten. */
+unsigned received_count(struct received *received, const char *message_id) MUST_USE;
 
 /* -- job.c: the way of one request -- */
 bool job_new(struct connector *connector, const struct queue_message *message, struct job **out,

@@ -28,7 +28,9 @@ bool job_new(struct connector *connector, const struct queue_message *message, s
     job->connector = connector;
     snprintf(job->message_id, sizeof job->message_id, "%s", message->message_id);
     snprintf(job->receipt, sizeof job->receipt, "%s", message->receipt);
-    job->receive_count = message->receive_count > 0 ? message->receive_count : 1;
+    job->receive_count = message->receive_count;
+    if (job->receive_count == 0) /* not told */
+        job->receive_count = received_count(&connector->received, job->message_id);
     request_init(&job->request);
     job->received_ms = clock_monotonic_ms();
     job->extend_ms = job->received_ms + (int64_t)connector->lease_s * 1000 / 3;
@@ -75,29 +77,43 @@ size_t jobs_in_hand(const struct connector *connector)
 
 /* -- the end of a job -- */
 
+static void give_back(struct job *job);
+
 static void on_returned(void *context, const struct error *err)
 {
     struct job *job = context;
     job->calls--;
+    if (job->receipt_renewed) { /* what was said of the old receipt may count for nothing */
+        give_back(job);
+        return;
+    }
     if (err != NULL) /* it comes back by itself when its lease ends */
         log_error(LEVEL_DEBUG, EVENT_NOTE, "a request could not be given back", err);
     enter(job, JOB_OVER);
 }
 
-void job_return(struct job *job, unsigned delay_s, const struct error *why)
+static void give_back(struct job *job)
 {
     struct error err = ERROR_INIT;
-    log_event(LEVEL_DEBUG, EVENT_NOTE, "request is given back",
-              LOG_TEXT("request", job->request.id), LOG_TEXT("message", job->message_id),
-              LOG_NUMBER("received", job->receive_count), LOG_NUMBER("delay_s", delay_s),
-              LOG_TEXT("text", why->text));
-    enter(job, JOB_RETURNING);
-    if (queue_extend(job->connector->requests, job->receipt, delay_s, on_returned, job, &err)) {
+    job->receipt_renewed = false;
+    if (queue_extend(job->connector->requests, job->receipt, job->return_s, on_returned, job,
+                     &err)) {
         job->calls++;
         return;
     }
     log_error(LEVEL_DEBUG, EVENT_NOTE, "a request could not be given back", &err);
     enter(job, JOB_OVER);
+}
+
+void job_return(struct job *job, unsigned delay_s, const struct error *why)
+{
+    log_event(LEVEL_DEBUG, EVENT_NOTE, "request is given back",
+              LOG_TEXT("request", job->request.id), LOG_TEXT("message", job->message_id),
+              LOG_NUMBER("received", job->receive_count), LOG_NUMBER("delay_s", delay_s),
+              LOG_TEXT("text", why->text));
+    enter(job, JOB_RETURNING);
+    job->return_s = delay_s;
+    give_back(job);
 }
 
 static void job_delete(struct job *job);
@@ -106,7 +122,9 @@ static void on_deleted(void *context, const struct error *err)
 {
     struct job *job = context;
     job->calls--;
-    if (err != NULL && job->receipt_renewed) { /* the old receipt was outdated */
+    /* Handed out anew meanwhile, it may be there still: a service may call the deletion by an old
+     * receipt done and keep the message. */
+    if (job->receipt_renewed) {
         job_delete(job);
         return;
     }
@@ -161,13 +179,15 @@ static void count_answer(struct job *job)
     }
 }
 
+static void answer_curtailed(struct job *job, const struct error *why);
+
 static void on_sent(void *context, const struct error *err)
 {
     struct job *job = context;
     job->calls--;
     if (err != NULL) {
         log_error(LEVEL_ERROR, EVENT_UPLOAD_FAILED, "the queue does not take a result", err);
-        job_return(job, RETURN_DELAY_S, err);
+        answer_curtailed(job, err);
         return;
     }
     log_event(LEVEL_DEBUG, EVENT_UPLOADED, "result is with the queue",
@@ -192,9 +212,32 @@ static void send_result(struct job *job, const struct result *result)
                   LOG_TEXT("request", job->request.id));
     } else {
         log_error(LEVEL_ERROR, EVENT_UPLOAD_FAILED, "a result could not be made", &err);
-        job_return(job, RETURN_DELAY_S, &err);
+        answer_curtailed(job, &err);
     }
     buf_free(&message);
+}
+
+/* What the queue refuses for good it refuses the next time too: instead of being resealed again and
+ * again, the request gets a small result under the same id, once. */
+static void answer_curtailed(struct job *job, const struct error *why)
+{
+    struct error err = ERROR_INIT;
+    struct result result;
+    bool final = why->kind == FAIL_INPUT || why->kind == FAIL_TOO_LARGE;
+    if (!final || job->curtailed) {
+        job_return(job, RETURN_DELAY_S, why);
+        return;
+    }
+    job->curtailed = true;
+    result_init(&result);
+    result.outcome = OUTCOME_FAILED;
+    result.code = RESULT_SERVICE;
+    snprintf(result.message, sizeof result.message, "the result could not be sent");
+    if (result_address(&result, &job->request, job->connector->name, &err))
+        send_result(job, &result);
+    else
+        job_return(job, RETURN_DELAY_S, &err);
+    result_free(&result);
 }
 
 void job_refuse(struct job *job, const struct error *why)

@@ -241,6 +241,21 @@ static void offer_poison(struct scene *scene, const char *id, unsigned receive_c
     offer(scene, &request, receive_count);
 }
 
+/* A passing fault: the call is tried again for more than a second. */
+static void refuse_for_a_while(struct scene *scene, const char *call)
+{
+    for (int i = 0; i < 4; i++)
+        peer_fault(&scene->peer, (struct fault){.call = call, .status = 500, .body = "{}"});
+}
+
+static void refuse_for_good(struct scene *scene, const char *call)
+{
+    peer_fault(&scene->peer,
+               (struct fault){.call = call,
+                              .status = 400,
+                              .body = "{\"__type\":\"com.amazonaws.sqs#InvalidMessageContents\"}"});
+}
+
 /* Waits for the n-th call of that name and gives its body. */
 static const char *await(struct scene *scene, const char *call, size_t n)
 {
@@ -450,6 +465,73 @@ static void a_message_handed_out_twice_is_done_once_and_the_newest_receipt_count
     request_free(&request);
 }
 
+/* The queue calls a deletion by the old receipt done, and keeps the message. */
+static void a_message_handed_out_anew_is_deleted_by_the_newest_receipt(void **state)
+{
+    struct scene *scene = *state;
+    struct request request;
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(MESSAGE_MAX);
+    refuse_for_a_while(scene, "DeleteMessageBatch");
+    start(scene, "good", "");
+    make_request(scene, "request-1", &request);
+    assert_ok(request_write(&request, &body, &err), &err);
+    offer_body(scene, "m1", "receipt-old", 1, buf_text(&body), body.len);
+    await(scene, "DeleteMessageBatch", 0);
+    offer_body(scene, "m1", "receipt-new", 2, buf_text(&body), body.len);
+    await_containing(scene, "DeleteMessageBatch", "receipt-new");
+    assert_int_equal(stop(scene), 0);
+    assert_int_equal(peer_count(&scene->peer, "SendMessageBatch"), 1);
+    buf_free(&body);
+    request_free(&request);
+}
+
+static void a_message_handed_out_anew_is_given_back_by_the_newest_receipt(void **state)
+{
+    struct scene *scene = *state;
+    refuse_for_a_while(scene, "ChangeMessageVisibilityBatch");
+    start(scene, "good", "");
+    offer_body(scene, "m1", "receipt-old", 1, "no request", 10);
+    await(scene, "ChangeMessageVisibilityBatch", 0);
+    offer_body(scene, "m1", "receipt-new", 2, "no request", 10);
+    await_containing(scene, "ChangeMessageVisibilityBatch", "receipt-new");
+    assert_int_equal(stop(scene), 0);
+}
+
+static void a_result_that_the_queue_refuses_for_good_is_replaced_by_a_small_one(void **state)
+{
+    struct scene *scene = *state;
+    struct result refused, told;
+    refuse_for_good(scene, "SendMessageBatch");
+    start(scene, "good", "");
+    offer_good(scene, "request-1", 1);
+    read_result(await(scene, "SendMessageBatch", 0), &refused);
+    read_result(await(scene, "SendMessageBatch", 1), &told);
+    assert_int_equal(refused.outcome, OUTCOME_RESEALED);
+    assert_int_equal(told.outcome, OUTCOME_FAILED);
+    assert_int_equal(told.code, RESULT_SERVICE);
+    assert_string_equal(told.id, refused.id);
+    assert_string_equal(told.subject, "request-1");
+    assert_non_null(strstr(await(scene, "DeleteMessageBatch", 0), "receipt-1"));
+    assert_int_equal(stop(scene), 0);
+    assert_int_equal(peer_count(&scene->peer, "SendMessageBatch"), 2);
+    result_free(&refused);
+    result_free(&told);
+}
+
+static void a_queue_that_takes_no_result_at_all_gets_the_request_back(void **state)
+{
+    struct scene *scene = *state;
+    refuse_for_good(scene, "SendMessageBatch");
+    refuse_for_good(scene, "SendMessageBatch");
+    start(scene, "good", "");
+    offer_good(scene, "request-1", 1);
+    await_containing(scene, "ChangeMessageVisibilityBatch", "\"VisibilityTimeout\":5");
+    assert_int_equal(stop(scene), 0);
+    assert_int_equal(peer_count(&scene->peer, "SendMessageBatch"), 2);
+    assert_int_equal(peer_count(&scene->peer, "DeleteMessageBatch"), 0);
+}
+
 /* -- what is refused -- */
 
 static void requests_against_the_rules_are_refused_with_their_code(void **state)
@@ -523,6 +605,36 @@ static void a_key_of_another_connector_is_passed_on_then_answered(void **state)
     snprintf(request.key_name, sizeof request.key_name, "elsewhere");
     offer(scene, &request, 3);
     expect_answer(scene, OUTCOME_REFUSED, RESULT_NOT_SUPPORTED);
+}
+
+static void wait_until_nothing_is_in_hand(struct scene *scene)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    int64_t end = clock_monotonic_ms() + BOUND_MS, number;
+    for (bool reached = false; !reached; nanosleep(&pause, NULL)) {
+        struct json *json = ask_status(scene);
+        reached = json_integer(json_get(json_root(json), "inHand"), 0, 0, &number);
+        json_free(&json);
+        assert_true(clock_monotonic_ms() < end);
+    }
+}
+
+static void attempts_are_counted_where_the_queue_does_not(void **state)
+{
+    struct scene *scene = *state;
+    struct request request;
+    start(scene, "good", "");
+    for (size_t i = 0; i < 3; i++) {
+        make_request(scene, "other", &request);
+        snprintf(request.key_name, sizeof request.key_name, "elsewhere");
+        offer(scene, &request, 0);
+        if (i < 2)
+            await(scene, "ChangeMessageVisibilityBatch", i);
+        wait_until_nothing_is_in_hand(scene);
+    }
+    expect_answer(scene, OUTCOME_REFUSED, RESULT_NOT_SUPPORTED);
+    assert_int_equal(stop(scene), 0);
+    assert_int_equal(peer_count(&scene->peer, "ChangeMessageVisibilityBatch"), 2);
 }
 
 static void failures_of_the_cryptography_look_alike(void **state)
@@ -809,6 +921,14 @@ static void a_pin_refused_in_a_job_halts_and_gives_the_job_back(void **state)
     assert_int_equal(peer_count(&scene->peer, "DeleteMessageBatch"), 0);
 }
 
+static bool has_descriptor(const struct scene *scene, int fd)
+{
+    struct stat info;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)scene->pid, fd);
+    return lstat(path, &info) == 0;
+}
+
 static void a_pin_from_a_pipe_is_not_replaced_by_nothing(void **state)
 {
     struct scene *scene = *state;
@@ -817,6 +937,8 @@ static void a_pin_from_a_pipe_is_not_replaced_by_nothing(void **state)
     assert_int_equal(dup2(ends[0], 20), 20);
     scene->pin = "fd:20";
     start(scene, "die-once", "");
+    wait_for_state(scene, "serving");
+    assert_false(has_descriptor(scene, 20)); /* it has served, and goes */
     offer_good(scene, "request-1", 1);
     wait_for_state(scene, "halted");
     assert_int_equal(actor_starts(scene->config), 1);
@@ -840,6 +962,7 @@ static void a_pin_from_a_file_descriptor_serves_every_start(void **state)
     start(scene, "die-once", "");
     offer_good(scene, "request-1", 1);
     expect_answer(scene, OUTCOME_RESEALED, RESULT_NONE);
+    assert_true(has_descriptor(scene, 20));
     assert_int_equal(stop(scene), 0);
     assert_int_equal(read(20, &byte, 1), 1); /* at its beginning again */
     close(fd);
@@ -943,6 +1066,11 @@ int main(int argc, char **argv)
         scene_test(a_value_that_cannot_be_is_refused_where_the_sender_is_known),
         scene_test(what_is_no_request_is_left_to_its_queue),
         scene_test(a_key_of_another_connector_is_passed_on_then_answered),
+        scene_test(a_message_handed_out_anew_is_deleted_by_the_newest_receipt),
+        scene_test(a_message_handed_out_anew_is_given_back_by_the_newest_receipt),
+        scene_test(a_result_that_the_queue_refuses_for_good_is_replaced_by_a_small_one),
+        scene_test(a_queue_that_takes_no_result_at_all_gets_the_request_back),
+        scene_test(attempts_are_counted_where_the_queue_does_not),
         scene_test(failures_of_the_cryptography_look_alike),
         scene_test(a_token_failure_is_tried_again),
         scene_test(a_token_that_is_away_spends_no_attempts),
