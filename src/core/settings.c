@@ -61,6 +61,8 @@ const struct config_key reseal_settings[] = {
     /* The hub. */
     {"hub", "listen", CONFIG_TEXT, 3, 128, NULL, "127.0.0.1:9324",
      "address and port to listen on, ADDRESS:PORT or [ADDRESS]:PORT"},
+    {"hub", "public_url", CONFIG_TEXT, 8, 256, NULL, NULL,
+     "URL under which clients reach the hub, where a proxy stands before it"},
     {"hub", "database", CONFIG_PATH, 0, 0, NULL, NULL, "SQLite file of the hub"},
     {"hub", "api_token", CONFIG_SECRET, 0, 0, NULL, NULL,
      "where the bearer token of the record and delivery API is"},

@@ -100,8 +100,9 @@ const struct queue_row *queue_of_call(struct exchange *exchange, const struct da
 
 void queue_put_url(const struct exchange *exchange, struct json_writer *json, const char *name)
 {
-    char url[512];
-    snprintf(url, sizeof url, "http://%s/" ACCOUNT "/%s", exchange_host(exchange), name);
+    char base[BASE_URL], url[512];
+    exchange_base_url(exchange, base);
+    snprintf(url, sizeof url, "%s/" ACCOUNT "/%s", base, name);
     json_put_text(json, "QueueUrl", url);
 }
 

@@ -68,7 +68,7 @@ bool queue_refuse(struct exchange *exchange, const struct error *err);
 /* The queue of the call in the store; where there is none the exchange is answered. */
 const struct queue_row *queue_of_call(struct exchange *exchange,
                                       const struct database *database) MUST_USE;
-/* Writes "http://HOST/000000000000/NAME". */
+/* Writes "BASE/000000000000/NAME". */
 void queue_put_url(const struct exchange *exchange, struct json_writer *json, const char *name);
 
 /* api_queue_messages.c */

@@ -219,6 +219,15 @@ enum job_verdict run_get_url(struct job *job, struct database *database, struct 
     return answer_url(exchange, err);
 }
 
+/* Whether dead letters of `target` come to this queue in the end. */
+static bool leads_to(const struct database *database, const struct queue_row *target, int64_t queue)
+{
+    size_t steps = 0; /* a circle that another version made must not be followed for ever */
+    while (target != NULL && target->id != queue && steps++ < QUEUES_MAX)
+        target = stored_queue_by_id(database, target->dead_letter);
+    return target != NULL;
+}
+
 /* Puts the attributes that the call gives over `queue`; false where the dead-letter queue is not
  * there, with the exchange answered. */
 static bool apply_attributes(struct exchange *exchange, const struct database *database,
@@ -240,6 +249,9 @@ static bool apply_attributes(struct exchange *exchange, const struct database *d
     if (target == NULL || strcmp(target->name, queue->name) == 0)
         return bad_value(exchange, ATTRIBUTE_REDRIVE,
                          "deadLetterTargetArn must name another queue that exists");
+    if (leads_to(database, target, queue->id))
+        return bad_value(exchange, ATTRIBUTE_REDRIVE,
+                         "dead letters of that queue come back to this one");
     queue->dead_letter = target->id;
     return true;
 }

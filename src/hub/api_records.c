@@ -18,12 +18,12 @@ static bool answer_record(struct exchange *exchange, unsigned status, const stru
                           struct error *err)
 {
     struct json_writer *json = NULL;
-    char context[512];
+    char base[BASE_URL], context[512];
     if (!json_writer_new(false, &json, err))
         return false;
+    exchange_base_url(exchange, base);
     snprintf(context, sizeof context,
-             "http://%s/beta/$metadata#deviceManagement/userPfxCertificates/$entity",
-             exchange_host(exchange));
+             "%s/beta/$metadata#deviceManagement/userPfxCertificates/$entity", base);
     json_object(json, NULL);
     json_put_text(json, "@odata.context", context);
     record_write(json, record, RECORD_WITHOUT_SECRETS);
@@ -188,8 +188,9 @@ static bool put_next_link(struct exchange *exchange, const struct listing *listi
     struct buf link = BUF_INIT(URI_MAX + 512);
     struct uri_parameter parameter;
     const char *query = exchange->query;
-    char name[32];
-    buf_printf(&link, "http://%s" COLLECTION_URL "?", exchange_host(exchange));
+    char base[BASE_URL], name[32];
+    exchange_base_url(exchange, base);
+    buf_printf(&link, "%s" COLLECTION_URL "?", base);
     while (uri_next_parameter(&query, &parameter)) {
         if (uri_decode(URI_QUERY, (const char *)parameter.name.data, parameter.name.len, name,
                        sizeof name) &&
@@ -209,16 +210,16 @@ static bool put_next_link(struct exchange *exchange, const struct listing *listi
 static bool write_page(struct exchange *exchange, struct database *database,
                        struct listing *listing, struct error *err)
 {
-    char context[512];
+    char base[BASE_URL], context[512];
     const struct record_query query = {
         .upn = listing->filter.has_upn ? listing->filter.upn : NULL,
         .thumbprint = listing->filter.has_thumbprint ? listing->filter.thumbprint : NULL,
         .after = listing->after,
         .limit = listing->page + 1,
     };
-    snprintf(context, sizeof context,
-             "http://%s/beta/$metadata#deviceManagement/userPfxCertificates",
-             exchange_host(exchange));
+    exchange_base_url(exchange, base);
+    snprintf(context, sizeof context, "%s/beta/$metadata#deviceManagement/userPfxCertificates",
+             base);
     json_object(listing->json, NULL);
     json_put_text(listing->json, "@odata.context", context);
     json_array(listing->json, "value");

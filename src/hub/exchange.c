@@ -2,6 +2,7 @@
 #include "exchange.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -11,14 +12,17 @@ const char *exchange_header(const struct exchange *exchange, const char *name)
     return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
 }
 
-const char *exchange_host(const struct exchange *exchange)
+void exchange_base_url(const struct exchange *exchange, char out[static BASE_URL])
 {
     const char *host = exchange_header(exchange, "Host");
     if (host == NULL || host[0] == '\0' || strlen(host) > 255 ||
         strspn(host, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:[]") !=
             strlen(host))
-        return "localhost";
-    return host;
+        host = "localhost";
+    if (exchange->hub->public_url[0] != '\0')
+        snprintf(out, BASE_URL, "%s", exchange->hub->public_url);
+    else
+        snprintf(out, BASE_URL, "http://%s", host);
 }
 
 bool exchange_content_type(const struct exchange *exchange, const char *type)

@@ -83,8 +83,10 @@ const struct route *route_find(const char *method, const char *path, const char 
                                const char **allow) MUST_USE;
 
 const char *exchange_header(const struct exchange *exchange, const char *name) MUST_USE;
-/* Host as the client named it, for URLs in answers; "localhost" where it is no host. */
-const char *exchange_host(const struct exchange *exchange) MUST_USE;
+#define BASE_URL 300
+/* How URLs in answers begin: hub.public_url, or http and the host as the client named it
+ * ("localhost" where that is no host). Without a '/' at the end. */
+void exchange_base_url(const struct exchange *exchange, char out[static BASE_URL]);
 /* True if Content-Type is this type, whatever its parameters. */
 bool exchange_content_type(const struct exchange *exchange, const char *type) MUST_USE;
 

@@ -16,13 +16,34 @@
 #define API_TOKEN_MIN     16 /* a shorter one could be guessed */
 #define SECRET_HEAP_BYTES (64 * 1024)
 
+static bool read_public_url(struct hub *hub, const struct config *config, struct error *err)
+{
+    const char *url = config_text(config, "hub", "public_url");
+    if (url == NULL || url[0] == '\0')
+        return true;
+    size_t len = strlen(url);
+    const char *host = strncmp(url, "https://", 8) == 0  ? url + 8
+                       : strncmp(url, "http://", 7) == 0 ? url + 7
+                                                         : "";
+    if (host[0] == '\0' || host[0] == '/' || strpbrk(url, " \"<>?#@\\^`{|}") != NULL) {
+        error_set(err, FAIL_USAGE, "%s: hub.public_url: \"%s\" is no URL of a server",
+                  config_path(config), url);
+        return error_hint(err, "write https://HOST, https://HOST:PORT or https://HOST/PATH");
+    }
+    while (url[len - 1] == '/')
+        len--;
+    snprintf(hub->public_url, sizeof hub->public_url, "%.*s", (int)len, url);
+    return true;
+}
+
 static bool read_settings(struct hub *hub, const struct config *config, struct error *err)
 {
     const char *token_source, *credentials_path;
     const char *requests = config_text(config, "hub", "requests");
     const char *results = config_text(config, "hub", "results");
     if (!config_want(config, "hub", "api_token", &token_source, err) ||
-        !config_want(config, "hub", "credentials", &credentials_path, err))
+        !config_want(config, "hub", "credentials", &credentials_path, err) ||
+        !read_public_url(hub, config, err))
         return false;
     const char *const names[] = {requests, results};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {

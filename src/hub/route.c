@@ -42,8 +42,8 @@ static const char *methods_of(const char *path)
 {
     static const char *const names[] = {"GET", "POST", "DELETE"};
     static const char *const lists[] = {
-        NULL,     "GET",         "POST",         "GET, POST",
-        "DELETE", "GET, DELETE", "POST, DELETE", "GET, POST, DELETE"};
+        NULL,     "GET, HEAD",         "POST",         "GET, HEAD, POST",
+        "DELETE", "GET, HEAD, DELETE", "POST, DELETE", "GET, HEAD, POST, DELETE"};
     unsigned mask = 0;
     const char *suffix;
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {

@@ -328,11 +328,13 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
     exchange->socket = info->connect_fd;
     const char *length = exchange_header(exchange, "Content-Length");
     unsigned long long declared = length != NULL ? strtoull(length, NULL, 10) : 0;
+    bool head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0; /* the server leaves the body out */
     if (refuse_framing(exchange)) {
         exchange->stage = STAGE_REFUSED;
         return send_answer(exchange);
     }
-    exchange->route = route_find(exchange->method, exchange->uri, &exchange->suffix, &allow);
+    exchange->route =
+        route_find(head ? "GET" : exchange->method, exchange->uri, &exchange->suffix, &allow);
     if (exchange->route == NULL) {
         refuse_path(exchange, allow);
     } else {

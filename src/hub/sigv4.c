@@ -165,19 +165,22 @@ static bool is_signed(const char *signed_headers, const char *name)
     return false;
 }
 
-/* What steers the operation must be under the signature. */
-static bool signs_enough(const struct sigv4_request *request, const char *signed_headers)
+/* What steers the operation must be under the signature. NULL, or the first header that is not. */
+static const char *unsigned_header(const struct sigv4_request *request, const char *signed_headers)
 {
+    static const char *const always[] = {"host", "x-amz-date"};
     static const char *const if_sent[] = {"x-amz-target", "content-type", "x-amz-content-sha256",
                                           "x-amz-security-token"};
-    if (!is_signed(signed_headers, "host") || !is_signed(signed_headers, "x-amz-date"))
-        return false;
+    for (size_t i = 0; i < ARRAY_LEN(always); i++) {
+        if (!is_signed(signed_headers, always[i]))
+            return always[i];
+    }
     for (size_t i = 0; i < ARRAY_LEN(if_sent); i++) {
         if (request->header(request->context, if_sent[i]) != NULL &&
             !is_signed(signed_headers, if_sent[i]))
-            return false;
+            return if_sent[i];
     }
-    return true;
+    return NULL;
 }
 
 static bool parse_time(const char *text, int64_t *ms)
@@ -227,9 +230,12 @@ static enum sigv4_verdict read_headers(const struct sigv4 *sigv4,
         return incomplete(err, "must have Credential, SignedHeaders and Signature, each once");
     if (!parse_scope(scope, access_key, sizeof access_key, out))
         return incomplete(err, "must have a credential scope KEY/DATE/REGION/sqs/aws4_request");
-    if (!signs_enough(request, out->signed_headers))
-        return incomplete(err, "must sign host, x-amz-date and, where they are sent, "
-                               "content-type and x-amz-target");
+    const char *missing = unsigned_header(request, out->signed_headers);
+    if (missing != NULL) {
+        char why[64];
+        snprintf(why, sizeof why, "must name %s among its SignedHeaders", missing);
+        return incomplete(err, why);
+    }
     if (request->query[0] != '\0')
         return incomplete(err, "signs a query, which this service does not take");
     out->credential = credentials_by_access_key(sigv4->credentials, access_key);

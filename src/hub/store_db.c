@@ -281,7 +281,11 @@ static void queues_after_undo(struct database *database)
 
 bool database_commit(struct database *database, struct error *err)
 {
-    if (run_plain(database, SQL_COMMIT, err))
+    bool written = sqlite3_txn_state(database->handle, NULL) == SQLITE_TXN_WRITE;
+    bool ok = run_plain(database, SQL_COMMIT, err);
+    if (written || !ok) /* one that only reads says nothing of the disk */
+        database->commit_failed = !ok;
+    if (ok)
         return true;
     database_rollback(database);
     return false;
@@ -293,6 +297,11 @@ void database_rollback(struct database *database)
     if (sqlite3_get_autocommit(database->handle) == 0)
         (void)!run_plain(database, SQL_ROLLBACK, &ignored);
     queues_after_undo(database);
+}
+
+bool database_probe(struct database *database, struct error *err)
+{
+    return !database->commit_failed || run_plain(database, SQL_PROBE, err);
 }
 
 bool database_savepoint(struct database *database, struct error *err)

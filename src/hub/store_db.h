@@ -21,6 +21,7 @@ enum statement {
     SQL_SAVEPOINT,
     SQL_RELEASE,
     SQL_ROLLBACK_TO,
+    SQL_PROBE,
     /* queues */
     SQL_QUEUE_LIST,
     SQL_QUEUE_INSERT,
@@ -101,6 +102,7 @@ struct database {
     struct queue_row queues[QUEUES_MAX]; /* what the table of queues holds */
     size_t queue_count;
     bool queues_changed; /* in this transaction: to be read again if it is rolled back */
+    bool commit_failed;  /* what was to be written last is not on disk */
     bool bind_failed;    /* a value could not be bound; the next step fails */
     struct database_events events;
     int64_t requests_queue; /* where deliveries send their requests; 0: not known */
@@ -133,6 +135,9 @@ bool database_begin(struct database *database, struct error *err) MUST_USE;
 /* On failure everything since database_begin is undone. */
 bool database_commit(struct database *database, struct error *err) MUST_USE;
 void database_rollback(struct database *database);
+/* Writes something that changes nothing, where the last commit failed: the commit after it then
+ * shows whether the disk takes writes again. */
+bool database_probe(struct database *database, struct error *err) MUST_USE;
 /* A part of a transaction that can be undone alone. */
 bool database_savepoint(struct database *database, struct error *err) MUST_USE;
 bool database_release(struct database *database, struct error *err) MUST_USE;

@@ -90,6 +90,7 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_SAVEPOINT] = "SAVEPOINT job",
     [SQL_RELEASE] = "RELEASE job",
     [SQL_ROLLBACK_TO] = "ROLLBACK TO job",
+    [SQL_PROBE] = "UPDATE queues SET id = id WHERE id = (SELECT min(id) FROM queues)",
 
     [SQL_QUEUE_LIST] = "SELECT id, name, created_ms, modified_ms, visibility_s, delay_s, wait_s, "
                        "retention_s, ifnull(dead_letter, 0), max_receives FROM queues ORDER BY id",

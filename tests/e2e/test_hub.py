@@ -187,6 +187,22 @@ class Queue(HubTest):
         [message] = hub.receive(dead)
         self.assertEqual(message["Body"], "poison")
 
+    def test_dead_letters_never_come_back_by_a_circle(self):
+        hub = self.hub
+        first = hub.new_queue()
+
+        def policy(target):
+            return {"RedrivePolicy": json.dumps({
+                "deadLetterTargetArn": hub.attributes(target)["QueueArn"], "maxReceiveCount": 2})}
+        second = hub.new_queue(**policy(first))
+        third = hub.new_queue(**policy(second))
+        for queue, target in ((first, second), (first, third), (second, third), (first, first)):
+            self.refused(hub.sqs("SetQueueAttributes", QueueUrl=hub.url(queue),
+                                 Attributes=policy(target)), 400, "InvalidAttributeValue")
+        self.assertNotIn("RedrivePolicy", hub.attributes(first))
+        self.assertEqual(hub.sqs("SetQueueAttributes", QueueUrl=hub.url(third),
+                                 Attributes=policy(first)).status, 200)
+
     def test_attributes_of_queues(self):
         hub = self.hub
         queue = hub.new_queue(VisibilityTimeout="7", DelaySeconds="0",

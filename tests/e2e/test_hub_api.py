@@ -159,10 +159,10 @@ class Records(HubTest):
         self.assertEqual(self.hub.call("GET", "/healthz").json, {"status": "ok"})
 
     def test_wrong_methods_and_paths_are_told(self):
-        for method, path, allow in (("PUT", RECORDS, "GET, POST"),
-                                    ("PATCH", RECORDS + "/x", "GET, DELETE"),
-                                    ("POST", "/healthz", "GET"), ("GET", "/", "POST"),
-                                    ("DELETE", "/v1/deliveries/x", "GET")):
+        for method, path, allow in (("PUT", RECORDS, "GET, HEAD, POST"),
+                                    ("PATCH", RECORDS + "/x", "GET, HEAD, DELETE"),
+                                    ("POST", "/healthz", "GET, HEAD"), ("GET", "/", "POST"),
+                                    ("DELETE", "/v1/deliveries/x", "GET, HEAD")):
             answer = self.hub.api(method, path)
             self.denied(answer, 405, 4006)
             self.assertEqual(answer.headers["Allow"], allow)
@@ -328,6 +328,43 @@ class Expiry(HubTest):
                          ("failed", 1, 0))
 
 
+class BehindProxy(HubTest):
+    settings = {"public_url": "https://reseal.example.org:8443/hub/"}
+    base = "https://reseal.example.org:8443/hub"
+
+    def test_urls_in_answers_are_those_that_clients_can_use(self):
+        for _ in range(2):
+            added = self.hub.api("POST", RECORDS, record())
+            self.assertTrue(added.json["@odata.context"].startswith(self.base + "/beta/"), added)
+        page = self.hub.api("GET", RECORDS + "?$top=1").json
+        self.assertTrue(page["@odata.nextLink"].startswith(self.base + RECORDS + "?"), page)
+        self.assertTrue(page["@odata.context"].startswith(self.base + "/beta/"), page)
+        url = f"{self.base}/000000000000/reseal-requests"
+        self.assertEqual(self.hub.sqs("GetQueueUrl", QueueName="reseal-requests").json["QueueUrl"], url)
+        self.assertEqual(self.hub.sqs("SendMessage", QueueUrl=url, MessageBody="x").status, 200)
+
+
+class GivenUp(HubTest):
+    settings = {"max_receives": 2}
+
+    def test_a_request_that_nobody_can_do_ends_its_delivery(self):
+        added = self.hub.api("POST", RECORDS, record()).json["id"]
+        delivery = self.hub.api("POST", "/v1/deliveries", order(added)).json["id"]
+        for _ in range(2):
+            self.assertEqual(len(self.hub.receive("reseal-requests", VisibilityTimeout=0)), 1)
+        shown = []
+        wait = threading.Thread(target=lambda: shown.append(
+            self.hub.api("GET", f"/v1/deliveries/{delivery}?wait=20").json))
+        begun = time.monotonic()
+        wait.start()
+        self.assertEqual(self.hub.receive("reseal-requests"), [])
+        wait.join(SLOW)
+        self.assertEqual((shown[0]["state"], shown[0]["error"]["code"], shown[0]["error"]["message"]),
+                         ("failed", 4101, "given up after 2 tries"))
+        self.assertLess(time.monotonic() - begun, 15)
+        self.assertEqual(self.hub.waiting("reseal-requests-dead"), (1, 0))
+
+
 class Http(HubTest):
     """The protocol itself, by hand."""
 
@@ -345,6 +382,15 @@ class Http(HubTest):
         lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close",
                  f"Authorization: Bearer {self.hub.token}", "Content-Type: application/json", *more]
         return "\r\n".join(lines + ["", ""]).encode()
+
+    def test_head_is_get_without_its_body(self):
+        for path in ("/healthz", RECORDS):
+            whole = self.hub.api("GET", path)
+            answer = self.hub.api("HEAD", path)
+            self.assertEqual((answer.status, answer.body), (200, b""))
+            self.assertEqual(answer.headers["Content-Length"], str(len(whole.body)))
+        self.assertEqual(self.hub.api("HEAD", RECORDS + "/x").status, 404)
+        self.assertEqual(self.hub.call("HEAD", RECORDS).status, 401)
 
     def test_a_body_in_chunks_is_taken(self):
         body = json.dumps(record()).encode()

@@ -119,8 +119,14 @@ class Faults(unittest.TestCase):
         self.assertEqual((refused.status, refused.type), (503, "ServiceUnavailable"), refused)
         denied = hub.api("POST", RECORDS, record(encryptedPfxBlob=b64(bytes(60_000))))
         self.assertEqual((denied.status, denied.error["number"]), (503, 4100), denied)
-        self.assertEqual(hub.call("GET", "/healthz").status, 200)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, hard))
+        self.assertEqual(hub.send(queue, "not kept").status, 503)
+        for _ in range(3):
+            sick = hub.call("GET", "/healthz")
+            self.assertEqual((sick.status, sick.error["number"]), (503, 4100), sick)
+            self.assertEqual(hub.api("GET", "/v1/status").status, 200)  # reading is possible
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        self.assertEqual(hub.call("GET", "/healthz").status, 200)
         self.assertEqual(hub.send(queue, "after").status, 200)
         bodies = [message["Body"] for message in hub.receive(queue, MaxNumberOfMessages=10)]
         self.assertEqual(bodies, ["before", "after"])
@@ -154,6 +160,8 @@ class Faults(unittest.TestCase):
                               ({"requests": "reseal-results"}, "same queue"),
                               ({"database": "none/hub.db"}, "none/hub.db"),
                               ({"api_token": "file:short"}, "at least 16"),
+                              ({"public_url": "reseal.example.org"}, "public_url"),
+                              ({"public_url": "https://a b"}, "public_url"),
                               ({"nonsense": "1"}, "nonsense")):
             write_private(os.path.join(hub.folder, "short"), "abc\n")
             hub.settings = {**good, **change}

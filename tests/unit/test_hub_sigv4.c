@@ -231,6 +231,29 @@ static void what_steers_the_operation_must_be_signed(void **state)
     }
 }
 
+static void the_header_that_is_not_signed_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header, *missing;
+    } cases[] = {
+        {HEADER("AKONE" SCOPE, "content-type;host;x-amz-date", SIGNATURE), "name x-amz-target "},
+        {HEADER("AKONE" SCOPE, "content-type;host;x-amz-target", SIGNATURE), "name x-amz-date "},
+        {HEADER("AKONE" SCOPE, "content-type;x-amz-date;x-amz-target", SIGNATURE), "name host "},
+        {HEADER("AKONE" SCOPE, "host;x-amz-date;x-amz-target", SIGNATURE), "name content-type "},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct setup setup;
+        struct error err = ERROR_INIT;
+        begin(&setup);
+        set_header(&setup, "authorization", cases[i].header);
+        assert_int_equal(sigv4_verify(setup.sigv4, &setup.request, setup.region, &err),
+                         SIGV4_INCOMPLETE);
+        assert_non_null(strstr(err.text, cases[i].missing));
+        end(&setup);
+    }
+}
+
 static void a_header_that_is_not_sigv4_for_sqs_is_refused(void **state)
 {
     (void)state;
@@ -291,6 +314,7 @@ int main(void)
         cmocka_unit_test(any_change_of_what_was_signed_is_a_mismatch),
         cmocka_unit_test(a_clock_off_by_more_than_15_minutes_is_named),
         cmocka_unit_test(what_steers_the_operation_must_be_signed),
+        cmocka_unit_test(the_header_that_is_not_signed_is_named),
         cmocka_unit_test(a_header_that_is_not_sigv4_for_sqs_is_refused),
         cmocka_unit_test(missing_headers_unknown_keys_and_queries_are_told_apart),
     };
