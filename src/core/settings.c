@@ -73,6 +73,8 @@ const struct config_key reseal_settings[] = {
      "queue that results are taken from"},
     {"hub", "request_lifetime", CONFIG_NUMBER, 10, 604800, NULL, "86400",
      "seconds after which a request expires unanswered"},
+    {"hub", "delivery_retention", CONFIG_NUMBER, 60, 315360000, NULL, "2592000",
+     "seconds for which a finished delivery and its payload are kept after its request's end"},
     {"hub", "max_receives", CONFIG_NUMBER, 1, 1000, NULL, "50",
      "times a request is handed out before it goes to the dead-letter queue"},
 

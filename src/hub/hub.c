@@ -12,6 +12,7 @@
 
 #define DEAD_SUFFIX       "-dead"
 #define RESULT_RECEIVES   10
+#define DEAD_RETENTION_S  1209600 /* 14 days, the longest that SQS has */
 #define API_TOKEN_MAX     4096
 #define API_TOKEN_MIN     16 /* a shorter one could be guessed */
 #define SECRET_HEAP_BYTES (64 * 1024)
@@ -60,6 +61,7 @@ static bool read_settings(struct hub *hub, const struct config *config, struct e
     snprintf(hub->requests, sizeof hub->requests, "%s", requests);
     snprintf(hub->results, sizeof hub->results, "%s", results);
     hub->request_lifetime_ms = (int64_t)config_number(config, "hub", "request_lifetime") * 1000;
+    hub->delivery_retention_ms = (int64_t)config_number(config, "hub", "delivery_retention") * 1000;
     if (!secret_read(token_source, "API token", API_TOKEN_MAX, &hub->api_token, err) ||
         !credentials_load(credentials_path, &hub->credentials, err))
         return false;
@@ -70,15 +72,19 @@ static bool read_settings(struct hub *hub, const struct config *config, struct e
     return error_hint(err, "make one with: openssl rand -hex 32");
 }
 
-/* Makes the queue where it is not there yet, and sets its redrive policy. */
-static bool ensure_queue(struct database *database, const char *name, int64_t dead_letter,
-                         int64_t max_receives, int64_t *id, struct error *err)
+/* Makes the queue where it is not there yet, and sets its redrive policy. Its messages are kept for
+ * `retention_s` seconds, or longer where somebody has said so. */
+static bool ensure_queue(struct database *database, const char *name, int64_t retention_s,
+                         int64_t dead_letter, int64_t max_receives, int64_t *id, struct error *err)
 {
     struct queue_row wanted;
     const struct queue_row *found = stored_queue_find(database, name);
     stored_queue_defaults(&wanted, name);
     if (found != NULL)
         wanted = *found;
+    bool longer = wanted.retention_s < retention_s;
+    if (longer)
+        wanted.retention_s = retention_s;
     bool new_policy = dead_letter != 0 &&
                       (wanted.dead_letter != dead_letter || wanted.max_receives != max_receives);
     if (new_policy) {
@@ -87,7 +93,7 @@ static bool ensure_queue(struct database *database, const char *name, int64_t de
     }
     if (found == NULL && !stored_queue_create(database, &wanted, err))
         return false;
-    if (found != NULL && new_policy && !stored_queue_update(database, &wanted, err))
+    if (found != NULL && (new_policy || longer) && !stored_queue_update(database, &wanted, err))
         return false;
     found = stored_queue_find(database, name);
     if (found == NULL)
@@ -105,17 +111,18 @@ static bool ensure_queues(struct hub *hub, const struct config *config, struct e
     if (!database_begin(database, err))
         return false;
     snprintf(dead, sizeof dead, "%s" DEAD_SUFFIX, hub->requests);
-    bool ok =
-        ensure_queue(database, dead, 0, 0, &requests_dead, err) &&
-        ensure_queue(database, hub->requests, requests_dead, max_receives, &hub->requests_id, err);
+    bool ok = ensure_queue(database, dead, DEAD_RETENTION_S, 0, 0, &requests_dead, err) &&
+              ensure_queue(database, hub->requests, hub->request_lifetime_ms / 1000, requests_dead,
+                           max_receives, &hub->requests_id, err);
     snprintf(dead, sizeof dead, "%s" DEAD_SUFFIX, hub->results);
-    ok = ok && ensure_queue(database, dead, 0, 0, &hub->results_dead_id, err) &&
-         ensure_queue(database, hub->results, hub->results_dead_id, RESULT_RECEIVES,
+    ok = ok && ensure_queue(database, dead, DEAD_RETENTION_S, 0, 0, &hub->results_dead_id, err) &&
+         ensure_queue(database, hub->results, 0, hub->results_dead_id, RESULT_RECEIVES,
                       &hub->results_id, err);
     if (!ok) {
         database_rollback(database);
         return false;
     }
+    database->delivery_retention_ms = hub->delivery_retention_ms;
     database->requests_queue = hub->requests_id;
     database->events.message_given_up = delivery_give_up;
     return database_commit(database, err);

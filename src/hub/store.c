@@ -10,10 +10,13 @@
 #include "reseal/log.h"
 #include "store_deliveries.h"
 #include "store_queue.h"
+#include "store_retention.h"
 
 #define SLEEP_MAX_MS      60000 /* the wall clock may be set, so nobody sleeps on it for long */
 #define PAUSE_AFTER_FAULT 1000  /* milliseconds before timed work is tried again on a sick disk */
 #define TIMED_EVERY_MS    20    /* while jobs keep coming, look at the clock this often */
+#define RETENTION_MS      60000 /* look for what is too old this often */
+#define RETENTION_MORE_MS 100   /* and so soon again while there is more: others come between */
 #define SWEEP_EVERY_MS    1000  /* and at whether those who wait are still there */
 
 /* Jobs in the order in which they came. */
@@ -36,6 +39,7 @@ struct store {
     bool time_is_up;        /* woken by the clock, not by a job */
     int64_t timed_ms;       /* monotonic; when timed work was done last */
     int64_t swept_ms;       /* monotonic; when clients that have gone were looked for last */
+    int64_t retention_ms;   /* monotonic; when to look for what is too old */
     int64_t pause_until_ms; /* monotonic; no timed work before */
 };
 
@@ -179,6 +183,29 @@ static bool expire_deliveries(struct store *store, struct error *err)
     return true;
 }
 
+/* Deletes a batch of what has been kept for long enough, in a transaction of its own. */
+static bool delete_old(struct store *store, struct error *err)
+{
+    struct retention_counts deleted;
+    int64_t now = clock_monotonic_ms();
+    if (now < store->retention_ms)
+        return true;
+    if (!database_begin(store->database, err))
+        return false;
+    if (!retention_sweep(store->database, clock_real_ms(), &deleted, err)) {
+        database_rollback(store->database);
+        return false;
+    }
+    if (!database_commit(store->database, err))
+        return false;
+    store->retention_ms = now + (deleted.more ? RETENTION_MORE_MS : RETENTION_MS);
+    if (deleted.messages + deleted.deliveries > 0)
+        log_event(LEVEL_INFO, EVENT_NOTE, "deleted what was kept for long enough",
+                  LOG_NUMBER("messages", deleted.messages),
+                  LOG_NUMBER("deliveries", deleted.deliveries));
+    return true;
+}
+
 static void pause_timed_work(struct store *store)
 {
     store->pause_until_ms = clock_monotonic_ms() + PAUSE_AFTER_FAULT;
@@ -194,7 +221,7 @@ static void do_timed_work(struct store *store)
         return;
     store->time_is_up = false;
     store->timed_ms = now;
-    if (expire_deliveries(store, &err) && mark_due(store, &err))
+    if (expire_deliveries(store, &err) && mark_due(store, &err) && delete_old(store, &err))
         return;
     log_error(LEVEL_ERROR, EVENT_NOTE, "timed work failed and will be tried again", &err);
     pause_timed_work(store);
@@ -289,6 +316,7 @@ static int64_t time_to_sleep(struct store *store)
         return 0;
     if (delivery_next_expiry(store->database, &at, &ignored) && at != INT64_MAX)
         earlier(&sleep_ms, at - clock_real_ms());
+    earlier(&sleep_ms, store->retention_ms - now);
     int64_t asked = 0;
     for (const struct job *job = store->parked.first; job != NULL; job = job->next) {
         if (job->woken) /* by a job that was done alone, after its transaction was lost */

@@ -38,6 +38,7 @@ enum statement {
     SQL_MESSAGE_MOVE,
     SQL_MESSAGE_SELECT,
     SQL_MESSAGE_VISIBLE,
+    SQL_MESSAGE_OLD,
     SQL_MESSAGE_DELETE,
     SQL_BODY_DELETE,
     /* records */
@@ -61,6 +62,10 @@ enum statement {
     SQL_DELIVERY_NEXT_EXPIRY,
     SQL_DELIVERY_COUNTS,
     SQL_PAYLOAD_INSERT,
+    SQL_DELIVERY_OLD,
+    SQL_DELIVERY_DELETE,
+    SQL_PAYLOAD_DELETE,
+    SQL_BLOB_DELETE,
     STATEMENT_COUNT,
 };
 
@@ -75,7 +80,7 @@ struct queue_row {
     int64_t visibility_s; /* VisibilityTimeout */
     int64_t delay_s;      /* DelaySeconds */
     int64_t wait_s;       /* ReceiveMessageWaitTimeSeconds */
-    int64_t retention_s;  /* MessageRetentionPeriod: kept for the asker, messages never time out */
+    int64_t retention_s;  /* MessageRetentionPeriod */
     int64_t dead_letter;  /* id of the dead-letter queue, 0: none */
     int64_t max_receives; /* maxReceiveCount of the RedrivePolicy */
 };
@@ -105,7 +110,8 @@ struct database {
     bool commit_failed;  /* what was to be written last is not on disk */
     bool bind_failed;    /* a value could not be bound; the next step fails */
     struct database_events events;
-    int64_t requests_queue; /* where deliveries send their requests; 0: not known */
+    int64_t delivery_retention_ms; /* how long finished deliveries are kept; 0: for ever */
+    int64_t requests_queue;        /* where deliveries send their requests; 0: not known */
 };
 
 /* Opens or makes the file (mode 0600), checks its integrity and schema version. */

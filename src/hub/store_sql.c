@@ -30,7 +30,9 @@ const char schema_sql[] =
     " message_id TEXT NOT NULL,"
     " md5 BLOB NOT NULL"
     ") STRICT;"
-    "CREATE INDEX messages_by_visibility ON messages(queue, visible_ms, id);"
+    /* receive_count changes with visible_ms only; with it the index alone answers the counts. */
+    "CREATE INDEX messages_by_visibility ON messages(queue, visible_ms, id, receive_count);"
+    "CREATE INDEX messages_by_age ON messages(queue, sent_ms);"
     "CREATE TABLE bodies(id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
 
     "CREATE TABLE records("
@@ -101,8 +103,8 @@ const char *const statement_sql[STATEMENT_COUNT] = {
         "UPDATE queues SET modified_ms = ?3, visibility_s = ?4, delay_s = ?5, wait_s = ?6, "
         "retention_s = ?7, dead_letter = ?8, max_receives = ?9 WHERE name = ?1",
     [SQL_QUEUE_COUNTS] = "SELECT count(*) FILTER (WHERE visible_ms <= ?2), "
-                         "count(*) FILTER (WHERE visible_ms > ?2 AND receipt IS NOT NULL), "
-                         "count(*) FILTER (WHERE visible_ms > ?2 AND receipt IS NULL) FROM "
+                         "count(*) FILTER (WHERE visible_ms > ?2 AND receive_count > 0), "
+                         "count(*) FILTER (WHERE visible_ms > ?2 AND receive_count = 0) FROM "
                          "messages WHERE queue = ?1",
     [SQL_QUEUE_OLDEST] = "SELECT ifnull(min(sent_ms), 0) FROM messages WHERE queue = ?1",
     [SQL_QUEUE_NEXT_VISIBLE] =
@@ -122,6 +124,8 @@ const char *const statement_sql[STATEMENT_COUNT] = {
         "UPDATE messages SET queue = ?2, visible_ms = ?3, receipt = NULL WHERE id = ?1",
     [SQL_MESSAGE_SELECT] = "SELECT queue, visible_ms, receipt FROM messages WHERE id = ?1",
     [SQL_MESSAGE_VISIBLE] = "UPDATE messages SET visible_ms = ?2 WHERE id = ?1",
+    [SQL_MESSAGE_OLD] =
+        "SELECT id FROM messages WHERE queue = ?1 AND sent_ms <= ?2 ORDER BY sent_ms LIMIT 1",
     [SQL_MESSAGE_DELETE] = "DELETE FROM messages WHERE id = ?1",
     [SQL_BODY_DELETE] = "DELETE FROM bodies WHERE id = ?1",
 
@@ -168,4 +172,11 @@ const char *const statement_sql[STATEMENT_COUNT] = {
         "SELECT expires_ms FROM deliveries WHERE state = 0 ORDER BY expires_ms LIMIT 1",
     [SQL_DELIVERY_COUNTS] = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state",
     [SQL_PAYLOAD_INSERT] = "INSERT INTO payloads(payload) VALUES(?1)",
+    [SQL_DELIVERY_OLD] = "SELECT id, blob, ifnull(payload, 0) FROM deliveries "
+                         "WHERE state = ?1 AND expires_ms <= ?2 ORDER BY expires_ms LIMIT 1",
+    [SQL_DELIVERY_DELETE] = "DELETE FROM deliveries WHERE id = ?1",
+    [SQL_PAYLOAD_DELETE] = "DELETE FROM payloads WHERE id = ?1",
+    [SQL_BLOB_DELETE] = "DELETE FROM blobs WHERE seq = ?1 "
+                        "AND NOT EXISTS (SELECT 1 FROM records WHERE seq = ?1) "
+                        "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE blob = ?1)",
 };

@@ -372,6 +372,25 @@ static void what_a_full_disk_refuses_does_not_spoil_what_it_allows(void **state)
     assert_false(waiting.failed);
 }
 
+static void what_is_too_old_is_deleted_without_being_asked_for(void **state)
+{
+    struct setup *setup = *state;
+    struct probe sender = {0}, receiver = {0};
+    assert_int_equal(
+        sqlite3_exec(store_database(setup->store)->handle,
+                     "INSERT INTO messages(queue, visible_ms, sent_ms, message_id, md5)"
+                     " SELECT id, 1, 1, 'old', x'00' FROM queues;"
+                     "INSERT INTO bodies SELECT id, x'41' FROM messages",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    submit(setup, &receiver, receive_one, 60000);
+    submit(setup, &sender, send_text, 0);
+    start(setup);
+    wait_for(setup, &receiver);
+    assert_int_equal(receiver.received, 1);
+    assert_int_equal(receiver.runs, 2); /* the old one was not there, the new one was waited for */
+}
+
 #define DELIVERY "11111111-2222-4333-8444-555555555555"
 
 static enum job_verdict await_delivery(struct job *job, struct database *database,
@@ -458,6 +477,7 @@ int main(void)
         ACTOR_TEST(the_end_finishes_every_job_once),
         ACTOR_TEST(a_full_disk_fails_the_write_and_nothing_else),
         ACTOR_TEST(what_a_full_disk_refuses_does_not_spoil_what_it_allows),
+        ACTOR_TEST(what_is_too_old_is_deleted_without_being_asked_for),
         ACTOR_TEST(a_job_woken_after_a_lost_transaction_does_not_sleep_on),
         ACTOR_TEST(a_woken_job_wakes_one_that_waits_behind_it),
     };

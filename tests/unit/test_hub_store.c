@@ -7,6 +7,8 @@
 #include "src/hub/store_deliveries.h"
 #include "src/hub/store_queue.h"
 #include "src/hub/store_records.h"
+#include "src/hub/store_retention.h"
+#include "src/hub/store_sql.h"
 
 struct setup {
     char folder[32];
@@ -717,6 +719,66 @@ static void a_request_that_is_given_up_ends_its_delivery(void **state)
     json_free(&json);
 }
 
+#define DAY_MS (INT64_C(24) * 3600 * 1000)
+
+/* What one sweep at that time, counted from now, deletes. */
+static struct retention_counts sweep(struct setup *setup, int64_t ahead_ms)
+{
+    struct error err = ERROR_INIT;
+    struct retention_counts counts;
+    assert_ok(retention_sweep(setup->database, clock_real_ms() + ahead_ms, &counts, &err), &err);
+    return counts;
+}
+
+static void messages_go_when_their_retention_is_over(void **state)
+{
+    struct setup *setup = *state;
+    struct seen seen;
+    for (int i = 0; i < 120; i++)
+        send(setup, "old");
+    assert_int_equal(receive(setup, 10, 3600, &seen), 10); /* leased ones go as well */
+    assert_int_equal(sweep(setup, 4 * DAY_MS - 60000).messages, 0);
+    struct retention_counts first = sweep(setup, 4 * DAY_MS + 1);
+    assert_int_equal(first.messages, 100); /* a batch is small */
+    assert_true(first.more);
+    struct retention_counts rest = sweep(setup, 4 * DAY_MS + 1);
+    assert_int_equal(rest.messages, 20);
+    assert_false(rest.more);
+    assert_int_equal(count_of(setup, "messages") + count_of(setup, "bodies"), 0);
+}
+
+static void finished_deliveries_go_with_what_only_they_need(void **state)
+{
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    char id[UUID_TEXT], record_id[RECORD_ID_MAX + 1];
+    order(setup, 60000, id);
+    assert_int_equal(sweep(setup, 1000 * DAY_MS).deliveries, 0); /* kept for ever */
+    setup->database->delivery_retention_ms = 30 * DAY_MS;
+    assert_int_equal(sweep(setup, 1000 * DAY_MS).deliveries, 0); /* pending */
+    assert_int_equal(take(setup, id, OUTCOME_RESEALED, "payload"), RESULT_EFFECTIVE);
+    struct json *json = show(setup, id);
+    strcpy(record_id, member(json, "recordId"));
+    json_free(&json);
+    assert_ok(record_delete(setup->database, record_id, &err), &err);
+    assert_int_equal(sweep(setup, 30 * DAY_MS).deliveries, 0);
+    assert_int_equal(count_of(setup, "payloads") + count_of(setup, "blobs"), 2);
+    assert_int_equal(sweep(setup, 30 * DAY_MS + 120000).deliveries, 1);
+    assert_int_equal(count_of(setup, "deliveries"), 0);
+    assert_int_equal(count_of(setup, "payloads") + count_of(setup, "blobs"), 0);
+}
+
+static void a_pfx_stays_with_its_record_when_a_delivery_goes(void **state)
+{
+    struct setup *setup = *state;
+    char id[UUID_TEXT];
+    setup->database->delivery_retention_ms = DAY_MS;
+    order(setup, 60000, id);
+    assert_int_equal(take(setup, id, OUTCOME_FAILED, ""), RESULT_EFFECTIVE);
+    assert_int_equal(sweep(setup, 2 * DAY_MS).deliveries, 1);
+    assert_int_equal(count_of(setup, "blobs"), 1);
+}
+
 static void deliveries_are_counted_by_state(void **state)
 {
     struct setup *setup = *state;
@@ -741,6 +803,23 @@ static void an_order_for_no_record_makes_no_delivery(void **state)
     const struct delivery_order order = {.record_id = "nobody", .queue = setup->queue};
     assert_refused(delivery_create(setup->database, &order, id, &err), &err, FAIL_NOT_FOUND);
     assert_int_equal(receive(setup, 1, 60, &seen), 0);
+}
+
+static void the_status_is_counted_from_indices_alone(void **state)
+{
+    static const enum statement counted[] = {SQL_QUEUE_COUNTS, SQL_QUEUE_OLDEST,
+                                             SQL_DELIVERY_COUNTS, SQL_RECORD_COUNT};
+    struct setup *setup = *state;
+    for (size_t i = 0; i < ARRAY_LEN(counted); i++) {
+        sqlite3_stmt *statement = NULL;
+        char sql[1024];
+        snprintf(sql, sizeof sql, "EXPLAIN QUERY PLAN %s", statement_sql[counted[i]]);
+        assert_int_equal(sqlite3_prepare_v2(setup->database->handle, sql, -1, &statement, NULL),
+                         SQLITE_OK);
+        assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+        assert_non_null(strstr(column_text(statement, 3), "COVERING INDEX"));
+        sqlite3_finalize(statement);
+    }
 }
 
 #define HUB_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -771,7 +850,11 @@ int main(void)
         HUB_TEST(a_delivery_that_nobody_answers_fails_in_time),
         HUB_TEST(a_delivery_keeps_the_pfx_that_its_payload_belongs_to),
         HUB_TEST(a_request_that_is_given_up_ends_its_delivery),
+        HUB_TEST(messages_go_when_their_retention_is_over),
+        HUB_TEST(finished_deliveries_go_with_what_only_they_need),
+        HUB_TEST(a_pfx_stays_with_its_record_when_a_delivery_goes),
         HUB_TEST(deliveries_are_counted_by_state),
+        HUB_TEST(the_status_is_counted_from_indices_alone),
         HUB_TEST(an_order_for_no_record_makes_no_delivery),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
