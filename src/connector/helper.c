@@ -19,11 +19,12 @@
 #include "reseal/frame.h"
 #include "reseal/log.h"
 
-#define HELLO_MS  (120 * 1000) /* a probe of many large keys on a slow token takes its time */
-#define DRAIN_MAX 32   /* reads from the socket of a dead helper, whose heirs may write on */
-#define REAP_MS   2000 /* between a kill and the report of death */
-#define CLOSE_MS  5000 /* for an orderly end */
-#define STEADY_MS 5000 /* ready for so long: the next loss counts as the first again */
+#define HELLO_MS           (120 * 1000) /* a probe of many large keys on a slow token takes its time */
+#define DRAIN_MAX          32 /* reads from the socket of a dead helper, whose heirs may write on */
+#define REAP_MS            2000 /* between a kill and the report of death */
+#define CLOSE_MS           5000 /* for an orderly end */
+#define UNCLEAR_LOGINS_MAX 1 /* helpers lost while they log in, with a PIN that was good before */
+#define STEADY_MS          5000 /* ready for so long: the next loss counts as the first again */
 
 static const struct backoff restart = {.first_ms = 500, .most_ms = 30000};
 
@@ -51,9 +52,9 @@ struct helper {
     bool killed;          /* while dying: SIGKILL was sent */
     bool refusing;        /* the trouble was told by its HELLO, or is as grave */
     bool logging_in;      /* it has said so, and HELLO has not come: a try may be spent */
-    bool has_served;      /* an earlier helper of this process logged in: the PIN is known to be good */
+    bool has_served; /* an earlier helper of this process logged in: the PIN is known to be good */
     unsigned unclear_logins; /* helpers in a row that were lost while they logged in */
-    bool greeted;         /* hello is filled */
+    bool greeted;            /* hello is filled */
     struct hello_message hello;
     struct buf out; /* body being encoded */
 };
@@ -229,8 +230,8 @@ static void blame_login(struct helper *helper)
                     "locked; then start reseald anew");
 }
 
-/* A PIN that was good before is not doubted for one helper that was killed while it used it; it may have been changed
- * meanwhile, so this goes a few times only. */
+/* A PIN that was good before is not doubted for one helper that was killed while it used it; it may
+ * have been changed meanwhile, so the second in a row halts. */
 static bool login_is_to_blame(struct helper *helper)
 {
     if (!helper->logging_in)
@@ -341,6 +342,8 @@ static bool on_hello(struct helper *helper, struct bytes body, struct error *err
         return false;
     }
     helper->greeted = true;
+    helper->has_served = true;
+    helper->unclear_logins = 0;
     helper->state = HELPER_READY;
     helper->ready_ms = clock_monotonic_ms();
     helper->trouble = (struct error)ERROR_INIT;

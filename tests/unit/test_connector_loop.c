@@ -888,7 +888,7 @@ static void a_pin_refused_later_leaves_it_up_to_tell(void **state)
     assert_int_equal(stop(scene), 0);
 }
 
-static void a_restarted_helper_lost_in_its_login_halts(void **state)
+static void two_helpers_in_a_row_lost_in_their_login_halt(void **state)
 {
     struct scene *scene = *state;
     start(scene, "die-in-login-later", "");
@@ -898,7 +898,7 @@ static void a_restarted_helper_lost_in_its_login_halts(void **state)
     assert_string_equal(json_text(json_get(error, "kind"), NULL), "pin");
     assert_non_null(strstr(json_text(json_get(error, "text"), NULL), "while it logged in"));
     json_free(&json);
-    assert_int_equal(actor_starts(scene->config), 2);
+    assert_int_equal(actor_starts(scene->config), 3);
     assert_int_equal(stop(scene), 0);
 }
 
@@ -1082,7 +1082,7 @@ int main(int argc, char **argv)
         scene_test(a_job_that_kills_every_helper_is_given_back),
         scene_test(a_refused_pin_is_tried_once_and_ends_the_start),
         scene_test(a_helper_lost_in_its_login_has_tried_the_pin),
-        scene_test(a_restarted_helper_lost_in_its_login_halts),
+        scene_test(two_helpers_in_a_row_lost_in_their_login_halt),
         scene_test(a_token_that_is_away_at_the_start_is_waited_for),
         scene_test(less_custody_than_required_is_no_start),
         scene_test(without_device_ca_it_does_not_start),
