@@ -58,6 +58,17 @@ static bool print_summary(const struct ceremony *ceremony, struct error *err)
     return ok;
 }
 
+/* True where a thing not found is the module or the token, and not the plan or the PIN's file,
+ * which is read before. */
+static bool token_was_sought(const struct ceremony *ceremony)
+{
+    if (ceremony->plan == NULL || ceremony->token != NULL)
+        return false;
+    const char *source =
+        ceremony->options->pin != NULL ? ceremony->options->pin : ceremony->plan->pin;
+    return ceremony->pin != NULL || strcmp(source, "prompt") == 0;
+}
+
 static bool run_ceremony(const struct invocation *invocation, struct error *err)
 {
     const struct ceremony_options options = {
@@ -72,7 +83,7 @@ static bool run_ceremony(const struct invocation *invocation, struct error *err)
     if (!ceremony_run(&options, ceremony, err)) {
         if (ceremony->plan == NULL && err->kind == FAIL_NOT_FOUND)
             error_hint(err, "PLAN is the path of a reviewed INI file; README.md says more");
-        else if (ceremony->plan != NULL && ceremony->token == NULL)
+        else if (token_was_sought(ceremony))
             token_options_fault(err);
         goto done;
     }
