@@ -2,6 +2,7 @@
 /* The store thread: group commit, waiting jobs, deadlines, faults and the end. */
 #include "check.h"
 #include <pthread.h>
+#include <semaphore.h>
 #include <unistd.h>
 #include "reseal/clock.h"
 #include "src/hub/store.h"
@@ -433,15 +434,33 @@ static enum job_verdict receive_and_complete(struct job *job, struct database *d
     return probe->received > 0 ? complete_delivery(job, database, err) : verdict;
 }
 
+static sem_t busy, go;
+
+/* Keeps the store thread busy, so that what is submitted meanwhile becomes one batch. */
+static enum job_verdict keep_busy(struct job *job, struct database *database, struct error *err)
+{
+    (void)job;
+    (void)database;
+    (void)err;
+    sem_post(&busy);
+    sem_wait(&go);
+    return JOB_DONE;
+}
+
 static void a_job_woken_after_a_lost_transaction_does_not_sleep_on(void **state)
 {
     struct setup *setup = *state;
-    struct probe waiting = {0}, lost = {0}, completing = {0};
+    struct probe first = {0}, waiting = {0}, lost = {0}, completing = {0};
     int64_t begun = clock_monotonic_ms();
+    sem_init(&busy, 0, 0);
+    sem_init(&go, 0, 0);
+    start(setup);
+    submit(setup, &first, keep_busy, 0);
+    sem_wait(&busy);
     submit(setup, &waiting, await_delivery, 60000);
     submit(setup, &lost, lose_the_transaction_once, 0);
     submit(setup, &completing, complete_delivery, 0);
-    start(setup);
+    sem_post(&go);
     wait_for(setup, &waiting);
     assert_int_equal(lost.runs, 2);
     assert_in_range(waiting.finished_ms - begun, 0, 20000);
