@@ -12,7 +12,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import BIN, PATIENCE, DeviceCa, StageTest, b64, seal, together  # noqa: E402
 
-HELLO, RESEAL, RESEALED, FAILED, STATUS, STATUS_IS = range(1, 7)
+HELLO, RESEAL, RESEALED, FAILED, STATUS, STATUS_IS, LOGGING_IN = range(1, 8)
 
 
 def frame(number, kind, body=b""):
@@ -53,12 +53,13 @@ class TokenHelper(StageTest):
                                         preexec_fn=link, pass_fds=(3, theirs.fileno())).start()
         theirs.close()
         number, kind, _ = self.receive()
+        self.assertEqual((number, kind), (0, LOGGING_IN))
+        number, kind, _ = self.receive()
         self.assertEqual((number, kind), (0, HELLO))
 
     def tearDown(self):
         self.socket.close()
-        if self.daemon.process.poll() is None or True:
-            self.assertEqual(self.daemon.wait_exit(), 0, self.daemon.tail())
+        self.assertEqual(self.daemon.wait_exit(), 0, self.daemon.tail())
         self.assertEqual(self.daemon.complaints(), [])
 
     def receive(self):
@@ -239,8 +240,10 @@ spoil = {{
     "no CMS": lambda number, body: frame(number, 3, body[:5] + bytes(len(body) - 5)),
     "silence": lambda number, body: b"",
 }}
-number, kind, greeting = take(ours)
-say(frame(number, kind, greeting))
+kind = 0
+while kind != 1:
+    number, kind, greeting = take(ours)
+    say(frame(number, kind, greeting))
 try:
     while True:
         for side in select.select([ours, outer], [], [])[0]:

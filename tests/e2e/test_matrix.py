@@ -77,17 +77,20 @@ class Devices:
     options = {"keys": {"sealing": 2048}}
     PASSWORD = BEYOND_BMP + MARKUP
 
+    @classmethod
+    def prepare(cls):
+        cls.devices = {bits: cls.stage.ca.issue(f"rsa-{bits}", f"rsa:{bits}")
+                       for bits in (2048, 3072, 4096)}
+
     def structure(self, payload):
         return tool("openssl", "cms", "-cmsout", "-print", "-inform", "DER",
                     data=base64.b64decode(payload)).decode()
 
     def run_transport(self, transport, shown):
         connector = self.stage.connector(f"by-{transport}", connector={"key_transport": transport})
-        for bits in (2048, 3072, 4096):
+        for bits, device in self.devices.items():
             for password in (b"", self.PASSWORD):
                 with self.subTest(bits=bits, password=password):
-                    device = self.stage.ca.issue(f"d{bits}-{transport}-{len(password)}",
-                                                 f"rsa:{bits}")
                     outcome = self.stage.api.outcome(
                         self.stage.api.deliver(self.stage.escrow(password), device))
                     self.opens(device, outcome, password)

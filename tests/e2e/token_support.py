@@ -60,10 +60,12 @@ def make_nss(folder, pin=None):
     pin = pin or secrets.token_hex(8)
     os.makedirs(f"{folder}/db")
     write_secret(f"{folder}/pin", pin + "\n")
+    # One round of key stretching: softokn goes through all of them for each use of a private key.
+    env = dict(os.environ, NSS_MAX_MP_PBE_ITERATION_COUNT="1")
     subprocess.run(["certutil", "-N", "-d", f"sql:{folder}/db", "-f", f"{folder}/pin"],
-                   check=True, stdout=subprocess.DEVNULL)
+                   env=env, check=True, stdout=subprocess.DEVNULL)
     args = f"configDir='sql:{folder}/db' certPrefix='' keyPrefix='' secmod='' flags="
-    return Token(find_nss(), "NSS Certificate DB", pin, f"{folder}/pin", dict(os.environ), args)
+    return Token(find_nss(), "NSS Certificate DB", pin, f"{folder}/pin", env, args)
 
 
 class TokenTest(unittest.TestCase):
