@@ -385,6 +385,8 @@ static enum MHD_Result take_piece(struct server *server, struct exchange *exchan
 static void keep_connection(struct server *server, struct exchange *exchange)
 {
     struct guest *guest = guest_of(exchange->connection);
+    if (guest == NULL)
+        return; /* a connection without one was turned away at its begin */
     bool was_stranger = guest->stranger;
     if (exchange->authenticated)
         forget_stranger(server, guest);
