@@ -98,6 +98,10 @@ class Killed:
     # Short leases: what a killed connector had in hand comes back soon.
     options = {"lease": 2}
     times = 20
+    # SoftHSM writes its token.object in place at each C_Login: a process that is killed just then
+    # leaves a token that nobody can open any more. That is not ours to mend, so a helper on
+    # SoftHSM is killed at any moment but this one.
+    spare_logins = False
 
     @classmethod
     def setUpClass(cls):
@@ -114,8 +118,12 @@ class Killed:
 
     def kill_helper(self):
         """Kills the helper as soon as there is one."""
+        self.keep_running()
         helpers = children(self.connector.pid)
         self.helpers.update(helpers)
+        if self.spare_logins:
+            ready = {event.get("pid") for event in self.connector.since() if event.get("event") == 1001}
+            helpers = [helper for helper in helpers if helper in ready]
         try:
             return [os.kill(helper, signal.SIGKILL) for helper in helpers]
         except ProcessLookupError:  # the last one, reaped at this moment
@@ -197,6 +205,7 @@ class Killed:
 
 class KilledOnSofthsm(Killed, StageTest):
     kind = "softhsm"
+    spare_logins = True
 
     def test_each_program_killed_at_random(self):
         self.run_kills(["reseald", "reseal-hsm", "reseal-hub"])
