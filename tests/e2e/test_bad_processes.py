@@ -29,7 +29,7 @@ def reseal_body(key, padding, sealed, certificate, prefix=b"", suffix=b"", trans
             block(suffix) + block(certificate))
 
 
-class TokenHelper(StageTest):
+class TokenHelper:
     """reseal-hsm alone, with this test at the other end of its socket."""
 
     @classmethod
@@ -86,7 +86,7 @@ class TokenHelper(StageTest):
     def serves(self):
         kind, data = self.ask(reseal_body("sealing", 5, self.sealed, self.device.der), 77)
         self.assertEqual(kind, RESEALED, data)
-        self.assertEqual(data[0], 1)
+        self.assertEqual(data[0], {"host": 1, "token": 2}[self.stage.custody])
         self.assertEqual(self.device.open(b64(data[5:])), self.password)
 
     def test_a_good_request_is_served(self):
@@ -157,6 +157,14 @@ class TokenHelper(StageTest):
             self.socket.close()
             self.assertEqual(self.daemon.wait_exit(), 0, self.daemon.tail())
             self.start()
+
+
+class TokenHelperOnSofthsm(TokenHelper, StageTest):
+    kind = "softhsm"
+
+
+class TokenHelperOnNss(TokenHelper, StageTest):
+    kind = "nss"
 
 
 # A helper that does what `plan` beside it says for as many starts as it has lines, and then is the
