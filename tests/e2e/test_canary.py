@@ -242,14 +242,6 @@ class Canary:
                 line = next(line for line in file if line.startswith("Max core file size"))
             self.assertEqual(line.split()[4:6], ["0", "0"], line)
 
-
-def outcome_payload(api, delivery):
-    return api.outcome(delivery)["payload"]
-
-
-class CanaryOnSofthsm(Canary, StageTest):
-    kind = "softhsm"
-
     def test_the_helper_keeps_no_password_when_its_work_is_done(self):
         self.work(40)
         hits = memory_hits(self.helper, [self.PASSWORD, self.PIN])
@@ -257,6 +249,14 @@ class CanaryOnSofthsm(Canary, StageTest):
         # The PIN may be held for another login, but only where it is never swapped.
         self.assertEqual([(region.name, form) for region, form in hits[self.PIN]
                           if not region.locked], [])
+
+
+def outcome_payload(api, delivery):
+    return api.outcome(delivery)["payload"]
+
+
+class CanaryOnSofthsm(Canary, StageTest):
+    kind = "softhsm"
 
 
 class CanaryOnNss(Canary, StageTest):
