@@ -322,10 +322,12 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
     snprintf(exchange->method, sizeof exchange->method, "%s", method);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (info == NULL || guest_of(connection) == NULL)
+    if (info == NULL)
+        return MHD_NO;
+    exchange->socket = info->connect_fd; /* now: libmicrohttpd 1.0 uses one place for all answers */
+    if (guest_of(connection) == NULL)
         return MHD_NO;
     give_id(server, exchange);
-    exchange->socket = info->connect_fd;
     const char *length = exchange_header(exchange, "Content-Length");
     unsigned long long declared = length != NULL ? strtoull(length, NULL, 10) : 0;
     bool head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0; /* the server leaves the body out */
