@@ -113,7 +113,8 @@ static void only_a_failure_that_is_not_the_pins_is_worth_another_try(void **stat
     } rows[] = {
         {CKR_PIN_INCORRECT, FAIL_PIN, "CKR_PIN_INCORRECT"},
         {CKR_PIN_LOCKED, FAIL_PIN, "CKR_PIN_LOCKED"},
-        {CKR_GENERAL_ERROR, FAIL_PIN, "CKR_GENERAL_ERROR"},
+        /* This token is SoftHSM, which says so while another process writes the token's file. */
+        {CKR_GENERAL_ERROR, FAIL_TOKEN, "CKR_GENERAL_ERROR"},
         {CKR_FUNCTION_FAILED, FAIL_PIN, "CKR_FUNCTION_FAILED"},
         {CKR_FUNCTION_CANCELED, FAIL_PIN, "CKR_FUNCTION_CANCELED"},
         {CKR_USER_NOT_LOGGED_IN, FAIL_PIN, "CKR_USER_NOT_LOGGED_IN"},
