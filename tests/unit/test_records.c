@@ -236,7 +236,7 @@ static void a_list_never_continues_at_another_origin(void **state)
     snprintf(links[3], sizeof links[3], "https://127.0.0.1%s/beta/x", port);
     snprintf(links[4], sizeof links[4], "file:///etc/passwd");
     for (size_t i = 0; i < ARRAY_LEN(links); i++) {
-        char body[256], ids[256] = "";
+        char body[1024], ids[256] = "";
         struct error err = ERROR_INIT;
         struct say says[] = {{.status = 200, .body = body}};
         snprintf(body, sizeof body, "{\"value\":[],\"@odata.nextLink\":\"%s\"}", links[i]);
