@@ -11,17 +11,23 @@
 #include "service.h"
 
 static const char usage[] =
-    "usage: reseal-hsm --config FILE\n"
+    "usage: reseal-hsm --config FILE [--token NAME]\n"
     "\n"
     "The token helper of reseald, which starts it: it holds the PKCS#11 module and the PIN, and\n"
     "speaks with reseald through descriptor 3.\n";
 
-static bool parse(int argc, char **argv, const char **config_path)
+static bool parse(int argc, char **argv, const char **config_path, const char **token)
 {
-    *config_path = NULL;
-    if (argc == 3 && strcmp(argv[1], "--config") == 0)
-        *config_path = argv[2];
-    return *config_path != NULL;
+    *config_path = *token = NULL;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--config") == 0)
+            *config_path = argv[i + 1];
+        else if (strcmp(argv[i], "--token") == 0)
+            *token = argv[i + 1];
+        else
+            return false;
+    }
+    return argc % 2 == 1 && *config_path != NULL;
 }
 
 static bool ignore_signal(int number, struct error *err)
@@ -50,13 +56,13 @@ static bool open_channel(struct token_service *service, struct error *err)
 int main(int argc, char **argv)
 {
     struct error err = ERROR_INIT;
-    const char *config_path;
+    const char *config_path, *token;
     int status = 1;
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
         return printf("reseal-hsm %s\n", RESEAL_VERSION) < 0 ? 1 : 0;
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return fputs(usage, stdout) < 0 ? 1 : 0;
-    if (!parse(argc, argv, &config_path)) {
+    if (!parse(argc, argv, &config_path, &token)) {
         fputs(usage, stderr);
         return 2;
     }
@@ -76,7 +82,7 @@ int main(int argc, char **argv)
         log_error(LEVEL_ERROR, EVENT_NOTE, "the token helper cannot start", &err);
         status = error_exit_status(err.kind);
     } else {
-        token_service_start(service, config_path);
+        token_service_start(service, config_path, token);
         if (!ignore_signal(SIGTERM, &err))
             log_error(LEVEL_WARNING, EVENT_NOTE, "a SIGTERM would interrupt jobs", &err);
         status = token_service_run(service);

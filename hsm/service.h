@@ -25,6 +25,7 @@
 
 struct token_service {
     struct config *config;
+    const char *section; /* of the configuration: the token that is served */
     struct device_trust *trust;
     struct token *token;
     struct secret *pin; /* NULL: the token has a pad of its own, or wants none */
@@ -51,8 +52,9 @@ struct token_service {
     atomic_ullong done, failed, busy;
 };
 
-/* Loads everything and probes. Where that fails, service->hello says so and why. */
-void token_service_start(struct token_service *service, const char *config_path);
+/* Loads everything and probes; `token` NULL: the only one that is configured. Where that fails,
+ * service->hello says so and why. */
+void token_service_start(struct token_service *service, const char *config_path, const char *token);
 /* Says hello, and reads jobs until the socket ends; the exit status. */
 int token_service_run(struct token_service *service);
 void token_service_end(struct token_service *service);

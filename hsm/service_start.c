@@ -36,14 +36,16 @@ static void lock_memory(void)
               LOG_TEXT("locked", locked));
 }
 
-static bool load_settings(struct token_service *service, const char *path, struct error *err)
+static bool load_settings(struct token_service *service, const char *path, const char *token,
+                          struct error *err)
 {
     const char *device_ca;
-    if (!settings_load(path, &service->config, err) || !open_log(service->config, err))
+    if (!settings_load(path, &service->config, err) || !open_log(service->config, err) ||
+        !settings_token_find(service->config, token, &service->section, err))
         return false;
     lock_memory();
     const struct config *config = service->config;
-    service->workers = (unsigned)config_number(config, "connector", "workers");
+    service->workers = settings_workers(config, service->section);
     service->deadline = (unsigned)config_number(config, "connector", "helper_deadline");
     if (!custody_parse(config_text(config, "connector", "require"), &service->require) ||
         !key_transport_parse(config_text(config, "connector", "key_transport"),
@@ -71,8 +73,8 @@ static bool announce_login(void *context, struct error *err)
 static bool open_token(struct token_service *service, struct error *err)
 {
     struct token_address address;
-    const char *pin = config_text(service->config, "token", "pin");
-    if (!token_address_from_config(service->config, &address, err) ||
+    const char *pin = config_text(service->config, service->section, "pin");
+    if (!token_address_from_config(service->config, service->section, &address, err) ||
         !token_open(&address, &service->token, err))
         return false;
     token_facts_get(service->token, &service->hello.report.token);
@@ -88,20 +90,20 @@ static bool open_token(struct token_service *service, struct error *err)
 static bool find_keys(struct token_service *service, struct error *err)
 {
     struct probe_report *report = &service->hello.report;
-    size_t count = config_list_count(service->config, "token", "key");
+    size_t count = config_list_count(service->config, service->section, "key");
     if (count == 0) {
-        error_set(err, FAIL_USAGE, "%s: [token] key names no sealing key",
-                  config_path(service->config));
+        error_set(err, FAIL_USAGE, "%s: [%s] key names no sealing key",
+                  config_path(service->config), service->section);
         return error_hint(err, "`reseal key list` shows the keys on the token");
     }
     if (count > PROBE_KEYS_MAX)
-        return error_set(err, FAIL_USAGE, "%s: [token] key names more than %d keys",
-                         config_path(service->config), PROBE_KEYS_MAX);
+        return error_set(err, FAIL_USAGE, "%s: [%s] key names more than %d keys",
+                         config_path(service->config), service->section, PROBE_KEYS_MAX);
     for (size_t i = 0; i < count; i++) {
-        const char *name = config_list_at(service->config, "token", "key", i);
+        const char *name = config_list_at(service->config, service->section, "key", i);
         if (probe_key(report, name) != NULL)
-            return error_set(err, FAIL_USAGE, "%s: [token] key names \"%s\" twice",
-                             config_path(service->config), name);
+            return error_set(err, FAIL_USAGE, "%s: [%s] key names \"%s\" twice",
+                             config_path(service->config), service->section, name);
         if (!sealing_key_find(service->session, name, &service->keys[i], err) ||
             !token_probe(service->session, service->keys[i], &report->keys[i], err))
             return false;
@@ -147,11 +149,12 @@ static bool check_custody(const struct token_service *service, struct error *err
     return true;
 }
 
-void token_service_start(struct token_service *service, const char *config_path)
+void token_service_start(struct token_service *service, const char *config_path, const char *token)
 {
     struct error *err = &service->hello.error;
-    service->hello.ready = load_settings(service, config_path, err) && open_token(service, err) &&
-                           find_keys(service, err) && check_custody(service, err);
+    service->hello.ready = load_settings(service, config_path, token, err) &&
+                           open_token(service, err) && find_keys(service, err) &&
+                           check_custody(service, err);
 }
 
 void token_service_end(struct token_service *service)

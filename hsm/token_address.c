@@ -15,11 +15,11 @@ static bool copy_text(const char *text, char *out, size_t size, const char *what
     return true;
 }
 
-bool token_address_from_config(const struct config *config, struct token_address *out,
-                               struct error *err)
+bool token_address_from_config(const struct config *config, const char *section,
+                               struct token_address *out, struct error *err)
 {
     memset(out, 0, sizeof *out);
-    const char *uri = config_text(config, "token", "uri");
+    const char *uri = config_text(config, section, "uri");
     const struct {
         const char *name;
         char *place;
@@ -31,19 +31,19 @@ bool token_address_from_config(const struct config *config, struct token_address
         {"init_args", out->init_args, sizeof out->init_args},
     };
     if (uri != NULL && !token_address_from_uri(uri, out, err))
-        return error_context(err, "%s: [token] uri", config_path(config));
+        return error_context(err, "%s: [%s] uri", config_path(config), section);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const char *text = config_text(config, "token", rows[i].name);
+        const char *text = config_text(config, section, rows[i].name);
         if (text == NULL)
             continue;
         if (rows[i].place[0] != '\0' && strcmp(rows[i].place, text) != 0)
-            return error_set(err, FAIL_USAGE, "%s: [token] %s and uri contradict each other",
-                             config_path(config), rows[i].name);
+            return error_set(err, FAIL_USAGE, "%s: [%s] %s and uri contradict each other",
+                             config_path(config), section, rows[i].name);
         if (!copy_text(text, rows[i].place, rows[i].size, rows[i].name, err))
-            return error_context(err, "%s: [token]", config_path(config));
+            return error_context(err, "%s: [%s]", config_path(config), section);
     }
     if (out->module[0] == '\0') {
-        error_set(err, FAIL_USAGE, "%s: [token] module is not set", config_path(config));
+        error_set(err, FAIL_USAGE, "%s: [%s] module is not set", config_path(config), section);
         return error_hint(err, "give the path of the PKCS#11 module (.so) of the token's maker");
     }
     return true;

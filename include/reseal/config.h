@@ -5,6 +5,10 @@
  * An unknown section or key, a key given twice, or a value out of its range is an error with
  * file:line and, for a misspelt name, the nearest known one. Secrets are never in such a file: a
  * CONFIG_SECRET value says where the secret is (reseal/secret.h, secret_read).
+ *
+ * A section whose name in the table ends with CONFIG_FAMILY is a family: besides [section] the file
+ * may have sections [section MEMBER] with the same keys, each with values of its own. MEMBER is
+ * letters, digits and dashes.
  */
 #ifndef RESEAL_CONFIG_H
 #define RESEAL_CONFIG_H
@@ -21,6 +25,13 @@ enum config_type {
     CONFIG_LIST,   /* texts separated by commas, each one of `choices` where given */
     CONFIG_SECRET, /* a secret source; a file: path is made absolute */
 };
+
+#define CONFIG_FAMILY      " *"
+#define CONFIG_FAMILY_MAX  8  /* sections of one family that give a value */
+#define CONFIG_MEMBER_MAX  32 /* bytes of a member's name */
+#define CONFIG_SECTION_MAX 64 /* bytes of a section's name */
+/* By this name a family's first section, [section], is known beside [section MEMBER]. */
+#define CONFIG_MEMBER_DEFAULT "default"
 
 struct config_key {
     const char *section;
@@ -41,8 +52,9 @@ bool config_load(const char *path, const struct config_key *table, struct config
 void config_free(struct config **config);
 const char *config_path(const struct config *config) MUST_USE;
 
-/* Values by section and name; the name must be in the table (anything else is a bug and aborts).
- * NULL, or 0, where neither the file nor the table gives a value. Owned by the configuration. */
+/* Values by section ("token", "token MEMBER") and name; the name must be in the table (anything else
+ * is a bug and aborts). NULL, or 0, where neither the file nor the table gives a value. Owned by the
+ * configuration. */
 const char *config_text(const struct config *config, const char *section,
                         const char *name) MUST_USE;
 long config_number(const struct config *config, const char *section, const char *name) MUST_USE;
@@ -53,6 +65,14 @@ const char *config_list_at(const struct config *config, const char *section, con
                            size_t index) MUST_USE;
 /* True where the file itself gives the value. */
 bool config_given(const struct config *config, const char *section, const char *name) MUST_USE;
+/* The sections in the table's order, the members of a family in the file's: NULL after the last. The
+ * first section of a family, "token", is left out where the file gives members alone. */
+const char *config_section_at(const struct config *config, size_t index) MUST_USE;
+/* True where the file gives a value of the section. */
+bool config_section_given(const struct config *config, const char *section) MUST_USE;
+/* The section's rows of the table; NULL where there is no such section. */
+const struct config_key *config_section_rows(const struct config *config, const char *section,
+                                             size_t *count) MUST_USE;
 /* config_text, or FAIL_USAGE that names file, section and key where there is no value. */
 bool config_want(const struct config *config, const char *section, const char *name,
                  const char **out, struct error *err) MUST_USE;

@@ -65,6 +65,7 @@ struct status_message {
     uint64_t done, failed; /* jobs since the start */
     uint64_t busy;         /* jobs in hand */
     uint64_t token_cpu_us; /* reserved for CPU accounting of C_* calls; 0 where not measured */
+    uint64_t resident_kib; /* memory of the process, as it sees it itself; 0 where not known */
 };
 
 bool hello_encode(const struct hello_message *message, struct buf *out, struct error *err) MUST_USE;

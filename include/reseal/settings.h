@@ -15,4 +15,22 @@ extern const struct config_key reseal_settings[];
 /* Loads `path`, or SETTINGS_DEFAULT_PATH where `path` is NULL, against the table. */
 bool settings_load(const char *path, struct config **out, struct error *err) MUST_USE;
 
+/*
+ * The tokens: section [token] is the token "default", section [token NAME] the token NAME. A file that
+ * gives none of them has one token, of which nothing is known.
+ */
+#define TOKENS_MAX     CONFIG_FAMILY_MAX
+#define TOKEN_NAME_MAX CONFIG_MEMBER_MAX
+
+size_t settings_token_count(const struct config *config) MUST_USE;
+/* "token" or "token NAME", for config_text and its like. */
+const char *settings_token_section(const struct config *config, size_t index) MUST_USE;
+/* "default" or NAME. */
+const char *settings_token_name(const char *section) MUST_USE;
+/* The section of the token `name`; NULL means the only one. FAIL_USAGE tells the names. */
+bool settings_token_find(const struct config *config, const char *name, const char **section,
+                         struct error *err) MUST_USE;
+/* Sessions on that token, each with a thread of its own. */
+unsigned settings_workers(const struct config *config, const char *section) MUST_USE;
+
 #endif

@@ -17,7 +17,7 @@
 
 #define PIN_MAX 255 /* bytes */
 
-/* Which module and which token: from the configuration's [token] section or from options. */
+/* Which module and which token: from a [token] section of the configuration or from options. */
 struct token_address {
     char module[1024];    /* path of the shared library */
     char init_args[1025]; /* library parameters (NSS), or empty */
@@ -27,9 +27,10 @@ struct token_address {
     char model[17];
 };
 
-/* Fills the address from [token] (module, init_args, label, serial, or uri). */
-bool token_address_from_config(const struct config *config, struct token_address *out,
-                               struct error *err) MUST_USE;
+/* Fills the address from the section "token" or "token NAME" (module, init_args, label, serial, or
+ * uri). */
+bool token_address_from_config(const struct config *config, const char *section,
+                               struct token_address *out, struct error *err) MUST_USE;
 /* RFC 7512: module-path, module-name, token, serial, manufacturer, model. pin-value is refused: a
  * secret does not belong into a URI. */
 bool token_address_from_uri(const char *uri, struct token_address *out, struct error *err) MUST_USE;

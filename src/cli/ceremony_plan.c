@@ -63,7 +63,7 @@ static bool label_printable(const char *label)
 static bool read_token(struct ceremony_plan *plan, struct error *err)
 {
     const struct config *config = plan->config;
-    if (!token_address_from_config(config, &plan->address, err))
+    if (!token_address_from_config(config, "token", &plan->address, err))
         return false;
     if (plan->address.label[0] == '\0' && plan->address.serial[0] == '\0') {
         error_set(err, FAIL_USAGE, "[token] names neither label nor serial");

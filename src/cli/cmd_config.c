@@ -6,60 +6,46 @@
 
 #define FILE_MAX 65536
 
-static void write_value(struct json_writer *json, const struct config *config,
+static void write_value(struct json_writer *json, const struct config *config, const char *section,
                         const struct config_key *row)
 {
-    const char *text = config_text(config, row->section, row->name);
+    const char *text = config_text(config, section, row->name);
     if (text == NULL) {
         json_put_null(json, row->name);
     } else if (row->type == CONFIG_NUMBER) {
-        json_put_integer(json, row->name, config_number(config, row->section, row->name));
+        json_put_integer(json, row->name, config_number(config, section, row->name));
     } else if (row->type == CONFIG_FLAG) {
-        json_put_bool(json, row->name, config_flag(config, row->section, row->name));
+        json_put_bool(json, row->name, config_flag(config, section, row->name));
     } else if (row->type == CONFIG_LIST) {
         json_array(json, row->name);
-        for (size_t i = 0; i < config_list_count(config, row->section, row->name); i++)
-            json_put_text(json, NULL, config_list_at(config, row->section, row->name, i));
+        for (size_t i = 0; i < config_list_count(config, section, row->name); i++)
+            json_put_text(json, NULL, config_list_at(config, section, row->name, i));
         json_array_end(json);
     } else {
         json_put_text(json, row->name, text);
     }
 }
 
-/* The rows of a section stand together in the table. */
 static void write_sections(struct json_writer *json, const struct config *config)
 {
-    const char *section = NULL;
-    for (const struct config_key *row = reseal_settings; row->section != NULL; row++) {
-        if (section == NULL || strcmp(section, row->section) != 0) {
-            if (section != NULL)
-                json_object_end(json);
-            json_object(json, row->section);
-        }
-        section = row->section;
-        write_value(json, config, row);
-    }
-    if (section != NULL)
+    const char *section;
+    for (size_t i = 0; (section = config_section_at(config, i)) != NULL; i++) {
+        size_t count = 0;
+        const struct config_key *rows = config_section_rows(config, section, &count);
+        json_object(json, section);
+        for (size_t j = 0; j < count; j++)
+            write_value(json, config, section, &rows[j]);
         json_object_end(json);
-}
-
-static bool section_given(const struct config *config, const char *section)
-{
-    for (const struct config_key *row = reseal_settings; row->section != NULL; row++) {
-        if (strcmp(row->section, section) == 0 && config_given(config, section, row->name))
-            return true;
     }
-    return false;
 }
 
 /* The next section, in the table's order, of which the file gives a value; NULL: no more. */
-static const char *next_section(const struct config *config, const struct config_key **row)
+static const char *next_section(const struct config *config, size_t *at)
 {
-    while ((*row)->section != NULL) {
-        const char *section = (*row)->section;
-        while ((*row)->section != NULL && strcmp((*row)->section, section) == 0)
-            (*row)++;
-        if (section_given(config, section))
+    const char *section;
+    while ((section = config_section_at(config, *at)) != NULL) {
+        (*at)++;
+        if (config_section_given(config, section))
             return section;
     }
     return NULL;
@@ -94,7 +80,7 @@ static bool print_check_json(const struct config *config, const struct error *fa
                              struct error *err)
 {
     struct json_writer *json = NULL;
-    const struct config_key *row = reseal_settings;
+    size_t at = 0;
     if (!json_writer_new(true, &json, err))
         return false;
     json_object(json, NULL);
@@ -102,7 +88,7 @@ static bool print_check_json(const struct config *config, const struct error *fa
         json_put_text(json, "path", config_path(config));
         json_put_bool(json, "ok", true);
         json_array(json, "sections");
-        for (const char *name; (name = next_section(config, &row)) != NULL;)
+        for (const char *name; (name = next_section(config, &at)) != NULL;)
             json_put_text(json, NULL, name);
         json_array_end(json);
     } else {
@@ -118,10 +104,10 @@ static bool print_check_json(const struct config *config, const struct error *fa
 
 static void print_check(const struct config *config)
 {
-    const struct config_key *row = reseal_settings;
+    size_t at = 0;
     size_t count = 0;
     printf("%s: ok", config_path(config));
-    for (const char *name; (name = next_section(config, &row)) != NULL; count++)
+    for (const char *name; (name = next_section(config, &at)) != NULL; count++)
         printf("%s[%s]", count == 0 ? "; it gives " : ", ", name);
     printf("\n");
 }
@@ -129,7 +115,7 @@ static void print_check(const struct config *config)
 static bool run_check(const struct invocation *invocation, struct error *err)
 {
     const struct config *config;
-    const struct config_key *row = reseal_settings;
+    size_t at = 0;
     if (!load(invocation, &config, err)) {
         struct error fault = *err;
         if (invocation_json(invocation) && !print_check_json(NULL, &fault, err))
@@ -137,7 +123,7 @@ static bool run_check(const struct invocation *invocation, struct error *err)
         *err = fault;
         return false; /* told on standard error as well, and by the exit status */
     }
-    if (next_section(config, &row) == NULL)
+    if (next_section(config, &at) == NULL)
         print_warning("%s configures nothing", config_path(config));
     if (invocation_json(invocation))
         return print_check_json(config, NULL, err);

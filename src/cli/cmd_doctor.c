@@ -4,25 +4,35 @@
 #include "doctor.h"
 #include "token_options.h"
 
-static void examine_config(struct doctor *doctor)
+/* What this machine is, by what its configuration gives. */
+static void list_roles(const struct config *config, char *out, size_t size)
 {
     static const struct {
         const char *section, *name, *role;
     } roles[] = {
-        {"token", "module", "token"},
-        {"token", "uri", "token"},
-        {"connector", "device_ca", "connector"},
-        {"queue", "credentials", "queue"},
-        {"hub", "database", "hub"},
-        {"client", "public_key", "importer"},
+        {"connector", "device_ca", "connector"}, {"queue", "credentials", "queue"},
+        {"hub", "database", "hub"},              {"client", "public_key", "importer"},
         {"client", "api_token", "client"},
     };
-    char text[128] = "";
+    size_t tokens = 0, used = 0;
+    for (size_t i = 0; i < settings_token_count(config); i++)
+        tokens += doctor_has_token(config, settings_token_section(config, i));
+    out[0] = '\0';
+    if (tokens == 1)
+        used += (size_t)snprintf(out, size, "token");
+    else if (tokens > 1)
+        used += (size_t)snprintf(out, size, "%zu tokens", tokens);
     for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
-        size_t used = strlen(text);
-        if (config_given(doctor->config, roles[i].section, roles[i].name))
-            snprintf(text + used, sizeof text - used, "%s%s", used > 0 ? ", " : "", roles[i].role);
+        if (config_given(config, roles[i].section, roles[i].name) && used < size)
+            used += (size_t)snprintf(out + used, size - used, "%s%s", used > 0 ? ", " : "",
+                                     roles[i].role);
     }
+}
+
+static void examine_config(struct doctor *doctor)
+{
+    char text[128] = "";
+    list_roles(doctor->config, text, sizeof text);
     if (text[0] != '\0')
         doctor_say(doctor, DOCTOR_CONFIG, MARK_OK, NULL, "%s loads; it configures: %s",
                    config_path(doctor->config), text);
@@ -89,6 +99,7 @@ static bool run_doctor(const struct invocation *invocation, struct error *err)
 
 static const struct command_option doctor_options[] = {
     {"login", NULL, "try the PIN once, and examine the keys (not needed while reseald runs)"},
+    {"token", "NAME", "of several tokens, this one alone"},
     PIN_OPTION,
     {NULL, NULL, NULL}};
 

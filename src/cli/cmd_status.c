@@ -47,18 +47,6 @@ static void print_aligned(enum mark mark)
     printf("%*s", blanks[mark], "");
 }
 
-static void print_helper(const struct json_value *root)
-{
-    const struct json_value *helper = json_get(root, "helper");
-    bool ready = json_true(json_get(helper, "ready"));
-    print_aligned(ready ? MARK_OK : MARK_FAILURE);
-    printf("helper: %s, process %s, started again %s times", ready ? "ready" : "not ready",
-           member(helper, "pid"), member(helper, "restarts"));
-    if (trouble(helper) != NULL)
-        printf(": %s", trouble(helper));
-    printf("\n");
-}
-
 static void print_queue(const struct json_value *root)
 {
     const struct json_value *queue = json_get(root, "queue");
@@ -74,14 +62,35 @@ static void print_queue(const struct json_value *root)
         printf("the first poll is under way\n");
 }
 
-static void print_token(const struct json_value *root)
+static void print_helper(const struct json_value *token)
 {
-    const struct json_value *token = json_get(root, "token");
-    if (json_count(token) > 0)
-        printf(INDENT "token: %s, serial %s, %s %s, firmware %s\n", member(token, "label"),
-               member(token, "serial"), member(token, "manufacturer"), member(token, "model"),
-               member(token, "firmware"));
-    const struct json_value *keys = json_get(root, "keys");
+    const struct json_value *helper = json_get(token, "helper");
+    const struct json_value *recycling = json_get(token, "recycling");
+    bool ready = json_true(json_get(helper, "ready"));
+    print_aligned(ready && trouble(helper) == NULL ? MARK_OK : MARK_FAILURE);
+    printf("token %s: %s; helper: %s, process %s, %s sessions, %s in hand, %s done, started again "
+           "%s times, replaced by a fresh one %s times",
+           member(token, "name"), member(token, "state"), ready ? "ready" : "not ready",
+           member(helper, "pid"), member(token, "sessions"), member(token, "inHand"),
+           member(token, "jobs"), member(helper, "restarts"), member(recycling, "done"));
+    if (trouble(helper) != NULL)
+        printf(": %s", trouble(helper));
+    printf("\n");
+    if (trouble(recycling) != NULL) {
+        print_aligned(MARK_WARNING);
+        printf("token %s: no fresh helper can take over: %s\n", member(token, "name"),
+               trouble(recycling));
+    }
+}
+
+static void print_keys(const struct json_value *token)
+{
+    const struct json_value *facts = json_get(token, "token");
+    if (json_count(facts) > 0)
+        printf(INDENT "token %s is %s, serial %s, %s %s, firmware %s\n", member(token, "name"),
+               member(facts, "label"), member(facts, "serial"), member(facts, "manufacturer"),
+               member(facts, "model"), member(facts, "firmware"));
+    const struct json_value *keys = json_get(token, "keys");
     for (size_t i = 0; i < json_count(keys); i++) {
         const struct json_value *key = json_at(keys, i);
         const struct json_value *paddings = json_get(key, "paddings");
@@ -90,6 +99,20 @@ static void print_token(const struct json_value *root)
             printf(", %s %s", member(json_at(paddings, j), "padding"),
                    member(json_at(paddings, j), "custody"));
         printf("\n");
+    }
+}
+
+static void print_tokens(const struct json_value *root)
+{
+    const struct json_value *tokens = json_get(root, "tokens");
+    const struct json_value *conflicts = json_get(root, "conflicts");
+    for (size_t i = 0; i < json_count(tokens); i++) {
+        print_helper(json_at(tokens, i));
+        print_keys(json_at(tokens, i));
+    }
+    for (size_t i = 0; i < json_count(conflicts); i++) {
+        print_aligned(MARK_FAILURE);
+        printf("%s\n", shown(json_at(conflicts, i)));
     }
 }
 
@@ -110,9 +133,8 @@ static void print_status(const struct json_value *root)
            member(root, "connector"), member(root, "state"), member(root, "program"),
            member(root, "version"), member(root, "pid"), member(root, "require"),
            member(root, "sessions"));
-    print_helper(root);
     print_queue(root);
-    print_token(root);
+    print_tokens(root);
     print_counts(root);
 }
 
@@ -144,9 +166,11 @@ static bool wait_seconds(const struct invocation *invocation, long *out, struct 
     return true;
 }
 
+/* With some of its tokens, at least. */
 static bool is_serving(const struct json *json)
 {
-    return strcmp(member(json_root(json), "state"), "serving") == 0;
+    const char *state = member(json_root(json), "state");
+    return strcmp(state, "serving") == 0 || strcmp(state, "degraded") == 0;
 }
 
 /* There is nothing to be told by while the connector starts, so it is asked again and again. */
@@ -168,10 +192,12 @@ static bool wait_until_serving(const char *path, long seconds, struct json **out
     if (*out == NULL)
         return error_context(err, "after %ld seconds", seconds);
     const struct json_value *root = json_root(*out);
-    const struct json_value *helper = json_get(root, "helper");
+    const struct json_value *tokens = json_get(root, "tokens");
+    const char *why = NULL;
+    for (size_t i = 0; i < json_count(tokens) && why == NULL; i++)
+        why = trouble(json_get(json_at(tokens, i), "helper"));
     error_set(err, FAIL_REMOTE, "after %ld seconds the connector is not serving but %s%s%s",
-              seconds, member(root, "state"), trouble(helper) != NULL ? ": " : "",
-              trouble(helper) != NULL ? trouble(helper) : "");
+              seconds, member(root, "state"), why != NULL ? ": " : "", why != NULL ? why : "");
     json_free(out);
     return error_hint(err, "`reseal status` and `reseal doctor` say more");
 }

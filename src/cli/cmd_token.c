@@ -117,6 +117,7 @@ static bool probe_names(const struct invocation *invocation, const char **names,
                         struct error *err)
 {
     const struct config *config = NULL;
+    const char *section = NULL;
     *count = invocation_count(invocation);
     for (size_t i = 0; i < *count; i++)
         names[i] = invocation_argument(invocation, i);
@@ -124,9 +125,10 @@ static bool probe_names(const struct invocation *invocation, const char **names,
         return true;
     if (invocation_option(invocation, "module") == NULL &&
         invocation_option(invocation, "uri") == NULL) {
-        if (!invocation_config(invocation, &config, err))
+        if (!invocation_config(invocation, &config, err) ||
+            !token_options_section(invocation, config, &section, err))
             return false;
-        *count = config_list_count(config, "token", "key");
+        *count = config_list_count(config, section, "key");
     }
     if (*count == 0) {
         error_set(err, FAIL_USAGE, "no key to probe is named");
@@ -134,10 +136,10 @@ static bool probe_names(const struct invocation *invocation, const char **names,
                                "`reseal key list` shows the labels");
     }
     if (*count > PROBE_KEYS_MAX)
-        return error_set(err, FAIL_USAGE, "[token] key names %zu keys, and at most %d are possible",
-                         *count, PROBE_KEYS_MAX);
+        return error_set(err, FAIL_USAGE, "[%s] key names %zu keys, and at most %d are possible",
+                         section, *count, PROBE_KEYS_MAX);
     for (size_t i = 0; i < *count; i++)
-        names[i] = config_list_at(config, "token", "key", i);
+        names[i] = config_list_at(config, section, "key", i);
     return true;
 }
 

@@ -24,6 +24,9 @@ enum doctor_area {
 struct doctor {
     const struct invocation *invocation;
     const struct config *config;
+    struct json *status;           /* what the running connector says; NULL: it does not answer */
+    const char *section;           /* of the token that is examined */
+    const char *about;             /* its name, put before each finding; NULL: there is only one */
     bool login;                    /* --login: the PIN may be tried once */
     struct json_writer *json;      /* an open array; NULL: findings are printed as they come */
     size_t warnings;               /* counted */
@@ -41,11 +44,15 @@ void doctor_error(struct doctor *doctor, enum doctor_area area, enum mark mark,
  * otherwise 1. */
 int doctor_status(const struct doctor *doctor) MUST_USE;
 
-/* Module, token, PIN, connector and keys: [token]. */
+/* Whether the configuration says where that token is. */
+bool doctor_has_token(const struct config *config, const char *section) MUST_USE;
+/* Each token of the configuration, or that of --token: module, token, PIN, connector and keys. */
 void doctor_token(struct doctor *doctor);
-/* The running connector as far as it is asked: true where its helper is ready, that is, where it
- * has proved PIN and keys; then their findings have been added. */
-bool doctor_connector(struct doctor *doctor) MUST_USE;
+/* Asks the running connector once; doctor->status is to be freed. */
+void doctor_connector(struct doctor *doctor);
+/* What the running connector says of doctor->section: true where its helper is ready, that is, where
+ * it has proved PIN and keys; then their findings have been added. */
+bool doctor_connector_token(struct doctor *doctor) MUST_USE;
 /* Attributes and custody of one key. */
 void doctor_key(struct doctor *doctor, const struct key_finding *key);
 /* [connector] device_ca and device_crl. */

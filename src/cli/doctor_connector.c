@@ -76,8 +76,9 @@ static bool read_key(const struct json_value *object, struct key_finding *out, s
 
 static void report_keys(struct doctor *doctor, const struct json_value *keys)
 {
-    for (size_t wanted = 0; wanted < config_list_count(doctor->config, "token", "key"); wanted++) {
-        const char *name = config_list_at(doctor->config, "token", "key", wanted);
+    size_t count = config_list_count(doctor->config, doctor->section, "key");
+    for (size_t wanted = 0; wanted < count; wanted++) {
+        const char *name = config_list_at(doctor->config, doctor->section, "key", wanted);
         struct key_finding finding;
         struct error err = ERROR_INIT;
         bool found = false;
@@ -113,40 +114,65 @@ static const char *trouble(const struct json_value *helper)
     return text != NULL ? text : text_of(error, "text");
 }
 
-static bool report_status(struct doctor *doctor, const struct json_value *root)
+static const struct json_value *token_named(const struct json_value *root, const char *name)
 {
-    const struct json_value *helper = json_get(root, "helper");
-    const char *state = text_of(root, "state");
-    bool ready = json_true(json_get(helper, "ready"));
-    if (ready) {
-        doctor_say(doctor, DOCTOR_CONNECTOR, strcmp(state, "serving") == 0 ? MARK_OK : MARK_WARNING,
-                   strcmp(state, "serving") == 0 ? NULL : "`reseal status` says more",
-                   "reseald runs as process %s and is %s", text_of(root, "pid"), state);
-        doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "proved by the running connector");
-        return true;
+    const struct json_value *tokens = json_get(root, "tokens");
+    for (size_t i = 0; i < json_count(tokens); i++) {
+        const struct json_value *token = json_at(tokens, i);
+        if (strcmp(text_of(token, "name"), name) == 0)
+            return token;
     }
-    doctor_say(doctor, DOCTOR_CONNECTOR, MARK_FAILURE,
-               "the log of reseald says what the token helper met",
-               "reseald runs as process %s, but its token helper is not ready%s%s",
-               text_of(root, "pid"), trouble(helper)[0] != '\0' ? ": " : "", trouble(helper));
-    return false;
+    return NULL;
 }
 
-bool doctor_connector(struct doctor *doctor)
+void doctor_connector(struct doctor *doctor)
 {
     const char *path = config_text(doctor->config, "connector", "status_socket");
     struct error err = ERROR_INIT;
-    struct json *json = NULL;
     if (path == NULL)
-        return false;
-    if (!status_ask(path, &json, &err)) {
+        return;
+    if (!status_ask(path, &doctor->status, &err)) {
         doctor_error(doctor, DOCTOR_CONNECTOR, MARK_WARNING, &err,
                      "`systemctl status reseald` and its log say more");
+        return;
+    }
+    const struct json_value *root = json_root(doctor->status);
+    const char *state = text_of(root, "state");
+    bool serving = strcmp(state, "serving") == 0;
+    doctor_say(doctor, DOCTOR_CONNECTOR, serving ? MARK_OK : MARK_WARNING,
+               serving ? NULL : "`reseal status` says more", "reseald runs as process %s and is %s",
+               text_of(root, "pid"), state);
+}
+
+bool doctor_connector_token(struct doctor *doctor)
+{
+    const char *name = settings_token_name(doctor->section);
+    if (doctor->status == NULL)
+        return false;
+    const struct json_value *token = token_named(json_root(doctor->status), name);
+    const struct json_value *helper = json_get(token, "helper");
+    if (token == NULL) {
+        doctor_say(doctor, DOCTOR_CONNECTOR, MARK_FAILURE,
+                   "restart reseald; it reads its configuration when it starts",
+                   "the running connector does not know this token");
         return false;
     }
-    bool ready = report_status(doctor, json_root(json));
-    if (ready)
-        report_keys(doctor, json_get(json_root(json), "keys"));
-    json_free(&json);
-    return ready;
+    if (!json_true(json_get(helper, "ready"))) {
+        doctor_say(doctor, DOCTOR_CONNECTOR, MARK_FAILURE,
+                   "the log of reseald says what the token helper met",
+                   "reseald runs, but its token helper is not ready%s%s",
+                   trouble(helper)[0] != '\0' ? ": " : "", trouble(helper));
+        return false;
+    }
+    if (trouble(helper)[0] != '\0')
+        doctor_say(doctor, DOCTOR_CONNECTOR, MARK_WARNING, "`reseal status` says more",
+                   "the token fails at present: %s", trouble(helper));
+    doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "proved by the running connector");
+    const struct json_value *recycling = json_get(token, "recycling");
+    if (trouble(recycling)[0] != '\0')
+        doctor_say(doctor, DOCTOR_CONNECTOR, MARK_WARNING,
+                   "the helper that serves goes on; restart reseald when this is mended",
+                   "no fresh helper can take over: %s", trouble(recycling));
+    report_keys(doctor, json_get(token, "keys"));
+    return true;
 }

@@ -40,7 +40,8 @@ void doctor_say(struct doctor *doctor, enum doctor_area area, enum mark mark, co
     va_start(args, format);
     (void)vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    (void)error_set(&text, FAIL_NONE, "%s", line);
+    (void)error_set(&text, FAIL_NONE, "%s%s%s", doctor->about != NULL ? doctor->about : "",
+                    doctor->about != NULL ? ": " : "", line);
     if (mark == MARK_WARNING)
         doctor->warnings++;
     if (mark == MARK_FAILURE)

@@ -12,7 +12,7 @@ static const char login_hint[] = "`reseal doctor --login` tries the PIN once";
 static bool examine_module(struct doctor *doctor, struct token_address *address)
 {
     struct error err = ERROR_INIT;
-    if (!token_address_from_config(doctor->config, address, &err)) {
+    if (!token_address_from_config(doctor->config, doctor->section, address, &err)) {
         doctor_error(doctor, DOCTOR_TOKEN, MARK_FAILURE, &err, "correct the [token] section");
         return false;
     }
@@ -70,11 +70,11 @@ static void judge_pin_length(struct doctor *doctor, const struct token *token,
     if (len < min || (max > 0 && len > max))
         doctor_say(doctor, DOCTOR_PIN, MARK_FAILURE,
                    "is this the PIN of this token, and nothing else in that file?",
-                   "what [token] pin names is not as long as this token's PINs (%zu to %zu bytes)",
-                   min, max);
+                   "what [%s] pin names is not as long as this token's PINs (%zu to %zu bytes)",
+                   doctor->section, min, max);
     else
         doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL,
-                   "what [token] pin names can be read, and its length is possible");
+                   "what [%s] pin names can be read, and its length is possible", doctor->section);
 }
 
 /* A descriptor or a credential belongs to the service that gets it; here is nothing to read. */
@@ -88,7 +88,7 @@ static bool pin_is_elsewhere(const char *source)
 static const char *pin_source(const struct doctor *doctor)
 {
     const char *option = invocation_option(doctor->invocation, "pin");
-    return option != NULL ? option : config_text(doctor->config, "token", "pin");
+    return option != NULL ? option : config_text(doctor->config, doctor->section, "pin");
 }
 
 static void examine_pin_source(struct doctor *doctor, const struct token *token,
@@ -100,10 +100,10 @@ static void examine_pin_source(struct doctor *doctor, const struct token *token,
         doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "the token has a pad of its own for its PIN");
     } else if (source == NULL) {
         doctor_say(doctor, DOCTOR_PIN, MARK_FAILURE, "set it to file:PATH or credential:NAME",
-                   "[token] pin is not set: the connector cannot log in");
+                   "[%s] pin is not set: the connector cannot log in", doctor->section);
     } else if (invocation_option(doctor->invocation, "pin") == NULL && pin_is_elsewhere(source)) {
         doctor_say(doctor, DOCTOR_PIN, MARK_WARNING, "give it to doctor with --pin SOURCE",
-                   "[token] pin is %s, which only the service itself can read", source);
+                   "[%s] pin is %s, which only the service itself can read", doctor->section, source);
     } else if (strcmp(source, "prompt") == 0 && !doctor->login) {
         doctor_say(doctor, DOCTOR_PIN, MARK_WARNING, login_hint,
                    "the PIN is asked for when needed");
@@ -123,8 +123,8 @@ static void examine_keys(struct doctor *doctor, struct session *session)
         doctor_error(doctor, DOCTOR_KEY, MARK_FAILURE, &err, "free memory, and try again");
         return;
     }
-    for (size_t i = 0; i < config_list_count(doctor->config, "token", "key"); i++) {
-        const char *name = config_list_at(doctor->config, "token", "key", i);
+    for (size_t i = 0; i < config_list_count(doctor->config, doctor->section, "key"); i++) {
+        const char *name = config_list_at(doctor->config, doctor->section, "key", i);
         if (token_examine_key(session, name, finding, &err))
             doctor_key(doctor, finding);
         else
@@ -153,22 +153,24 @@ static void log_in(struct doctor *doctor, struct token *token, const struct secr
     session_close(&session);
 }
 
-void doctor_token(struct doctor *doctor)
+bool doctor_has_token(const struct config *config, const char *section)
+{
+    return config_given(config, section, "module") || config_given(config, section, "uri");
+}
+
+static void examine_section(struct doctor *doctor)
 {
     struct token *token = NULL;
     struct secret *pin = NULL;
-    if (!config_given(doctor->config, "token", "module") &&
-        !config_given(doctor->config, "token", "uri"))
-        return;
-    if (config_list_count(doctor->config, "token", "key") == 0)
+    if (config_list_count(doctor->config, doctor->section, "key") == 0)
         doctor_say(doctor, DOCTOR_KEY, MARK_FAILURE,
                    "make a key by `reseal ceremony run PLAN` and name it there",
-                   "[token] key names no sealing key");
+                   "[%s] key names no sealing key", doctor->section);
     if (examine_token(doctor, &token)) {
         examine_pin_state(doctor, token);
         examine_pin_source(doctor, token, &pin);
     }
-    bool proved = doctor_connector(doctor);
+    bool proved = doctor_connector_token(doctor);
     if (!proved && doctor->login && pin != NULL)
         log_in(doctor, token, pin);
     else if (!proved && doctor->login && token != NULL && pin_is_for_pad(token, pin_source(doctor)))
@@ -178,4 +180,40 @@ void doctor_token(struct doctor *doctor)
                    "PIN, keys and custody were not tried");
     secret_free(&pin);
     token_close(&token);
+}
+
+/* One PIN for several tokens would spend a try of each that it does not fit. */
+static bool choose_tokens(struct doctor *doctor, const char **only)
+{
+    const char *name = invocation_option(doctor->invocation, "token");
+    struct error err = ERROR_INIT;
+    *only = NULL;
+    if (name == NULL && invocation_option(doctor->invocation, "pin") == NULL)
+        return true;
+    if (settings_token_find(doctor->config, name, only, &err))
+        return true;
+    doctor_error(doctor, DOCTOR_TOKEN, MARK_FAILURE, &err, NULL);
+    return false;
+}
+
+void doctor_token(struct doctor *doctor)
+{
+    const char *only, *section;
+    size_t count = settings_token_count(doctor->config);
+    bool asked = false;
+    if (!choose_tokens(doctor, &only))
+        return;
+    for (size_t i = 0; (section = settings_token_section(doctor->config, i)) != NULL; i++) {
+        if ((only != NULL && only != section) ||
+            (count == 1 && !doctor_has_token(doctor->config, section)))
+            continue;
+        if (!asked)
+            doctor_connector(doctor);
+        asked = true;
+        doctor->section = section;
+        doctor->about = count > 1 ? settings_token_name(section) : NULL;
+        examine_section(doctor);
+        doctor->about = NULL;
+    }
+    json_free(&doctor->status);
 }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include "reseal/clock.h"
 
-#define ANSWER_MAX_BYTES  (256 * 1024)
+#define ANSWER_MAX_BYTES  (288 * 1024)
 #define ANSWER_TIMEOUT_MS 5000
 
 static const struct json_limits limits = {

@@ -39,22 +39,42 @@ static bool address_from_module(const struct invocation *invocation, struct toke
     return copy_option(invocation, "module", out->module, sizeof out->module, err);
 }
 
+bool token_options_section(const struct invocation *invocation, const struct config *config,
+                           const char **out, struct error *err)
+{
+    return settings_token_find(config, invocation_option(invocation, "token"), out, err);
+}
+
+static bool address_from_config(const struct invocation *invocation, struct token_address *out,
+                                struct error *err)
+{
+    const struct config *config = NULL;
+    const char *section = NULL;
+    if (!invocation_config(invocation, &config, err)) {
+        if (err->kind == FAIL_NOT_FOUND)
+            error_hint(err, "name the token by --config FILE, --module PATH or --uri URI");
+        return false;
+    }
+    return token_options_section(invocation, config, &section, err) &&
+           token_address_from_config(config, section, out, err);
+}
+
 bool token_options_address(const struct invocation *invocation, struct token_address *out,
                            struct error *err)
 {
-    const struct config *config = NULL;
     memset(out, 0, sizeof *out);
+    if (invocation_option(invocation, "token") != NULL && given_by_options(invocation)) {
+        error_set(err, FAIL_USAGE, "--token names a token of the configuration, and --module or "
+                                   "--uri another");
+        return error_hint(err, "give one of them");
+    }
     if (invocation_option(invocation, "module") != NULL) {
         if (!address_from_module(invocation, out, err))
             return false;
     } else if (invocation_option(invocation, "uri") != NULL) {
         if (!token_address_from_uri(invocation_option(invocation, "uri"), out, err))
             return false;
-    } else if (!invocation_config(invocation, &config, err)) {
-        if (err->kind == FAIL_NOT_FOUND)
-            error_hint(err, "name the token by --config FILE, --module PATH or --uri URI");
-        return false;
-    } else if (!token_address_from_config(config, out, err)) {
+    } else if (!address_from_config(invocation, out, err)) {
         return false;
     }
     return copy_option(invocation, "init-args", out->init_args, sizeof out->init_args, err) &&
@@ -72,12 +92,14 @@ bool token_options_fault(struct error *err)
 static bool pin_source(const struct invocation *invocation, const char **out, struct error *err)
 {
     const struct config *config = NULL;
+    const char *section = NULL;
     *out = invocation_option(invocation, "pin");
     if (*out != NULL || given_by_options(invocation))
         return true;
-    if (!invocation_config(invocation, &config, err))
+    if (!invocation_config(invocation, &config, err) ||
+        !token_options_section(invocation, config, &section, err))
         return false;
-    *out = config_text(config, "token", "pin");
+    *out = config_text(config, section, "pin");
     return true;
 }
 

@@ -10,9 +10,10 @@
 
 /* Rows for a command's option list. */
 #define TOKEN_OPTIONS                                                                              \
-    {"module", "PATH", "PKCS#11 module, instead of the [token] section of the configuration"},     \
+    {"token", "NAME", "the token of the section [token NAME] of the configuration"},               \
+        {"module", "PATH", "PKCS#11 module, instead of what the configuration names"},             \
         {"init-args", "TEXT", "library parameters for the module (NSS)"},                          \
-        {"uri", "URI", "RFC 7512 URI, instead of the [token] section"},                            \
+        {"uri", "URI", "RFC 7512 URI, instead of what the configuration names"},                   \
         {"label", "TEXT", "label of the token"},                                                   \
     {                                                                                              \
         "serial", "TEXT", "serial number of the token"                                             \
@@ -21,6 +22,10 @@
     {                                                                                              \
         "pin", "SOURCE", "where the user PIN is: file:PATH, fd:N, credential:NAME or prompt"       \
     }
+
+/* The section of the configuration: that of --token, or the only one. */
+bool token_options_section(const struct invocation *invocation, const struct config *config,
+                           const char **out, struct error *err) MUST_USE;
 
 /* From --module or --uri where given, otherwise from the configuration; --label and --serial narrow
  * either. */

@@ -48,13 +48,12 @@ struct helper {
     unsigned losses;      /* in a row */
     unsigned starts;      /* of the program's life */
     struct error trouble; /* why it does not serve */
-    bool pin_closed;      /* keep_fd was a pipe, and is closed */
     bool killed;          /* while dying: SIGKILL was sent */
     bool refusing;        /* the trouble was told by its HELLO, or is as grave */
     bool logging_in;      /* it has said so, and HELLO has not come: a try may be spent */
-    bool has_served; /* an earlier helper of this process logged in: the PIN is known to be good */
-    unsigned unclear_logins; /* helpers in a row that were lost while they logged in */
-    bool greeted;            /* hello is filled */
+    bool retired;         /* not to be started again */
+    bool asked;           /* STATUS was sent, its answer is to come */
+    bool greeted;         /* hello is filled */
     struct hello_message hello;
     struct buf out; /* body being encoded */
 };
@@ -112,13 +111,15 @@ static void close_others_on_exec(int keep_fd)
 /* In the child, between fork and exec: system calls only. */
 static _Noreturn void become_helper(const struct helper_options *options, int fd, pid_t parent)
 {
-    char name[] = "reseal-hsm", option[] = "--config";
-    char *const argv[] = {name, option, (char *)(uintptr_t)options->config_path, NULL};
+    char name[] = "reseal-hsm", config[] = "--config", token[] = "--token";
+    char *const argv[] = {
+        name, config, (char *)(uintptr_t)options->config_path,
+        token, (char *)(uintptr_t)options->token, NULL};
     sigset_t none;
     /* The connector's end may be anywhere, this one must be HELPER_FD and survive exec. */
     if (fd == HELPER_FD ? fcntl(fd, F_SETFD, 0) != 0 : dup2(fd, HELPER_FD) < 0)
         _exit(126);
-    close_others_on_exec(options->keep_fd);
+    close_others_on_exec(options->pin->fd);
     setpgid(0, 0); /* ^C at the terminal is for the connector: it finishes what is in hand */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
@@ -131,26 +132,25 @@ static _Noreturn void become_helper(const struct helper_options *options, int fd
 
 /* What a pipe holds beyond the PIN is of no use to anybody, and what it gives was given: once the
  * PIN has served, the descriptor goes. */
-static void close_spent_pin(struct helper *helper)
+static void close_spent_pin(struct pin_history *pin)
 {
-    int fd = helper->options.keep_fd;
-    if (fd <= STDERR_FILENO || helper->pin_closed || lseek(fd, 0, SEEK_CUR) >= 0 || errno != ESPIPE)
+    if (pin->fd <= STDERR_FILENO || pin->closed || lseek(pin->fd, 0, SEEK_CUR) >= 0 ||
+        errno != ESPIPE)
         return;
-    close(fd);
-    helper->pin_closed = true; /* the number may soon mean another file */
+    close(pin->fd);
+    pin->closed = true; /* the number may soon mean another file */
 }
 
 /* The helper that is lost has read the PIN from the descriptor: the next must find it there again.
  * What a pipe gives, it gives once; an empty PIN would be tried in its place. */
-static bool rewind_pin(const struct helper *helper, struct error *err)
+static bool rewind_pin(const struct pin_history *pin, struct error *err)
 {
-    int fd = helper->options.keep_fd;
-    if (fd < 0 || helper->starts == 0 || (!helper->pin_closed && lseek(fd, 0, SEEK_SET) == 0))
+    if (pin->fd < 0 || !pin->read || (!pin->closed && lseek(pin->fd, 0, SEEK_SET) == 0))
         return true;
     error_set(err, FAIL_PIN,
               "the PIN came through descriptor %d, which gives it only once: the token helper "
               "cannot be started again",
-              fd);
+              pin->fd);
     return error_hint(err, "start reseald anew, or keep the PIN where it can be read again (file: "
                            "or credential:)");
 }
@@ -158,7 +158,7 @@ static bool rewind_pin(const struct helper *helper, struct error *err)
 static bool spawn(struct helper *helper, struct error *err)
 {
     int ends[2];
-    if (!rewind_pin(helper, err))
+    if (!rewind_pin(helper->options.pin, err))
         return false;
     if (access(helper->options.program, X_OK) != 0) {
         error_errno(err, FAIL_NOT_FOUND, "cannot execute the token helper %s",
@@ -180,7 +180,9 @@ static bool spawn(struct helper *helper, struct error *err)
     close(ends[1]);
     helper->pid = pid;
     helper->starts++;
+    helper->options.pin->read = true;
     helper->logging_in = false;
+    helper->asked = false;
     if (fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) {
         close(ends[0]);
         return error_errno(err, FAIL_IO, "cannot prepare the socket of the token helper");
@@ -236,8 +238,9 @@ static bool login_is_to_blame(struct helper *helper)
 {
     if (!helper->logging_in)
         return false;
-    helper->unclear_logins++;
-    return !helper->has_served || helper->unclear_logins > UNCLEAR_LOGINS_MAX;
+    struct pin_history *pin = helper->options.pin;
+    pin->unclear++;
+    return !pin->good || pin->unclear > UNCLEAR_LOGINS_MAX;
 }
 
 static void finish_loss(struct helper *helper)
@@ -249,18 +252,15 @@ static void finish_loss(struct helper *helper)
     helper->logging_in = false;
     helper->pid = 0;
     helper->refusing = false;
-    helper->state = HELPER_DOWN;
+    helper->state = helper->retired ? HELPER_GONE : HELPER_DOWN;
     int64_t wait_ms = helper->losses == 0 ? 0 : backoff_ms(&restart, helper->losses);
     helper->due_ms = clock_monotonic_ms() + wait_ms;
     helper->losses++;
     log_event(LEVEL_WARNING, EVENT_HELPER_LOST, "the token helper is lost",
-              LOG_TEXT("text", helper->trouble.text), LOG_TEXT("hint", helper->trouble.hint),
-              LOG_NUMBER("restart_in_ms", wait_ms));
-    helper->options.events->lost(helper->options.context);
-    if (refused) {
-        struct error why = helper->trouble;
-        helper->options.events->refused(helper->options.context, &why);
-    }
+              LOG_TEXT("token", helper->options.token), LOG_TEXT("text", helper->trouble.text),
+              LOG_TEXT("hint", helper->trouble.hint), LOG_NUMBER("restart_in_ms", wait_ms));
+    struct error why = helper->trouble;
+    helper->options.events->lost(helper->options.context, helper, refused ? &why : NULL);
 }
 
 void helper_replace(struct helper *helper, const struct error *why)
@@ -275,6 +275,13 @@ void helper_halt(struct helper *helper, const struct error *why)
     frame_channel_free(&helper->channel);
     if (helper->pid > 0)
         kill(helper->pid, SIGKILL);
+}
+
+void helper_retire(struct helper *helper)
+{
+    helper->retired = true;
+    if (helper->state == HELPER_DOWN)
+        helper->state = HELPER_GONE;
 }
 
 void helper_close(struct helper *helper)
@@ -342,13 +349,13 @@ static bool on_hello(struct helper *helper, struct bytes body, struct error *err
         return false;
     }
     helper->greeted = true;
-    helper->has_served = true;
-    helper->unclear_logins = 0;
+    helper->options.pin->good = true;
+    helper->options.pin->unclear = 0;
     helper->state = HELPER_READY;
     helper->ready_ms = clock_monotonic_ms();
     helper->trouble = (struct error)ERROR_INIT;
-    close_spent_pin(helper);
-    helper->options.events->ready(helper->options.context);
+    close_spent_pin(helper->options.pin);
+    helper->options.events->ready(helper->options.context, helper);
     return true;
 }
 
@@ -356,14 +363,26 @@ static bool on_resealed(struct helper *helper, const struct frame *frame, struct
 {
     struct resealed_message message = {0};
     return resealed_decode(frame->body, &message, err) &&
-           helper->options.events->resealed(helper->options.context, frame->number, &message, err);
+           helper->options.events->resealed(helper->options.context, helper, frame->number, &message,
+                                            err);
 }
 
 static bool on_failed(struct helper *helper, const struct frame *frame, struct error *err)
 {
     struct error failure = ERROR_INIT;
     return failed_decode(frame->body, &failure, err) &&
-           helper->options.events->failed(helper->options.context, frame->number, &failure, err);
+           helper->options.events->failed(helper->options.context, helper, frame->number, &failure,
+                                          err);
+}
+
+static bool on_status(struct helper *helper, const struct frame *frame, struct error *err)
+{
+    struct status_message message = {0};
+    if (!status_decode(frame->body, &message, err))
+        return false;
+    helper->asked = false;
+    helper->options.events->status(helper->options.context, helper, &message);
+    return true;
 }
 
 static bool on_frame(struct helper *helper, const struct frame *frame, struct error *err)
@@ -381,10 +400,13 @@ static bool on_frame(struct helper *helper, const struct frame *frame, struct er
         return on_resealed(helper, frame, err);
     case HELPER_FAILED:
         return on_failed(helper, frame, err);
+    case HELPER_STATUS_IS:
+        if (helper->asked)
+            return on_status(helper, frame, err);
+        break;
     case HELPER_HELLO:
     case HELPER_RESEAL:
     case HELPER_STATUS:
-    case HELPER_STATUS_IS:
     case HELPER_LOGGING_IN:
         break;
     }
@@ -425,16 +447,15 @@ static void drain(struct helper *helper)
 void helper_reap(struct helper *helper)
 {
     siginfo_t info = {0};
+    pid_t pid = helper->pid;
     int status;
     /* Collected only after its socket is read: until then its process id means nobody else. */
-    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0) {
-        pid_t pid = info.si_pid;
-        if (pid == helper->pid)
-            drain(helper);
-        if (waitpid(pid, &status, WNOHANG) == pid && pid == helper->pid)
-            on_death(helper, status);
-        info = (siginfo_t){0};
-    }
+    if (pid <= 0 || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+        info.si_pid != pid)
+        return;
+    drain(helper);
+    if (waitpid(pid, &status, WNOHANG) == pid)
+        on_death(helper, status);
 }
 
 void helper_serve(struct helper *helper, short revents)
@@ -474,6 +495,15 @@ bool helper_send(struct helper *helper, uint32_t number, const struct reseal_mes
     buf_reset(&helper->out);
     return reseal_encode(message, &helper->out, err) &&
            frame_queue(helper->channel, number, HELPER_RESEAL, buf_bytes(&helper->out), err);
+}
+
+bool helper_ask_status(struct helper *helper, struct error *err)
+{
+    if (helper->asked || helper->state != HELPER_READY)
+        return true;
+    helper->asked = true;
+    buf_reset(&helper->out);
+    return frame_queue(helper->channel, 0, HELPER_STATUS, buf_bytes(&helper->out), err);
 }
 
 void helper_flush(struct helper *helper)

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Supervision of the token helper, reseal-hsm: started by fork and exec with one end of a socket
+ * Supervision of one token helper, reseal-hsm: started by fork and exec with one end of a socket
  * pair, watched, replaced when it dies, hangs or breaks the protocol.
  *
  *   down -> starting (HELLO is awaited) -> ready -> dying (until it is reaped) -> down
- *   starting -> dying -> refused: it has said why it cannot serve, or it was lost while it logged
- *                                 in, which may have spent a try of the PIN; the owner decides
+ *   starting -> dying -> lost with a refusal: it has said why it cannot serve, or it was lost while
+ *                        it logged in, which may have spent a try of the PIN; the owner decides
  *   ready -> closing (orderly end) -> gone
- *   refused -> halted: never started again by itself
+ *   lost with a refusal -> halted: never started again by itself
+ *   retired, then lost -> gone
  *
- * A wrong PIN must never be tried twice: whoever owns the helper calls helper_halt on FAIL_PIN.
+ * A wrong PIN must never be tried twice: whoever owns the helper calls helper_halt on FAIL_PIN. What
+ * is known of the PIN belongs to the token and outlives each helper.
  */
 #ifndef RESEAL_CONNECTOR_HELPER_H
 #define RESEAL_CONNECTOR_HELPER_H
@@ -20,24 +22,37 @@
 
 struct helper;
 
-/* Called from helper_serve, helper_reap and helper_tick. */
+/* What is known of the PIN of one token, from all its helpers. */
+struct pin_history {
+    int fd;           /* descriptor that it is read from (fd:N), or -1; a pipe is closed once it has
+                         served, where it cannot be read again */
+    bool closed;      /* that was done */
+    bool read;        /* a helper was started, and may have read the descriptor */
+    bool good;        /* a helper has logged in with it */
+    unsigned unclear; /* helpers in a row that were lost while they logged in */
+};
+
+/* Called from helper_serve, helper_reap and helper_tick; none of them frees the helper. */
 struct helper_events {
-    void (*ready)(void *context);
+    void (*ready)(void *context, struct helper *helper);
     /* False: the message cannot belong to anything asked for; the helper is replaced. */
-    bool (*resealed)(void *context, uint32_t number, const struct resealed_message *message,
-                     struct error *err);
-    bool (*failed)(void *context, uint32_t number, const struct error *failure, struct error *err);
-    /* What was in its hands is lost. It is started again unless helper_halt is called. */
-    void (*lost)(void *context);
-    /* It answered HELLO with an error and ended; or it was lost while it logged in (FAIL_PIN). */
-    void (*refused)(void *context, const struct error *why);
+    bool (*resealed)(void *context, struct helper *helper, uint32_t number,
+                     const struct resealed_message *message, struct error *err);
+    bool (*failed)(void *context, struct helper *helper, uint32_t number,
+                   const struct error *failure, struct error *err);
+    /* The answer to helper_ask_status. */
+    void (*status)(void *context, struct helper *helper, const struct status_message *message);
+    /* What was in its hands is lost. It is started again unless it is halted or closed now, or was
+     * retired. `refusal`: it answered HELLO with an error and ended, or was lost while it logged in
+     * (FAIL_PIN); otherwise NULL. */
+    void (*lost)(void *context, struct helper *helper, const struct error *refusal);
 };
 
 struct helper_options {
     const char *program;     /* path of reseal-hsm */
     const char *config_path; /* passed on */
-    int keep_fd; /* descriptor that the PIN is read from (fd:N), or -1; closed once it has served,
-                    where it cannot be read again */
+    const char *token;       /* name of its token, passed on */
+    struct pin_history *pin;
     const struct helper_events *events;
     void *context;
 };
@@ -54,23 +69,27 @@ void helper_tick(struct helper *helper, int64_t now_ms, int64_t *next_ms);
 struct pollfd helper_pollfd(const struct helper *helper) MUST_USE;
 /* Reads and writes what the descriptor allows. */
 void helper_serve(struct helper *helper, short revents);
-/* After SIGCHLD: collects every child that has ended. */
+/* After SIGCHLD: collects its process if that has ended. */
 void helper_reap(struct helper *helper);
 
 /* Queues one RESEAL; written by helper_flush. */
 bool helper_send(struct helper *helper, uint32_t number, const struct reseal_message *message,
                  struct error *err) MUST_USE;
+/* Queues one STATUS, unless an answer is still to come. */
+bool helper_ask_status(struct helper *helper, struct error *err) MUST_USE;
 void helper_flush(struct helper *helper);
 /* Kills it because of `why`; it is started again. */
 void helper_replace(struct helper *helper, const struct error *why);
 /* Never started again. */
 void helper_halt(struct helper *helper, const struct error *why);
+/* It finishes what it has, and is not started again when it is lost. */
+void helper_retire(struct helper *helper);
 /* Orderly end: it sees its socket close, and is killed if that does not help. */
 void helper_close(struct helper *helper);
 
 bool helper_is_ready(const struct helper *helper) MUST_USE;
 bool helper_is_halted(const struct helper *helper) MUST_USE;
-/* No process is left (after helper_close or helper_halt). */
+/* No process is left (after helper_close, helper_halt or helper_retire). */
 bool helper_is_gone(const struct helper *helper) MUST_USE;
 pid_t helper_pid(const struct helper *helper) MUST_USE;
 unsigned helper_restarts(const struct helper *helper) MUST_USE;

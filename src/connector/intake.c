@@ -12,9 +12,7 @@
 #define IDLE_MS        1000        /* between receives that do not wait */
 #define EARLY_MS       100         /* an empty answer sooner than this: the service does not wait */
 #define ONE_BY_ONE     20          /* receives of one message, after an answer that was too large */
-#define AHEAD_US       (20 * 1000) /* of the token's work that may wait here */
-#define AHEAD_MAX      16          /* jobs, where sessions are fewer */
-#define PACE_WEIGHT    32          /* answers over which the pace is smoothed */
+#define HELD_MAX       32          /* jobs received for tokens that are away, beside what others do */
 #define UNREADABLE_MAX 60          /* seconds: longest pause for a message that cannot be read */
 
 static const struct backoff poll_retry = {.first_ms = 500, .most_ms = 20000};
@@ -36,25 +34,6 @@ static void leave_unreadable(struct job *job, const struct error *why)
     job_return(job, delay, why);
 }
 
-/* Whether the token serves this key and padding with enough custody. */
-static bool check_key(const struct connector *connector, const struct request *request,
-                      struct error *err)
-{
-    const struct hello_message *hello = helper_hello(connector->helper);
-    if (hello == NULL)
-        return error_set(err, FAIL_TOKEN, "the token helper is not ready");
-    const struct key_finding *key = probe_key(&hello->report, request->key_name);
-    if (key == NULL)
-        return error_set(err, FAIL_UNSUPPORTED, "no connector serves the sealing key \"%s\"",
-                         request->key_name);
-    const struct padding_finding *finding = probe_padding(key, request->padding);
-    if (finding == NULL || finding->custody < connector->require)
-        return error_set(err, FAIL_UNSUPPORTED,
-                         "the sealing key \"%s\" cannot open %s with custody %s", request->key_name,
-                         padding_name(request->padding), custody_name(connector->require));
-    return true;
-}
-
 /* The device certificate is not looked at here: the token helper does it, in the process that asks
  * the token. That narrows what a fault in this process's parsing of messages can do. It does not
  * stop whoever has taken this process over: it runs as the same user as the helper, and is not yet
@@ -70,6 +49,18 @@ static bool check_rules(const struct request *request, struct error *err)
         return error_set(err, FAIL_UNSUPPORTED, "this connector does not make the format %s",
                          format_name(request->format));
     return true;
+}
+
+/* Whether one of them works, or wants a job to be tried with. */
+static bool route_is_open(const struct connector *connector, unsigned stations)
+{
+    for (size_t i = 0; i < connector->station_count; i++) {
+        const struct station *station = &connector->stations[i];
+        if ((stations & station_bit(station)) != 0 &&
+            (station_is_able(station) || outage_wants_another(station)))
+            return true;
+    }
+    return false;
 }
 
 static void take_request(struct job *job, const struct queue_message *message)
@@ -94,11 +85,18 @@ static void take_request(struct job *job, const struct queue_message *message)
         job_refuse(job, &err);
         return;
     }
-    if (!check_key(connector, request, &err)) {
-        job_pass_on(job, &err);
-        return;
+    struct route route;
+    route_find(connector, request, &route);
+    if (route.stations == 0 && !route.may_come)
+        job_pass_on(job, &route.why);
+    else if (route.stations == 0)
+        job_postpone(job, &route.why);
+    else if (intake_holds_enough(connector) && !route_is_open(connector, route.stations)) {
+        error_set(&err, FAIL_TOKEN, "the tokens with the sealing key \"%s\" are away",
+                  request->key_name);
+        job_postpone(job, &err);
     }
-    /* stays JOB_WAITING: jobs_tick hands it to the helper */
+    /* otherwise it stays JOB_WAITING: jobs_tick hands it to a helper */
 }
 
 static void take_message(struct connector *connector, const struct queue_message *message)
@@ -197,47 +195,43 @@ static void on_received(void *context, const struct error *err,
 
 /* -- how many -- */
 
-void intake_pace(struct connector *connector, int64_t now_ms)
+bool intake_holds_enough(const struct connector *connector)
 {
-    struct pace *pace = &connector->pace;
-    if (pace->answered_ms != 0) {
-        int64_t interval_us = (now_ms - pace->answered_ms) * 1000;
-        if (pace->interval_us == 0)
-            pace->interval_us = interval_us > 0 ? interval_us : 1;
-        else /* the clock's milliseconds are coarse: only the mean of many is true */
-            pace->interval_us += (interval_us - pace->interval_us) / PACE_WEIGHT;
+    return jobs_held(connector) > HELD_MAX; /* the one in question is among them */
+}
+
+/* No token works, but some have a helper: what is in hand is kept, and no more is received than one
+ * job that would tell something. */
+static unsigned slots_for_trial(const struct connector *connector)
+{
+    size_t slots = 0, used = connector->in_state[JOB_WAITING] + connector->in_state[JOB_RESEALING];
+    bool wanted = false;
+    for (size_t i = 0; i < connector->station_count; i++) {
+        const struct station *station = &connector->stations[i];
+        if (!helper_is_ready(station->helper))
+            continue;
+        slots += station_slots(station);
+        wanted = wanted || outage_wants_another(station);
     }
-    pace->answered_ms = connector->in_state[JOB_RESEALING] > 0 ? now_ms : 0;
+    return wanted && used < slots && jobs_in_hand(connector) < slots + ANSWERS_MAX ? 1 : 0;
 }
 
-/*
- * How many jobs may be before or at the token: one for each session, and ahead of these what the
- * token does within a few milliseconds, so that no session waits for the network; at least as many
- * again as sessions. A slow token takes little more than it works on, and leaves the rest to other
- * connectors; a fast one gets full batches.
- */
-static size_t slot_count(const struct connector *connector)
-{
-    const struct hello_message *hello = helper_hello(connector->helper);
-    if (hello == NULL)
-        return 0;
-    size_t sessions = hello->sessions, ahead = sessions;
-    int64_t interval_us = connector->pace.interval_us;
-    if (interval_us > 0 && AHEAD_US / interval_us > (int64_t)ahead)
-        ahead = (size_t)(AHEAD_US / interval_us);
-    if (ahead > AHEAD_MAX && AHEAD_MAX > sessions)
-        ahead = AHEAD_MAX;
-    return sessions + ahead;
-}
-
+/* The free slots of all tokens that work. What is held for others takes none of them. */
 static unsigned free_slots(const struct connector *connector)
 {
-    size_t slots = slot_count(connector);
-    size_t used = connector->in_state[JOB_WAITING] + connector->in_state[JOB_RESEALING];
-    if (used >= slots || jobs_in_hand(connector) >= slots + ANSWERS_MAX)
+    size_t slots = 0, used = connector->in_state[JOB_WAITING], held = jobs_held(connector);
+    for (size_t i = 0; i < connector->station_count; i++) {
+        const struct station *station = &connector->stations[i];
+        if (!station_is_able(station))
+            continue;
+        slots += station_slots(station);
+        used += station->busy;
+    }
+    if (slots == 0)
+        return slots_for_trial(connector);
+    used -= held;
+    if (used >= slots || jobs_in_hand(connector) - held >= slots + ANSWERS_MAX)
         return 0;
-    if (connector->outage.away)
-        return outage_wants_another(connector) ? 1 : 0;
     /* Under load, half of them at a time: fewer, fuller answers. */
     size_t room = slots - used;
     return 2 * room >= slots ? (unsigned)room : 0;
@@ -247,7 +241,7 @@ void intake_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms)
 {
     struct intake *intake = &connector->intake;
     struct error err = ERROR_INIT;
-    if (intake->polling || connector->stopping || !helper_is_ready(connector->helper))
+    if (intake->polling || connector->stopping)
         return;
     unsigned room = free_slots(connector);
     if (room == 0)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One request: its states, and its way back to the queue or to an answer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,13 +7,26 @@
 #include "reseal/clock.h"
 #include "reseal/log.h"
 
-#define TRIES_HERE     3   /* of one job at the token, before it is given back */
-#define LOSSES_HERE    3   /* helpers that one job may outlive: it may be what kills them */
-#define RETRY_MS       200 /* before the second try at the token */
-#define RETURN_DELAY_S 5   /* for another connector, or for the token to come back */
+#define POSTPONE_MAX 7U /* doublings of RETURN_DELAY_S where no token of ours can do it, and one */
 
-static void enter(struct job *job, enum job_state state)
+/* No helper has it any more. */
+static void leave_helper(struct job *job)
 {
+    struct station *station = job->station;
+    if (station == NULL)
+        return;
+    if (job->helper == station->helper)
+        station->busy--;
+    else if (job->helper == station->leaving)
+        station->leaving_busy--;
+    job->station = NULL;
+    job->helper = NULL;
+}
+
+void job_enter(struct job *job, enum job_state state)
+{
+    if (state != JOB_RESEALING)
+        leave_helper(job);
     job->connector->in_state[job->state]--;
     job->connector->in_state[state]++;
     job->state = state;
@@ -36,13 +50,13 @@ bool job_new(struct connector *connector, const struct queue_message *message, s
     job->extend_ms = job->received_ms + (int64_t)connector->lease_s * 1000 / 3;
     job->state = JOB_WAITING;
     connector->in_state[JOB_WAITING]++;
-    job->next = connector->jobs;
-    connector->jobs = job;
+    *connector->jobs_end = job;
+    connector->jobs_end = &job->next;
     *out = job;
     return true;
 }
 
-static void job_free(struct job *job)
+void job_free(struct job *job)
 {
     job->connector->in_state[job->state]--;
     request_free(&job->request);
@@ -58,10 +72,10 @@ struct job *job_by_message(struct connector *connector, const char *message_id)
     return NULL;
 }
 
-struct job *job_by_number(struct connector *connector, uint32_t number)
+struct job *job_by_number(struct connector *connector, const struct helper *helper, uint32_t number)
 {
     for (struct job *job = connector->jobs; job != NULL; job = job->next) {
-        if (job->state == JOB_RESEALING && job->number == number)
+        if (job->state == JOB_RESEALING && job->helper == helper && job->number == number)
             return job;
     }
     return NULL;
@@ -89,7 +103,7 @@ static void on_returned(void *context, const struct error *err)
     }
     if (err != NULL) /* it comes back by itself when its lease ends */
         log_error(LEVEL_DEBUG, EVENT_NOTE, "a request could not be given back", err);
-    enter(job, JOB_OVER);
+    job_enter(job, JOB_OVER);
 }
 
 static void give_back(struct job *job)
@@ -102,7 +116,7 @@ static void give_back(struct job *job)
         return;
     }
     log_error(LEVEL_DEBUG, EVENT_NOTE, "a request could not be given back", &err);
-    enter(job, JOB_OVER);
+    job_enter(job, JOB_OVER);
 }
 
 void job_return(struct job *job, unsigned delay_s, const struct error *why)
@@ -111,7 +125,7 @@ void job_return(struct job *job, unsigned delay_s, const struct error *why)
               LOG_TEXT("request", job->request.id), LOG_TEXT("message", job->message_id),
               LOG_NUMBER("received", job->receive_count), LOG_NUMBER("delay_s", delay_s),
               LOG_TEXT("text", why->text));
-    enter(job, JOB_RETURNING);
+    job_enter(job, JOB_RETURNING);
     job->return_s = delay_s;
     give_back(job);
 }
@@ -130,21 +144,21 @@ static void on_deleted(void *context, const struct error *err)
     }
     if (err != NULL) /* it comes back, and its result changes nothing */
         log_error(LEVEL_WARNING, EVENT_NOTE, "an answered request could not be deleted", err);
-    enter(job, JOB_OVER);
+    job_enter(job, JOB_OVER);
 }
 
 static void job_delete(struct job *job)
 {
     struct error err = ERROR_INIT;
     if (job->state != JOB_DELETING)
-        enter(job, JOB_DELETING);
+        job_enter(job, JOB_DELETING);
     job->receipt_renewed = false;
     if (queue_delete(job->connector->requests, job->receipt, on_deleted, job, &err)) {
         job->calls++;
         return;
     }
     log_error(LEVEL_DEBUG, EVENT_NOTE, "an answered request could not be deleted", &err);
-    enter(job, JOB_OVER);
+    job_enter(job, JOB_OVER);
 }
 
 /* -- the answer -- */
@@ -204,7 +218,7 @@ static void send_result(struct job *job, const struct result *result)
     job->outcome = result->outcome;
     job->custody = result->custody;
     job->code = result->code;
-    enter(job, JOB_ANSWERING);
+    job_enter(job, JOB_ANSWERING);
     if (result_write(result, &message, &err) &&
         queue_send(job->connector->results, buf_bytes(&message), on_sent, job, &err)) {
         job->calls++;
@@ -282,221 +296,10 @@ void job_pass_on(struct job *job, const struct error *why)
         job_return(job, RETURN_DELAY_S, why);
 }
 
-void job_hold(struct job *job, const struct error *why)
+void job_postpone(struct job *job, const struct error *why)
 {
-    job->failed_ms = clock_monotonic_ms();
-    job->connector->counts.retried++;
-    log_event(LEVEL_DEBUG, EVENT_RESEAL_RETRY, "the request waits until the token is back",
-              LOG_TEXT("request", job->request.id), LOG_TEXT("text", why->text));
-    enter(job, JOB_WAITING);
-}
-
-void job_retry(struct job *job, const struct error *why)
-{
-    job->tries++;
-    job->failed_ms = clock_monotonic_ms();
-    job->connector->counts.retried++;
-    log_event(LEVEL_WARNING, EVENT_RESEAL_RETRY, "the token could not do it, it is tried again",
-              LOG_TEXT("request", job->request.id), LOG_NUMBER("try", job->tries),
-              LOG_NUMBER("received", job->receive_count),
-              LOG_TEXT("error", failure_name(why->kind)), LOG_TEXT("text", why->text),
-              LOG_TEXT("hint", why->hint));
-    if (job->tries < TRIES_HERE && job->losses < LOSSES_HERE && !job->connector->stopping) {
-        job->due_ms = job->failed_ms + RETRY_MS * (int64_t)job->tries;
-        enter(job, JOB_WAITING);
-    } else {
-        job_pass_on(job, why);
-    }
-}
-
-/* -- the helper's part -- */
-
-static void job_dispatch(struct job *job, int64_t now_ms)
-{
-    struct connector *connector = job->connector;
-    const struct request *request = &job->request;
-    struct error err = ERROR_INIT;
-    struct reseal_message message = {
-        .padding = request->padding,
-        .sealed = buf_bytes(&request->sealed),
-        .device_certificate = buf_bytes(&request->device_certificate),
-        .transport = connector->transport,
-    };
-    snprintf(message.key_name, sizeof message.key_name, "%s", request->key_name);
-    if (++connector->last_number == 0) /* 0 is HELLO's */
-        connector->last_number = 1;
-    if (!helper_send(connector->helper, connector->last_number, &message, &err)) {
-        job_retry(job, &err);
-        return;
-    }
-    job->number = connector->last_number;
-    job->due_ms = now_ms + connector->helper_deadline_ms;
-    /* As if all that is ahead of it took its whole time, one after the other. */
-    job->latest_ms =
-        job->due_ms + (int64_t)connector->in_state[JOB_RESEALING] * connector->helper_deadline_ms;
-    enter(job, JOB_RESEALING);
-}
-
-void jobs_allow_time(struct connector *connector, int64_t now_ms)
-{
-    int64_t due_ms = now_ms + connector->helper_deadline_ms;
-    for (struct job *job = connector->jobs; job != NULL; job = job->next) {
-        if (job->state == JOB_RESEALING)
-            job->due_ms = due_ms < job->latest_ms ? due_ms : job->latest_ms;
-    }
-}
-
-void jobs_requeue(struct connector *connector)
-{
-    struct error why = ERROR_INIT;
-    error_set(&why, FAIL_TOKEN, "the token helper was lost with this request in hand");
-    for (struct job *job = connector->jobs; job != NULL; job = job->next) {
-        if (job->state != JOB_RESEALING)
-            continue;
-        if (++job->losses >= LOSSES_HERE) {
-            job_retry(job, &why);
-            continue;
-        }
-        connector->counts.retried++;
-        job->due_ms = 0;
-        enter(job, JOB_WAITING);
-    }
-}
-
-void jobs_put_back(struct connector *connector)
-{
-    for (struct job *job = connector->jobs; job != NULL; job = job->next) {
-        if (job->state != JOB_RESEALING)
-            continue;
-        job->due_ms = 0;
-        enter(job, JOB_WAITING);
-    }
-}
-
-void jobs_return_waiting(struct connector *connector, const struct error *why)
-{
-    for (struct job *job = connector->jobs; job != NULL; job = job->next) {
-        if (job->state == JOB_WAITING)
-            job_return(job, 0, why);
-    }
-}
-
-/* -- time -- */
-
-static void on_extended(void *context, const struct error *err)
-{
-    struct job *job = context;
-    job->calls--;
-    job->extending = false;
-    if (err != NULL) /* another connector may do it too; both results are one */
-        log_error(LEVEL_DEBUG, EVENT_NOTE, "a lease could not be extended", err);
-}
-
-static void extend_lease(struct job *job, int64_t now_ms)
-{
-    struct error err = ERROR_INIT;
-    unsigned lease_s = job->connector->lease_s;
-    job->extend_ms = now_ms + (int64_t)lease_s * 1000 / 3;
-    if (job->extending) /* the last try is still under way */
-        return;
-    if (queue_extend(job->connector->requests, job->receipt, lease_s, on_extended, job, &err)) {
-        job->calls++;
-        job->extending = true;
-    } else {
-        log_error(LEVEL_DEBUG, EVENT_NOTE, "a lease could not be extended", &err);
-    }
-}
-
-static void replace_hung_helper(struct job *job)
-{
-    struct error err = ERROR_INIT;
-    error_set(&err, FAIL_TOKEN, "the token helper did not answer request %s within %lld seconds",
-              job->request.id, (long long)job->connector->helper_deadline_ms / 1000);
-    error_hint(&err,
-               "look at the token and its module; helper_deadline of [connector] is the bound");
-    job->due_ms = INT64_MAX; /* said once; the loss puts it back */
-    helper_replace(job->connector->helper, &err);
-}
-
-/* Nobody waits for it any more. */
-static void end_expired(struct job *job)
-{
-    const struct outage *outage = &job->connector->outage;
-    struct error why = outage->why;
-    if (!outage->away)
-        error_set(&why, FAIL_POLICY, "the request has expired while it waited for the token");
-    job_refuse(job, &why);
-}
-
-static void tick_waiting(struct job *job, int64_t now_ms, const struct job *next_try)
-{
-    struct connector *connector = job->connector;
-    if (helper_is_halted(connector->helper)) {
-        job_return(job, RETURN_DELAY_S, helper_trouble(connector->helper));
-        return;
-    }
-    if (connector->stopping) { /* its helper was lost meanwhile */
-        job_return(job, 0, helper_trouble(connector->helper));
-        return;
-    }
-    if (job->request.expires_ms <= clock_real_ms()) {
-        end_expired(job);
-        return;
-    }
-    bool due = connector->outage.away ? job == next_try : job->due_ms <= now_ms;
-    if (due && helper_is_ready(connector->helper))
-        job_dispatch(job, now_ms);
-}
-
-static void sooner(int64_t *next_ms, int64_t at_ms)
-{
-    if (at_ms < *next_ms)
-        *next_ms = at_ms;
-}
-
-static void job_tick(struct job *job, int64_t now_ms, const struct job *next_try, int64_t *next_ms)
-{
-    switch (job->state) {
-    case JOB_WAITING:
-        tick_waiting(job, now_ms, next_try);
-        break;
-    case JOB_RESEALING:
-        if (job->due_ms <= now_ms)
-            replace_hung_helper(job);
-        break;
-    case JOB_ANSWERING:
-    case JOB_DELETING:
-    case JOB_RETURNING:
-    case JOB_OVER:
-        break;
-    }
-    bool held =
-        job->state == JOB_WAITING || job->state == JOB_RESEALING || job->state == JOB_ANSWERING;
-    if (held && job->extend_ms <= now_ms)
-        extend_lease(job, now_ms);
-    if (held)
-        sooner(next_ms, job->extend_ms);
-    if (job->state == JOB_RESEALING || (job->state == JOB_WAITING && job->due_ms > now_ms))
-        sooner(next_ms, job->due_ms);
-    if (job->state == JOB_WAITING)
-        sooner(next_ms, now_ms + job->request.expires_ms - clock_real_ms());
-}
-
-void jobs_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms)
-{
-    const struct job *next_try = outage_next(connector, now_ms, next_ms);
-    struct job **link = &connector->jobs;
-    while (*link != NULL) {
-        struct job *job = *link;
-        if (job->state == JOB_OVER && job->calls == 0) {
-            *link = job->next;
-            job_free(job);
-            continue;
-        }
-        job_tick(job, now_ms, next_try, next_ms);
-        link = &job->next;
-    }
-    helper_flush(connector->helper);
+    unsigned doublings = job->receive_count < POSTPONE_MAX ? job->receive_count : POSTPONE_MAX;
+    job_return(job, RETURN_DELAY_S << (doublings - 1), why);
 }
 
 void jobs_free(struct connector *connector)
@@ -506,4 +309,5 @@ void jobs_free(struct connector *connector)
         job_free(job);
     }
     connector->jobs = NULL;
+    connector->jobs_end = &connector->jobs;
 }

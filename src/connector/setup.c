@@ -91,9 +91,10 @@ static bool open_queue(struct connector *connector, struct error *err)
 }
 
 /* Where the PIN is on an inherited descriptor, the helper must inherit it too. */
-static bool pin_descriptor(const struct config *config, int *out, struct error *err)
+static bool pin_descriptor(const struct config *config, const char *section, int *out,
+                           struct error *err)
 {
-    const char *source = config_text(config, "token", "pin");
+    const char *source = config_text(config, section, "pin");
     *out = -1;
     if (source == NULL || strncmp(source, "fd:", 3) != 0)
         return true;
@@ -104,6 +105,39 @@ static bool pin_descriptor(const struct config *config, int *out, struct error *
                          HELPER_FD);
     *out = (int)fd;
     return true;
+}
+
+/* Two helpers would read from one descriptor, and each would get a part. */
+static bool check_descriptors(const struct connector *connector, struct error *err)
+{
+    for (size_t i = 0; i < connector->station_count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            const struct station *a = &connector->stations[j], *b = &connector->stations[i];
+            if (a->pin.fd < 0 || a->pin.fd != b->pin.fd)
+                continue;
+            error_set(err, FAIL_USAGE, "[%s] and [%s] read their PINs from one descriptor, %d",
+                      a->section, b->section, a->pin.fd);
+            return error_hint(err, "give each token a source of its own");
+        }
+    }
+    return true;
+}
+
+static bool make_stations(struct connector *connector, struct error *err)
+{
+    size_t count = settings_token_count(connector->config);
+    for (size_t i = 0; i < count; i++) {
+        struct station *station = &connector->stations[i];
+        station->connector = connector;
+        station->index = i;
+        station->section = settings_token_section(connector->config, i);
+        station->name = settings_token_name(station->section);
+        if (!pin_descriptor(connector->config, station->section, &station->pin.fd, err) ||
+            !station_set_up(station, err))
+            return false;
+        connector->station_count = i + 1;
+    }
+    return check_descriptors(connector, err);
 }
 
 static bool open_signals(struct connector *connector, struct error *err)
@@ -121,23 +155,13 @@ static bool open_signals(struct connector *connector, struct error *err)
     return true;
 }
 
-bool connector_set_up(struct connector *connector, const struct config *config,
-                      const struct helper_events *events, struct error *err)
+bool connector_set_up(struct connector *connector, const struct config *config, struct error *err)
 {
-    int keep_fd = -1;
     *connector = (struct connector){.config = config, .signal_fd = -1};
+    connector->jobs_end = &connector->jobs;
     if (!read_settings(connector, err) || !load_trust(connector, err) ||
-        !open_queue(connector, err) || !pin_descriptor(config, &keep_fd, err) ||
-        !open_signals(connector, err))
-        return false;
-    struct helper_options options = {
-        .program = connector->helper_program,
-        .config_path = config_path(config),
-        .keep_fd = keep_fd,
-        .events = events,
-        .context = connector,
-    };
-    if (!helper_new(&options, &connector->helper, err))
+        !open_queue(connector, err) || !open_signals(connector, err) ||
+        !make_stations(connector, err))
         return false;
     const char *socket = config_text(config, "connector", "status_socket");
     return socket == NULL || status_open(socket, &connector->status, err);
@@ -146,7 +170,8 @@ bool connector_set_up(struct connector *connector, const struct config *config,
 void connector_tear_down(struct connector *connector)
 {
     status_close(&connector->status);
-    helper_free(&connector->helper);
+    for (size_t i = 0; i < connector->station_count; i++)
+        station_tear_down(&connector->stations[i]);
     queue_client_free(&connector->client); /* runs callbacks of jobs */
     jobs_free(connector);
     credentials_free(&connector->credentials);

@@ -13,7 +13,7 @@
 #include "reseal/clock.h"
 #include "reseal/log.h"
 
-#define STATUS_BYTES (128 * 1024) /* fits into a socket's buffer: written at once or not at all */
+#define STATUS_BYTES (256 * 1024) /* fits into the socket's buffer: written at once or not at all */
 
 struct status_socket {
     int fd;
@@ -118,17 +118,75 @@ static void put_error(struct json_writer *json, const char *key, const struct er
     json_object_end(json);
 }
 
-static void put_helper(struct json_writer *json, const struct connector *connector)
+static void put_helper(struct json_writer *json, const struct station *station)
 {
-    const struct helper *helper = connector->helper;
-    const struct outage *outage = &connector->outage;
-    bool ready = helper_is_ready(helper);
     json_object(json, "helper");
-    json_put_integer(json, "pid", helper_pid(helper));
-    json_put_bool(json, "ready", ready);
-    json_put_integer(json, "restarts", helper_restarts(helper));
-    put_error(json, "error", ready && outage->away ? &outage->why : helper_trouble(helper));
+    json_put_integer(json, "pid", helper_pid(station->helper));
+    json_put_bool(json, "ready", helper_is_ready(station->helper));
+    json_put_integer(json, "restarts", station_restarts(station));
+    put_error(json, "error", station_trouble(station));
     json_object_end(json);
+}
+
+static void put_recycling(struct json_writer *json, const struct station *station)
+{
+    const struct recycling *recycling = &station->recycling;
+    const struct helper *successor = station->successor, *leaving = station->leaving;
+    json_object(json, "recycling");
+    json_put_integer(json, "done", recycling->done);
+    json_put_integer(json, "jobs", (int64_t)recycling->jobs);
+    json_put_integer(json, "residentKib", (int64_t)recycling->resident_kib);
+    json_put_integer(json, "successor", successor != NULL ? helper_pid(successor) : 0);
+    json_put_integer(json, "leaving", leaving != NULL ? helper_pid(leaving) : 0);
+    put_error(json, "error", &recycling->trouble);
+    json_object_end(json);
+}
+
+static void put_token(struct json_writer *json, const struct station *station)
+{
+    const struct hello_message *hello = station_hello(station);
+    json_object(json, NULL);
+    json_put_text(json, "name", station->name);
+    json_put_text(json, "state", station_state(station));
+    json_put_integer(json, "sessions", hello != NULL ? hello->sessions : 0);
+    json_put_integer(json, "inHand", (int64_t)(station->busy + station->leaving_busy));
+    json_put_integer(json, "jobs", (int64_t)station->jobs);
+    put_helper(json, station);
+    put_recycling(json, station);
+    if (hello != NULL)
+        probe_report_write(json, &hello->report);
+    json_object_end(json);
+}
+
+/* "helper", "token" and "keys" of the document are those of the first token; "tokens" has all. */
+static void put_tokens(struct json_writer *json, const struct connector *connector)
+{
+    const struct hello_message *first = station_hello(&connector->stations[0]);
+    put_helper(json, &connector->stations[0]);
+    if (first != NULL)
+        probe_report_write(json, &first->report);
+    json_array(json, "tokens");
+    for (size_t i = 0; i < connector->station_count; i++)
+        put_token(json, &connector->stations[i]);
+    json_array_end(json);
+    json_array(json, "conflicts");
+    for (size_t i = 0; i < connector->conflict_count; i++)
+        json_put_text(json, NULL, connector->conflicts[i].text);
+    json_array_end(json);
+}
+
+static int64_t sum(const struct connector *connector, unsigned (*of)(const struct station *station))
+{
+    int64_t all = 0;
+    for (size_t i = 0; i < connector->station_count; i++)
+        all += of(&connector->stations[i]);
+    return all;
+}
+
+static unsigned sessions_of(const struct station *station)
+{
+    const struct hello_message *hello = station_hello(station);
+    return hello != NULL ? hello->sessions : 0;
 }
 
 static void put_queue(struct json_writer *json, const struct connector *connector)
@@ -153,13 +211,12 @@ static void put_counts(struct json_writer *json, const struct connector *connect
     json_put_integer(json, "refused", (int64_t)counts->refused);
     json_put_integer(json, "failed", (int64_t)counts->failed);
     json_put_integer(json, "retried", (int64_t)counts->retried);
-    json_put_integer(json, "helperRestarts", helper_restarts(connector->helper));
+    json_put_integer(json, "helperRestarts", sum(connector, station_restarts));
     json_object_end(json);
 }
 
 static bool write_document(const struct connector *connector, struct buf *out, struct error *err)
 {
-    const struct hello_message *hello = helper_hello(connector->helper);
     struct json_writer *json = NULL;
     if (!json_writer_new(false, &json, err))
         return false;
@@ -170,10 +227,8 @@ static bool write_document(const struct connector *connector, struct buf *out, s
     json_put_text(json, "connector", connector->name);
     json_put_text(json, "state", connector_state(connector));
     json_put_text(json, "require", custody_name(connector->require));
-    json_put_integer(json, "sessions", hello != NULL ? hello->sessions : 0);
-    put_helper(json, connector);
-    if (hello != NULL)
-        probe_report_write(json, &hello->report);
+    json_put_integer(json, "sessions", sum(connector, sessions_of));
+    put_tokens(json, connector);
     put_queue(json, connector);
     put_counts(json, connector);
     json_put_integer(json, "inHand", (int64_t)jobs_in_hand(connector));
@@ -192,6 +247,7 @@ void status_serve(struct status_socket *status, const struct connector *connecto
     int fd = accept4(status->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return; /* gone again */
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){STATUS_BYTES}, sizeof(int));
     if (!write_document(connector, &document, &err))
         log_error(LEVEL_WARNING, EVENT_NOTE, "the status could not be written", &err);
     else if (send(fd, document.data, document.len, MSG_NOSIGNAL) != (ssize_t)document.len)

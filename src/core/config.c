@@ -23,11 +23,20 @@ struct config_value {
     long number;
 };
 
+struct config_section {
+    char name[CONFIG_SECTION_MAX + 1];
+    const struct config_key *rows; /* they stand together in the table */
+    size_t count;
+    bool family;                 /* the table's section is one */
+    bool given;                  /* the file gives a value */
+    struct config_value *values; /* one for each row */
+};
+
 struct config {
     char *path;
     const struct config_key *table;
-    size_t rows;
-    struct config_value *values; /* one for each row of the table */
+    struct config_section *sections; /* in the table's order; members behind the first */
+    size_t count;
 };
 
 /* What the inih callbacks share. */
@@ -45,51 +54,133 @@ static bool at_line(const struct config *config, int line, struct error *err)
     return error_context(err, "%s:%d", config->path, line);
 }
 
-static const struct config_key *find_row(const struct config *config, const char *section,
-                                         const char *name, size_t *index)
+/* -- sections -- */
+
+static struct config_section *find_section(const struct config *config, const char *name)
 {
-    for (size_t i = 0; i < config->rows; i++) {
-        const struct config_key *row = &config->table[i];
-        if (strcmp(row->section, section) == 0 && strcmp(row->name, name) == 0) {
-            *index = i;
-            return row;
-        }
+    for (size_t i = 0; i < config->count; i++) {
+        if (strcmp(config->sections[i].name, name) == 0)
+            return &config->sections[i];
     }
     return NULL;
 }
 
-static bool section_known(const struct config *config, const char *section)
+/* The family that [name] would be a member of; *member becomes the part behind the blank. */
+static struct config_section *find_family(const struct config *config, const char *name,
+                                          const char **member)
 {
-    for (size_t i = 0; i < config->rows; i++) {
-        if (strcmp(config->table[i].section, section) == 0)
-            return true;
-    }
-    return false;
+    char first[CONFIG_SECTION_MAX + 1];
+    const char *blank = strchr(name, ' ');
+    if (blank == NULL || (size_t)(blank - name) >= sizeof first)
+        return NULL;
+    snprintf(first, sizeof first, "%.*s", (int)(blank - name), name);
+    struct config_section *section = find_section(config, first);
+    *member = blank + 1;
+    return section != NULL && section->family ? section : NULL;
 }
 
-static bool unknown_name(const struct config *config, const char *section, const char *name,
+static bool member_check(const struct config_section *family, const char *member, struct error *err)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
+    size_t len = strlen(member);
+    if (len > 0 && len <= CONFIG_MEMBER_MAX && strspn(member, letters) == len &&
+        strcmp(member, CONFIG_MEMBER_DEFAULT) != 0)
+        return true;
+    if (strcmp(member, CONFIG_MEMBER_DEFAULT) == 0)
+        return error_set(err, FAIL_USAGE, "[%s %s] is written [%s]", family->name, member,
+                         family->name);
+    return error_set(err, FAIL_USAGE,
+                     "the name in [%s NAME] must be 1 to %d letters, digits and dashes",
+                     family->name, CONFIG_MEMBER_MAX);
+}
+
+static bool section_new(struct config *config, size_t at, const char *name,
+                        const struct config_key *rows, size_t count, struct error *err)
+{
+    struct config_value *values = calloc(count, sizeof *values);
+    struct config_section *grown =
+        reallocarray(config->sections, config->count + 1, sizeof *config->sections);
+    if (grown != NULL)
+        config->sections = grown;
+    if (values == NULL || grown == NULL) {
+        free(values);
+        return error_memory(err);
+    }
+    memmove(&grown[at + 1], &grown[at], (config->count - at) * sizeof *grown);
+    config->count++;
+    grown[at] = (struct config_section){.rows = rows, .count = count, .values = values};
+    snprintf(grown[at].name, sizeof grown[at].name, "%s", name);
+    return true;
+}
+
+static bool same_family(const struct config_section *a, const struct config_section *b)
+{
+    return a->rows == b->rows;
+}
+
+/* The section of that name, which becomes one of its family at its first mention. */
+static bool want_section(struct config *config, const char *name, struct config_section **out,
                          struct error *err)
 {
-    const char *names[256];
-    size_t count = 0;
-    bool known = section_known(config, section);
-    for (size_t i = 0; i < config->rows && count + 1 < ARRAY_LEN(names); i++) {
-        const struct config_key *row = &config->table[i];
-        if (!known)
-            names[count++] = row->section;
-        else if (strcmp(row->section, section) == 0)
-            names[count++] = row->name;
-    }
-    names[count] = NULL;
-    const char *nearest = text_nearest(known ? name : section, names);
-    if (known)
-        error_set(err, FAIL_USAGE, "unknown key \"%s\" in section [%s]", name, section);
-    else
-        error_set(err, FAIL_USAGE, "unknown section [%s]", section);
-    if (nearest != NULL)
-        error_hint(err, known ? "did you mean \"%s\"?" : "did you mean [%s]?", nearest);
-    return false;
+    const char *member = NULL;
+    *out = find_section(config, name);
+    if (*out != NULL)
+        return true;
+    const struct config_section *family = find_family(config, name, &member);
+    if (family == NULL || !member_check(family, member, err))
+        return false;
+    size_t at = (size_t)(family - config->sections), members = 1;
+    while (at + members < config->count && same_family(family, &config->sections[at + members]))
+        members++;
+    if (!section_new(config, at + members, name, family->rows, family->count, err))
+        return false;
+    *out = &config->sections[at + members];
+    (*out)->family = true;
+    return true;
 }
+
+static bool unknown_section(const struct config *config, const char *section, struct error *err)
+{
+    const char *names[64], *blank = strchr(section, ' ');
+    char first[CONFIG_SECTION_MAX + 1];
+    size_t count = 0;
+    snprintf(first, sizeof first, "%.*s",
+             blank != NULL ? (int)(blank - section) : CONFIG_SECTION_MAX, section);
+    for (size_t i = 0; i < config->count && count + 1 < ARRAY_LEN(names); i++)
+        names[count++] = config->sections[i].name;
+    names[count] = NULL;
+    const char *nearest = text_nearest(first, names);
+    error_set(err, FAIL_USAGE, "unknown section [%s]", section);
+    if (nearest == NULL)
+        return false;
+    bool member = blank != NULL && find_section(config, nearest)->family;
+    return error_hint(err, "did you mean [%s%s]?", nearest, member ? blank : "");
+}
+
+static bool unknown_key(const struct config_section *section, const char *name, struct error *err)
+{
+    const char *names[64];
+    size_t count = 0;
+    for (size_t i = 0; i < section->count && count + 1 < ARRAY_LEN(names); i++)
+        names[count++] = section->rows[i].name;
+    names[count] = NULL;
+    const char *nearest = text_nearest(name, names);
+    error_set(err, FAIL_USAGE, "unknown key \"%s\" in section [%s]", name, section->name);
+    return nearest != NULL ? error_hint(err, "did you mean \"%s\"?", nearest) : false;
+}
+
+static struct config_value *find_value(const struct config_section *section, const char *name,
+                                       const struct config_key **row)
+{
+    for (size_t i = 0; i < section->count; i++) {
+        *row = &section->rows[i];
+        if (strcmp((*row)->name, name) == 0)
+            return &section->values[i];
+    }
+    return NULL;
+}
+
+/* -- values -- */
 
 /* True if `word` is one of "a|b|c". */
 static bool choice_has(const char *choices, const char *word)
@@ -222,49 +313,57 @@ static bool value_check(const struct config *config, const struct config_key *ro
     return true;
 }
 
-static int on_pair(void *user, const char *section, const char *name, const char *text)
+static bool take_pair(struct loader *loader, const char *section_name, const char *name,
+                      const char *text)
 {
-    struct loader *loader = user;
     struct config *config = loader->config;
-    size_t index = 0;
-    if (loader->failed)
-        return 1;
-    loader->failed = true; /* until this pair is known to be good */
-    const struct config_key *row = find_row(config, section, name, &index);
-    if (row == NULL) {
-        unknown_name(config, section, name, loader->err);
-        return at_line(config, loader->line, loader->err);
-    }
-    struct config_value *value = &config->values[index];
-    if (value->text != NULL) {
-        error_set(loader->err, FAIL_USAGE, "%s is given a second time, first in line %d", name,
-                  value->line);
-        return at_line(config, loader->line, loader->err);
-    }
+    struct config_section *section = find_section(config, section_name);
+    const struct config_key *row = NULL;
+    if (section == NULL)
+        return unknown_section(config, section_name, loader->err);
+    struct config_value *value = find_value(section, name, &row);
+    if (value == NULL)
+        return unknown_key(section, name, loader->err);
+    if (value->text != NULL)
+        return error_set(loader->err, FAIL_USAGE, "%s is given a second time, first in line %d",
+                         name, value->line);
+    section->given = true;
     value->line = loader->line;
     value->text = strdup(text);
     if (value->text == NULL)
         return error_memory(loader->err);
-    if (!value_check(config, row, value, text, loader->err))
-        return at_line(config, loader->line, loader->err);
-    loader->failed = false;
-    return 1;
+    return value_check(config, row, value, text, loader->err);
+}
+
+static int on_pair(void *user, const char *section, const char *name, const char *text)
+{
+    struct loader *loader = user;
+    if (loader->failed)
+        return 1;
+    loader->failed = !take_pair(loader, section, name, text);
+    if (loader->failed)
+        at_line(loader->config, loader->line, loader->err);
+    return loader->failed ? 0 : 1;
 }
 
 /* inih tells of a section only with its first pair; an unknown one without any would pass unseen.
- */
+ * Here a member of a family is made. */
 static bool check_section(struct loader *loader, const char *line, size_t len)
 {
-    char name[64];
+    char name[128];
+    struct config_section *section = NULL;
+    struct error *err = loader->err;
     size_t blank = strspn(line, " \t");
     const char *end = blank < len && line[blank] == '[' ? memchr(line, ']', len) : NULL;
     if (end == NULL)
         return true;
     snprintf(name, sizeof name, "%.*s", (int)(end - line - (long)blank - 1), line + blank + 1);
-    if (section_known(loader->config, name))
+    *err = (struct error)ERROR_INIT;
+    if (want_section(loader->config, name, &section, err))
         return true;
-    unknown_name(loader->config, name, "", loader->err);
-    return at_line(loader->config, loader->line, loader->err);
+    if (err->kind == FAIL_NONE)
+        unknown_section(loader->config, name, err);
+    return at_line(loader->config, loader->line, err);
 }
 
 /* Gives inih one line a call, which is also how the line number is known. */
@@ -315,15 +414,51 @@ static bool run_inih(struct config *config, const struct buf *content, struct er
     return true;
 }
 
-static bool apply_fallbacks(struct config *config, struct error *err)
+static bool section_fallbacks(const struct config *config, struct config_section *section,
+                              struct error *err)
 {
-    for (size_t i = 0; i < config->rows; i++) {
-        const struct config_key *row = &config->table[i];
-        struct config_value *value = &config->values[i];
+    for (size_t i = 0; i < section->count; i++) {
+        const struct config_key *row = &section->rows[i];
+        struct config_value *value = &section->values[i];
         if (value->text != NULL || row->fallback == NULL)
             continue;
         if (!value_check(config, row, value, row->fallback, err))
             return error_context(err, "built-in default");
+    }
+    return true;
+}
+
+static bool finish_sections(struct config *config, struct error *err)
+{
+    for (size_t i = 0; i < config->count; i++) {
+        const struct config_section *section = &config->sections[i];
+        size_t given = 0;
+        if (!section_fallbacks(config, &config->sections[i], err))
+            return false;
+        for (size_t j = 0; j <= i; j++)
+            given += same_family(section, &config->sections[j]) && config->sections[j].given;
+        if (given > CONFIG_FAMILY_MAX)
+            return error_set(err, FAIL_USAGE, "%s: section [%s] is one too many: at most %d of them "
+                             "are possible", config->path, section->name, CONFIG_FAMILY_MAX);
+    }
+    return true;
+}
+
+/* The first section of each group of rows. */
+static bool make_sections(struct config *config, const struct config_key *table, struct error *err)
+{
+    for (size_t i = 0, count; table[i].section != NULL; i += count) {
+        char name[CONFIG_SECTION_MAX + 1];
+        size_t len = strlen(table[i].section), tail = strlen(CONFIG_FAMILY);
+        bool family = len > tail && strcmp(table[i].section + len - tail, CONFIG_FAMILY) == 0;
+        snprintf(name, sizeof name, "%.*s", (int)(family ? len - tail : len), table[i].section);
+        for (count = 1; table[i + count].section != NULL; count++) {
+            if (strcmp(table[i + count].section, table[i].section) != 0)
+                break;
+        }
+        if (!section_new(config, config->count, name, &table[i], count, err))
+            return false;
+        config->sections[config->count - 1].family = family;
     }
     return true;
 }
@@ -335,16 +470,16 @@ static bool config_new(const char *path, const struct config_key *table, struct 
     struct config *config = calloc(1, sizeof *config);
     if (config == NULL)
         return error_memory(err);
-    config->table = table;
-    while (table[config->rows].section != NULL)
-        config->rows++;
-    config->values = calloc(config->rows + 1, sizeof *config->values);
     config->path = realpath(path, NULL);
     if (config->path == NULL && errno != ENOMEM)
         config->path = strdup(path);
-    if (config->values == NULL || config->path == NULL) {
+    if (config->path == NULL) {
         config_free(&config);
         return error_memory(err);
+    }
+    if (!make_sections(config, table, err)) {
+        config_free(&config);
+        return false;
     }
     *out = config;
     return true;
@@ -365,7 +500,7 @@ bool config_load(const char *path, const struct config_key *table, struct config
         error_set(err, FAIL_USAGE, "%s is not a text file in UTF-8", config->path);
         goto done;
     }
-    if (!run_inih(config, &content, err) || !apply_fallbacks(config, err))
+    if (!run_inih(config, &content, err) || !finish_sections(config, err))
         goto done;
     *out = config;
     config = NULL; /* transferred */
@@ -376,18 +511,25 @@ done:
     return ok;
 }
 
-void config_free(struct config **config)
+static void section_free(struct config_section *section)
 {
-    if (config == NULL || *config == NULL)
-        return;
-    for (size_t i = 0; (*config)->values != NULL && i < (*config)->rows; i++) {
-        struct config_value *value = &(*config)->values[i];
+    for (size_t i = 0; i < section->count; i++) {
+        struct config_value *value = &section->values[i];
         for (size_t j = 0; j < value->count; j++)
             free(value->items[j]);
         free(value->items);
         free(value->text);
     }
-    free((*config)->values);
+    free(section->values);
+}
+
+void config_free(struct config **config)
+{
+    if (config == NULL || *config == NULL)
+        return;
+    for (size_t i = 0; i < (*config)->count; i++)
+        section_free(&(*config)->sections[i]);
+    free((*config)->sections);
     free((*config)->path);
     free(*config);
     *config = NULL;
@@ -398,14 +540,15 @@ const char *config_path(const struct config *config)
     return config->path;
 }
 
-static const struct config_value *value_of(const struct config *config, const char *section,
+/* A name that is not in the table, or a section that is not in the file, is a bug of the caller. */
+static const struct config_value *value_of(const struct config *config, const char *section_name,
                                            const char *name, const struct config_key **row)
 {
-    size_t index = 0;
-    *row = find_row(config, section, name, &index);
-    if (*row == NULL)
-        abort(); /* a name that is not in the table is a bug of the caller */
-    return &config->values[index];
+    const struct config_section *section = find_section(config, section_name);
+    const struct config_value *value = section != NULL ? find_value(section, name, row) : NULL;
+    if (value == NULL)
+        abort();
+    return value;
 }
 
 const char *config_text(const struct config *config, const char *section, const char *name)
@@ -446,6 +589,44 @@ bool config_given(const struct config *config, const char *section, const char *
     return value_of(config, section, name, &row)->text != NULL;
 }
 
+static bool is_left_out(const struct config *config, size_t at)
+{
+    const struct config_section *section = &config->sections[at];
+    bool first = at == 0 || !same_family(section, section - 1);
+    if (!section->family || section->given)
+        return false;
+    if (!first)
+        return true; /* [token NAME] without any key is no token */
+    for (size_t i = at + 1; i < config->count && same_family(section, &config->sections[i]); i++) {
+        if (config->sections[i].given)
+            return true;
+    }
+    return false;
+}
+
+const char *config_section_at(const struct config *config, size_t index)
+{
+    for (size_t i = 0, shown = 0; i < config->count; i++) {
+        if (!is_left_out(config, i) && shown++ == index)
+            return config->sections[i].name;
+    }
+    return NULL;
+}
+
+bool config_section_given(const struct config *config, const char *section)
+{
+    const struct config_section *found = find_section(config, section);
+    return found != NULL && found->given;
+}
+
+const struct config_key *config_section_rows(const struct config *config, const char *section,
+                                             size_t *count)
+{
+    const struct config_section *found = find_section(config, section);
+    *count = found != NULL ? found->count : 0;
+    return found != NULL ? found->rows : NULL;
+}
+
 bool config_want(const struct config *config, const char *section, const char *name,
                  const char **out, struct error *err)
 {
@@ -458,17 +639,25 @@ bool config_want(const struct config *config, const char *section, const char *n
     return error_hint(err, "%s", row->help);
 }
 
-void config_print(const struct config *config, FILE *out)
+static void print_section(const struct config_section *section, FILE *out)
 {
-    const char *section = "";
-    for (size_t i = 0; i < config->rows; i++) {
-        const struct config_key *row = &config->table[i];
-        const struct config_value *value = &config->values[i];
+    fprintf(out, "[%s]\n", section->name);
+    for (size_t i = 0; i < section->count; i++) {
+        const struct config_key *row = &section->rows[i];
+        const struct config_value *value = &section->values[i];
         const char *text = value->text != NULL ? value->text : row->fallback;
-        if (strcmp(section, row->section) != 0)
-            fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", row->section);
-        section = row->section;
         fprintf(out, "; %s\n", row->help);
         fprintf(out, "%s%s = %s\n", text == NULL ? "; " : "", row->name, text != NULL ? text : "");
+    }
+}
+
+void config_print(const struct config *config, FILE *out)
+{
+    for (size_t i = 0, shown = 0; i < config->count; i++) {
+        if (is_left_out(config, i))
+            continue;
+        if (shown++ > 0)
+            fputc('\n', out);
+        print_section(&config->sections[i], out);
     }
 }

@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reseal/settings.h"
 
-#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
 #define PADDINGS "oaepSha256|oaepSha384|oaepSha512"
 
 const struct config_key reseal_settings[] = {
-    /* The token, read by reseal-hsm and by the token commands. */
-    {"token", "module", CONFIG_PATH, 0, 0, NULL, NULL,
+    /* The tokens, read by reseal-hsm and by the token commands: [token], and [token NAME] for each
+     * further one. */
+    {"token *", "module", CONFIG_PATH, 0, 0, NULL, NULL,
      "path of the PKCS#11 module (.so) of the token's maker"},
-    {"token", "uri", CONFIG_TEXT, 0, 1024, NULL, NULL,
+    {"token *", "uri", CONFIG_TEXT, 0, 1024, NULL, NULL,
      "RFC 7512 URI instead of module, label and serial: pkcs11:token=...?module-path=..."},
-    {"token", "init_args", CONFIG_TEXT, 0, 1024, NULL, NULL,
+    {"token *", "init_args", CONFIG_TEXT, 0, 1024, NULL, NULL,
      "library parameters for modules that want them (NSS: configDir='sql:/path' ...)"},
-    {"token", "label", CONFIG_TEXT, 0, 32, NULL, NULL, "label of the token"},
-    {"token", "serial", CONFIG_TEXT, 0, 16, NULL, NULL, "serial number of the token"},
-    {"token", "pin", CONFIG_SECRET, 0, 0, NULL, NULL,
+    {"token *", "label", CONFIG_TEXT, 0, 32, NULL, NULL, "label of the token"},
+    {"token *", "serial", CONFIG_TEXT, 0, 16, NULL, NULL, "serial number of the token"},
+    {"token *", "pin", CONFIG_SECRET, 0, 0, NULL, NULL,
      "where the user PIN is: file:PATH, fd:N or credential:NAME"},
-    {"token", "key", CONFIG_LIST, 0, 0, NULL, NULL,
+    {"token *", "key", CONFIG_LIST, 0, 0, NULL, NULL,
      "labels of the sealing keys that the connector serves"},
+    {"token *", "workers", CONFIG_NUMBER, 1, 64, NULL, NULL,
+     "sessions on this token, each with a thread of its own (default: workers of [connector])"},
 
     /* The connector. */
     {"connector", "name", CONFIG_TEXT, 1, 128, NULL, NULL,
@@ -32,11 +36,15 @@ const struct config_key reseal_settings[] = {
     {"connector", "key_transport", CONFIG_CHOICE, 0, 0, "pkcs1|oaepSha256", "pkcs1",
      "how CMS wraps the content key for an RSA device: pkcs1 (v1.5) or oaepSha256"},
     {"connector", "workers", CONFIG_NUMBER, 1, 64, NULL, "2",
-     "sessions on the token, each with a thread of its own"},
+     "sessions on each token that has no workers of its own"},
     {"connector", "helper", CONFIG_PATH, 0, 0, NULL, NULL,
      "path of reseal-hsm (default: the installed one)"},
     {"connector", "helper_deadline", CONFIG_NUMBER, 1, 600, NULL, "30",
      "seconds after which a job in the helper counts as hung and the helper is replaced"},
+    {"connector", "helper_jobs", CONFIG_NUMBER, 0, 1000000000, NULL, "100000",
+     "jobs after which a helper is replaced by a fresh one, as modules leak memory; 0: never"},
+    {"connector", "helper_growth", CONFIG_NUMBER, 0, 65536, NULL, "64",
+     "MiB by which a helper may grow before it is replaced by a fresh one; 0: never"},
     {"connector", "status_socket", CONFIG_PATH, 0, 0, NULL, NULL,
      "UNIX socket on which `reseal status` and `reseal doctor` ask the running connector"},
     {"connector", "attempts", CONFIG_NUMBER, 1, 100, NULL, "5",
@@ -110,4 +118,73 @@ bool settings_load(const char *path, struct config **out, struct error *err)
     if (err->kind == FAIL_NOT_FOUND)
         error_hint(err, "give the configuration with --config FILE");
     return false;
+}
+
+/* -- tokens -- */
+
+static bool is_token(const char *section)
+{
+    return strcmp(section, "token") == 0 || strncmp(section, "token ", 6) == 0;
+}
+
+const char *settings_token_section(const struct config *config, size_t index)
+{
+    const char *section;
+    for (size_t i = 0; (section = config_section_at(config, i)) != NULL; i++) {
+        if (is_token(section) && index-- == 0)
+            return section;
+    }
+    return NULL;
+}
+
+size_t settings_token_count(const struct config *config)
+{
+    size_t count = 0;
+    while (settings_token_section(config, count) != NULL)
+        count++;
+    return count;
+}
+
+const char *settings_token_name(const char *section)
+{
+    const char *blank = strchr(section, ' ');
+    return blank != NULL ? blank + 1 : CONFIG_MEMBER_DEFAULT;
+}
+
+static void list_names(const struct config *config, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < settings_token_count(config) && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i > 0 ? ", " : "",
+                                 settings_token_name(settings_token_section(config, i)));
+}
+
+bool settings_token_find(const struct config *config, const char *name, const char **section,
+                         struct error *err)
+{
+    char names[TOKENS_MAX * (TOKEN_NAME_MAX + 2) + 1];
+    size_t count = settings_token_count(config);
+    *section = settings_token_section(config, 0);
+    if (name == NULL && count == 1)
+        return true;
+    for (size_t i = 0; name != NULL && i < count; i++) {
+        *section = settings_token_section(config, i);
+        if (strcmp(settings_token_name(*section), name) == 0)
+            return true;
+    }
+    *section = NULL;
+    list_names(config, names, sizeof names);
+    if (name == NULL)
+        error_set(err, FAIL_USAGE, "%s configures %zu tokens, and none is named",
+                  config_path(config), count);
+    else
+        error_set(err, FAIL_USAGE, "%s has no token \"%.64s\"", config_path(config), name);
+    return error_hint(err, "name one with --token NAME: %.300s", names);
+}
+
+unsigned settings_workers(const struct config *config, const char *section)
+{
+    bool own = config_given(config, section, "workers");
+    return (unsigned)config_number(config, own ? section : "connector", "workers");
 }

@@ -261,6 +261,7 @@ bool status_encode(const struct status_message *message, struct buf *out, struct
     buf_put_u64(out, message->failed);
     buf_put_u64(out, message->busy);
     buf_put_u64(out, message->token_cpu_us);
+    buf_put_u64(out, message->resident_kib);
     return buf_check(out, "a STATUS message", err);
 }
 
@@ -270,7 +271,7 @@ bool status_decode(struct bytes body, struct status_message *out, struct error *
     memset(out, 0, sizeof *out);
     if (!cursor_u64(&cursor, &out->done) || !cursor_u64(&cursor, &out->failed) ||
         !cursor_u64(&cursor, &out->busy) || !cursor_u64(&cursor, &out->token_cpu_us) ||
-        cursor.left != 0)
+        !cursor_u64(&cursor, &out->resident_kib) || cursor.left != 0)
         return malformed("STATUS", err);
     return true;
 }

@@ -7,7 +7,7 @@
 #include "reseal/backoff.h"
 #include "reseal/clock.h"
 
-#define DESCRIPTORS_MAX 16 /* of the caller, in one turn */
+#define DESCRIPTORS_MAX 32 /* of the caller, in one turn */
 
 static const struct backoff url_retry = {.first_ms = 200, .most_ms = 20000};
 

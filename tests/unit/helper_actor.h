@@ -2,7 +2,10 @@
 /*
  * A token helper that misbehaves as told, for tests of its supervision: a test program starts
  * itself as the helper. What it is told stands in the file that the connector passes as the
- * configuration, in a comment "# actor: WORD"; a file "<configuration>.starts" counts its starts.
+ * configuration, in a comment "# actor: WORD" for every token, or "# actor NAME: WORD" for one; a file
+ * "<configuration>.starts" counts its starts, and "<configuration>.NAME.starts" those of [token NAME].
+ * It has the key ACTOR_KEY, or what lines "# key NAME: LABEL LETTER" say, where keys with one letter are
+ * one public key.
  */
 #ifndef TEST_HELPER_ACTOR_H
 #define TEST_HELPER_ACTOR_H
@@ -17,13 +20,21 @@
 #include "reseal/frame.h"
 #include "reseal/helper_message.h"
 
-#define ACTOR_KEY "sealing-1"
+#define ACTOR_KEY  "sealing-1"
+#define ACTOR_KEYS 4
 
 struct actor {
     struct frame_channel *channel;
+    const char *token;
     char word[64];
-    char away[4200]; /* while this file exists, the token of "token-away" is away */
+    char away[4300]; /* while this file exists, the token of "token-away" is away */
     unsigned start;  /* 1: the first */
+    unsigned jobs;   /* taken by this process */
+    unsigned asked;  /* for its status */
+    struct {
+        char label[64], letter;
+    } keys[ACTOR_KEYS];
+    size_t key_count;
 };
 
 static inline void actor_send(struct actor *actor, uint32_t number, uint16_t type,
@@ -35,6 +46,18 @@ static inline void actor_send(struct actor *actor, uint32_t number, uint16_t typ
         _exit(0);
 }
 
+static inline void actor_key(struct key_finding *key, const char *label, char letter,
+                             enum custody custody)
+{
+    snprintf(key->name, sizeof key->name, "%s", label);
+    key->bits = 2048;
+    memset(key->fingerprint, letter, FINGERPRINT_TEXT - 1);
+    for (size_t i = 0; i < PADDING_COUNT; i++) {
+        key->paddings[i].padding = (enum padding)(PADDING_FIRST + i);
+        key->paddings[i].custody = custody;
+    }
+}
+
 static inline void actor_hello(struct actor *actor, enum failure refusal, enum custody custody)
 {
     struct error err = ERROR_INIT;
@@ -43,13 +66,9 @@ static inline void actor_hello(struct actor *actor, enum failure refusal, enum c
     if (refusal != FAIL_NONE)
         error_set(&hello.error, refusal, "the actor refuses");
     snprintf(hello.report.token.label, sizeof hello.report.token.label, "actor");
-    hello.report.key_count = 1;
-    snprintf(hello.report.keys[0].name, sizeof hello.report.keys[0].name, ACTOR_KEY);
-    hello.report.keys[0].bits = 2048;
-    for (size_t i = 0; i < PADDING_COUNT; i++) {
-        hello.report.keys[0].paddings[i].padding = (enum padding)(PADDING_FIRST + i);
-        hello.report.keys[0].paddings[i].custody = custody;
-    }
+    hello.report.key_count = actor->key_count;
+    for (size_t i = 0; i < actor->key_count; i++)
+        actor_key(&hello.report.keys[i], actor->keys[i].label, actor->keys[i].letter, custody);
     if (!hello_encode(&hello, &body, &err))
         _exit(3);
     actor_send(actor, 0, HELPER_HELLO, &body);
@@ -93,11 +112,32 @@ static inline bool actor_is_poison(const struct frame *frame)
            memcmp(message.sealed.data, "poison", 6) == 0;
 }
 
+/* As a real one, it knows the labels of its own token only. */
+static inline bool actor_knows_key(const struct actor *actor, const struct frame *frame)
+{
+    struct error err = ERROR_INIT;
+    struct reseal_message message;
+    if (!reseal_decode(frame->body, &message, &err))
+        return false;
+    for (size_t i = 0; i < actor->key_count; i++) {
+        if (strcmp(actor->keys[i].label, message.key_name) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* What it does with one job. */
 static inline void actor_job(struct actor *actor, const struct frame *frame)
 {
     bool first = actor->start == 1;
     const struct timespec slow = {.tv_nsec = 600000000};
+    actor->jobs++;
+    if (!actor_knows_key(actor, frame)) {
+        actor_failed(actor, frame->number, FAIL_NOT_FOUND);
+        return;
+    }
+    if (actor_is(actor, "die-at-third") && first && actor->jobs == 3)
+        raise(SIGKILL);
     if (actor_is(actor, "slow"))
         nanosleep(&slow, NULL);
     if (actor_is(actor, "hang") || (actor_is(actor, "hang-once") && first))
@@ -129,14 +169,31 @@ static inline void actor_job(struct actor *actor, const struct frame *frame)
         actor_resealed(actor, frame->number, CUSTODY_TOKEN);
 }
 
+/* "grow": a MiB at each question, the first process only. */
+static inline void actor_status(struct actor *actor, uint32_t number)
+{
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    bool grows = actor_is(actor, "grow") && actor->start == 1;
+    const struct status_message status = {.resident_kib = 5000 + (grows ? 1024 * actor->asked++ : 0)};
+    if (!status_encode(&status, &body, &err))
+        _exit(3);
+    actor_send(actor, number, HELPER_STATUS_IS, &body);
+    buf_free(&body);
+}
+
 static inline void actor_serve(struct actor *actor)
 {
     struct error err = ERROR_INIT;
     struct frame frame;
     bool ended = false, found;
     while (frame_receive(actor->channel, &ended, &err) && !ended) {
-        while (frame_next(actor->channel, &frame, &found, &err) && found)
-            actor_job(actor, &frame);
+        while (frame_next(actor->channel, &frame, &found, &err) && found) {
+            if (frame.type == HELPER_STATUS)
+                actor_status(actor, frame.number);
+            else
+                actor_job(actor, &frame);
+        }
     }
 }
 
@@ -155,6 +212,9 @@ static inline void actor_fail_in_login(struct actor *actor)
 static inline void actor_greet(struct actor *actor)
 {
     const struct buf nothing = BUF_INIT(1);
+    const struct timespec slow = {.tv_sec = 1};
+    if (actor_is(actor, "die-at-third") && actor->start > 1)
+        nanosleep(&slow, NULL);
     if (actor_is(actor, "die-in-login") || actor_is(actor, "exit-in-login") ||
         actor_is(actor, "garbage-in-login") ||
         (actor_is(actor, "die-in-login-later") && actor->start > 1))
@@ -164,8 +224,14 @@ static inline void actor_greet(struct actor *actor)
         actor_hello(actor, FAIL_PIN, CUSTODY_TOKEN);
     else if (actor_is(actor, "refuse-token-once") && actor->start == 1)
         actor_hello(actor, FAIL_TOKEN, CUSTODY_TOKEN);
-    else if (actor_is(actor, "pin-later") && actor->start > 1)
+    else if ((actor_is(actor, "pin-later") || actor_is(actor, "pin-for-first-only")) &&
+             actor->start > 1)
         actor_hello(actor, FAIL_PIN, CUSTODY_TOKEN);
+    else if (actor_is(actor, "refuse-token") ||
+             (actor_is(actor, "second-refuses") && actor->start == 2))
+        actor_hello(actor, FAIL_TOKEN, CUSTODY_TOKEN);
+    else if (actor_is(actor, "absent"))
+        actor_hello(actor, FAIL_NOT_FOUND, CUSTODY_TOKEN);
     else if (actor_is(actor, "host"))
         actor_hello(actor, FAIL_NONE, CUSTODY_HOST);
     else if (actor_is(actor, "exit"))
@@ -179,10 +245,18 @@ static inline void actor_greet(struct actor *actor)
         raise(SIGKILL);
 }
 
-static inline unsigned actor_starts(const char *path)
+/* "<configuration>.what", or "<configuration>.NAME.what" for [token NAME]. */
+static inline void actor_file(const char *path, const char *token, const char *what,
+                              char out[static 4300])
 {
-    char name[4200], text[16] = "";
-    snprintf(name, sizeof name, "%s.starts", path);
+    bool first = strcmp(token, "default") == 0;
+    snprintf(out, 4300, "%s%s%s.%s", path, first ? "" : ".", first ? "" : token, what);
+}
+
+static inline unsigned actor_starts_of(const char *path, const char *token)
+{
+    char name[4300], text[64] = "";
+    actor_file(path, token, "starts", name);
     int fd = open(name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return 0;
@@ -192,14 +266,53 @@ static inline unsigned actor_starts(const char *path)
     return (unsigned)strlen(text);
 }
 
-static inline void actor_count_start(const char *path)
+static inline unsigned actor_starts(const char *path)
 {
-    char name[4200];
-    snprintf(name, sizeof name, "%s.starts", path);
+    return actor_starts_of(path, "default");
+}
+
+static inline void actor_count_start(const char *path, const char *token)
+{
+    char name[4300];
+    actor_file(path, token, "starts", name);
     int fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0 || write(fd, "x", 1) != 1)
         _exit(3);
     close(fd);
+}
+
+static inline void actor_read_keys(struct actor *actor, const char *line)
+{
+    char name[64], label[64], letter;
+    if (sscanf(line, "# key %63[^:]: %63s %c", name, label, &letter) != 3 ||
+        strcmp(name, actor->token) != 0 || actor->key_count == ACTOR_KEYS)
+        return;
+    snprintf(actor->keys[actor->key_count].label, sizeof label, "%s", label);
+    actor->keys[actor->key_count++].letter = letter;
+}
+
+static inline void actor_read_script(struct actor *actor, const char *path)
+{
+    char line[256], name[64], word[64];
+    bool named = false;
+    FILE *file = fopen(path, "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        actor_read_keys(actor, line);
+        if (sscanf(line, "# actor %63[^:]: %63s", name, word) == 2 &&
+            strcmp(name, actor->token) == 0) {
+            snprintf(actor->word, sizeof actor->word, "%s", word);
+            named = true;
+        } else if (!named) {
+            (void)!sscanf(line, "# actor: %63s", actor->word);
+        }
+    }
+    if (file != NULL)
+        fclose(file);
+    if (actor->key_count > 0)
+        return;
+    snprintf(actor->keys[0].label, sizeof actor->keys[0].label, ACTOR_KEY);
+    actor->keys[0].letter = 'a';
+    actor->key_count = 1;
 }
 
 /* To be called first in main; does not come back where this process is the helper. */
@@ -207,17 +320,13 @@ static inline void actor_main(int argc, char **argv)
 {
     struct actor actor = {0};
     struct error err = ERROR_INIT;
-    char line[256];
-    if (argc != 3 || strcmp(argv[1], "--config") != 0)
+    if (argc != 5 || strcmp(argv[1], "--config") != 0 || strcmp(argv[3], "--token") != 0)
         return;
-    actor_count_start(argv[2]);
-    actor.start = actor_starts(argv[2]);
-    snprintf(actor.away, sizeof actor.away, "%s.away", argv[2]);
-    FILE *file = fopen(argv[2], "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        (void)!sscanf(line, "# actor: %63s", actor.word);
-    if (file != NULL)
-        fclose(file);
+    actor.token = argv[4];
+    actor_count_start(argv[2], actor.token);
+    actor.start = actor_starts_of(argv[2], actor.token);
+    actor_file(argv[2], actor.token, "away", actor.away);
+    actor_read_script(&actor, argv[2]);
     if (!frame_channel_new(HELPER_FD, HELPER_BODY_MAX, &actor.channel, &err))
         _exit(3);
     actor_greet(&actor);

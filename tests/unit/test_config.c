@@ -70,6 +70,16 @@ static void every_mistake_names_file_and_line(void **state)
         {"[token]\npin = 1234\n", ":2: pin: a secret's source"},
         {"workers = 2\n", ":1: unknown section []"},
         {"[token]\nlabel = \xff\n", "UTF-8"},
+        {"[token a]\nlabel = x\n[token a]\nlabel = y\n", ":4: label is given a second time"},
+        {"[token a]\nmodul = x\n", ":2: unknown key \"modul\" in section [token a]"},
+        {"[token a b]\n", ":1: the name in [token NAME] must be"},
+        {"[token  a]\n", ":1: the name in [token NAME] must be"},
+        {"[token ]\n", ":1: the name in [token NAME] must be"},
+        {"[token a234567890b234567890c234567890def]\n", ":1: the name in [token NAME] must be"},
+        {"[token default]\nlabel = x\n", ":1: [token default] is written [token]"},
+        {"[log a]\nlevel = info\n", ":1: unknown section [log a]"},
+        {"[tokn a]\nlabel = info\n", ":1: unknown section [tokn a]"},
+        {"[token a]\nworkers = 65\n", ":2: workers must be a whole number from 1 to 64"},
     };
     struct error err = ERROR_INIT;
     struct config *config = NULL;
@@ -81,6 +91,75 @@ static void every_mistake_names_file_and_line(void **state)
     }
     assert_refused(load("[token]\nmodul = x\n", &config, &err), &err, FAIL_USAGE);
     assert_string_equal(err.hint, "did you mean \"module\"?");
+    assert_refused(load("[tokn a-1]\nmodul = x\n", &config, &err), &err, FAIL_USAGE);
+    assert_string_equal(err.hint, "did you mean [token a-1]?");
+    assert_refused(load("[lag]\nlevel = x\n", &config, &err), &err, FAIL_USAGE);
+    assert_string_equal(err.hint, "did you mean [log]?");
+}
+
+static void each_token_has_a_section_of_its_own(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct config *config = NULL;
+    const char *section = NULL;
+    assert_ok(load("[token b-2]\nlabel = two\nworkers = 5\n[connector]\nworkers = 3\n"
+                   "[token]\nlabel = one\n[token C]\nlabel = three\nkey = x, y\n",
+                   &config, &err),
+              &err);
+    assert_int_equal(settings_token_count(config), 3);
+    static const char *const names[] = {"default", "b-2", "C"};
+    static const char *const labels[] = {"one", "two", "three"};
+    static const unsigned workers[] = {3, 5, 3};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        assert_ok(settings_token_find(config, names[i], &section, &err), &err);
+        assert_string_equal(section, settings_token_section(config, i));
+        assert_string_equal(settings_token_name(section), names[i]);
+        assert_string_equal(config_text(config, section, "label"), labels[i]);
+        assert_int_equal(settings_workers(config, section), workers[i]);
+    }
+    assert_int_equal(config_list_count(config, "token C", "key"), 2);
+    assert_false(config_given(config, "token b-2", "key"));
+    assert_refused(settings_token_find(config, "b", &section, &err), &err, FAIL_USAGE);
+    assert_non_null(strstr(err.hint, "default, b-2, C"));
+    assert_refused(settings_token_find(config, NULL, &section, &err), &err, FAIL_USAGE);
+    config_free(&config);
+}
+
+/* Somebody has put all of its lines behind comment signs. */
+static void a_section_without_a_key_is_no_token(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct config *config = NULL;
+    const char *section = NULL;
+    assert_ok(load("[token]\n; label = one\n[token b]\nlabel = two\n[token c]\n", &config, &err),
+              &err);
+    assert_int_equal(settings_token_count(config), 1);
+    assert_ok(settings_token_find(config, NULL, &section, &err), &err);
+    assert_string_equal(section, "token b");
+    config_free(&config);
+    assert_ok(load("", &config, &err), &err);
+    assert_int_equal(settings_token_count(config), 1);
+    assert_ok(settings_token_find(config, NULL, &section, &err), &err);
+    assert_string_equal(section, "token");
+    config_free(&config);
+}
+
+static void eight_tokens_are_taken_and_no_ninth(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct config *config = NULL;
+    char text[512] = "[token]\nlabel = x\n";
+    for (int i = 1; i < TOKENS_MAX; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "[token t%d]\nlabel = x\n", i);
+    assert_ok(load(text, &config, &err), &err);
+    assert_int_equal(settings_token_count(config), TOKENS_MAX);
+    config_free(&config);
+    strcat(text, "[token one-more]\nlabel = x\n");
+    assert_refused(load(text, &config, &err), &err, FAIL_USAGE);
+    assert_non_null(strstr(err.text, "[token one-more] is one too many: at most 8"));
 }
 
 static void a_pin_given_by_mistake_is_not_repeated(void **state)
@@ -116,12 +195,17 @@ static void what_show_prints_loads_again(void **state)
     struct config *config = NULL, *again = NULL;
     char *text = NULL;
     size_t len = 0;
-    assert_ok(load("[connector]\nworkers = 9\n", &config, &err), &err);
+    assert_ok(load("[token b]\nlabel = two\n[connector]\nworkers = 9\n[token a]\nlabel = one\n",
+                   &config, &err),
+              &err);
     FILE *out = open_memstream(&text, &len);
     config_print(config, out);
     fclose(out);
     assert_ok(load(text, &again, &err), &err);
     assert_int_equal(config_number(again, "connector", "workers"), 9);
+    assert_int_equal(settings_token_count(again), 2);
+    assert_string_equal(config_text(again, "token a", "label"), "one");
+    assert_string_equal(config_text(again, "token b", "label"), "two");
     config_free(&config);
     config_free(&again);
     free(text);
@@ -193,6 +277,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_have_types_and_defaults),
         cmocka_unit_test(every_mistake_names_file_and_line),
+        cmocka_unit_test(each_token_has_a_section_of_its_own),
+        cmocka_unit_test(a_section_without_a_key_is_no_token),
+        cmocka_unit_test(eight_tokens_are_taken_and_no_ninth),
         cmocka_unit_test(a_pin_given_by_mistake_is_not_repeated),
         cmocka_unit_test(huge_and_endless_files_are_refused),
         cmocka_unit_test(what_show_prints_loads_again),

@@ -76,7 +76,7 @@ static void jobs_answers_and_counters_are_read_as_written(void **state)
     assert_int_equal(failure_read.kind, FAIL_TOKEN);
     assert_string_equal(failure_read.hint, "wait");
 
-    struct status_message status = {1, 2, 3, UINT64_MAX}, status_read;
+    struct status_message status = {1, 2, 3, UINT64_MAX, 5}, status_read;
     buf_reset(&body);
     assert_ok(status_encode(&status, &body, &err), &err);
     assert_ok(status_decode(buf_bytes(&body), &status_read, &err), &err);

@@ -98,7 +98,7 @@ static bool from_config(const char *lines, struct token_address *out, struct err
     assert_ok(fd_write_all(fd, (struct bytes){(const uint8_t *)text, (size_t)len}, err), err);
     close(fd);
     assert_ok(settings_load(path, &config, err), err);
-    bool ok = token_address_from_config(config, out, err);
+    bool ok = token_address_from_config(config, "token", out, err);
     config_free(&config);
     unlink(path);
     return ok;

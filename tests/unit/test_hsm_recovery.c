@@ -95,7 +95,7 @@ static struct run *run_start_with(int sessions)
     MUST(frame_channel_new(ends[1], HELPER_BODY_MAX, &run->service.channel, &err), err);
     pthread_mutex_init(&run->service.output, NULL);
     pthread_mutex_init(&run->service.login, NULL);
-    token_service_start(&run->service, setting.config_path);
+    token_service_start(&run->service, setting.config_path, NULL);
     if (!run->service.hello.ready)
         fail_msg("%s", run->service.hello.error.text);
     real = run->service.token->f;
