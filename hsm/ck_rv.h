@@ -9,7 +9,6 @@
 #include <p11-kit/pkcs11.h>
 #include "reseal/probe_report.h"
 
-#define CK_CALL_TEXT 64 /* "C_DeriveKey(CKM_CONCATENATE_DATA_AND_BASE)" */
 #define NO_MECHANISM CK_UNAVAILABLE_INFORMATION
 
 enum ck_class {

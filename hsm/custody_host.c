@@ -102,15 +102,15 @@ static bool join(const struct reseal_job *job, struct secret **password, struct 
 }
 
 bool custody_host_run(struct session *session, const struct sealing_key *key,
-                      const struct reseal_job *job, size_t variant, struct buf *der,
-                      struct error *err)
+                      const struct reseal_job *job, const struct variants *variants,
+                      struct buf *der, struct error *err)
 {
     bool ok = false;
     size_t len = 0;
     struct secret *password = NULL;
     if (!secret_new(key->modulus_len, &password, err))
         return false;
-    if (!host_variants[variant].open(session, key, job, password, &len, err))
+    if (!host_variants[variants->host].open(session, key, job, password, &len, err))
         goto done;
     secret_truncate(password, len);
     if (!join(job, &password, err))

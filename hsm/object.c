@@ -106,6 +106,26 @@ bool attribute_readable(struct session *session, CK_OBJECT_HANDLE object, CK_ATT
     return *rv == CKR_OK && row.ulValueLen != CK_UNAVAILABLE_INFORMATION;
 }
 
+bool secret_require_unreadable(struct session *session, CK_OBJECT_HANDLE object, struct error *err)
+{
+    CK_RV sensitive_rv, value_rv;
+    bool sensitive = attribute_flag(session, object, CKA_SENSITIVE, &sensitive_rv) == 1;
+    bool readable = attribute_readable(session, object, CKA_VALUE, &value_rv);
+    if (ck_class_is_trouble(ck_rv_class(sensitive_rv)))
+        return session_fail(session, "C_GetAttributeValue(CKA_SENSITIVE)", NO_MECHANISM,
+                            sensitive_rv, err);
+    if (ck_class_is_trouble(ck_rv_class(value_rv)))
+        return session_fail(session, "C_GetAttributeValue(CKA_VALUE)", NO_MECHANISM, value_rv, err);
+    if (sensitive && !readable)
+        return true;
+    ck_call_text(readable ? "C_GetAttributeValue(CKA_VALUE)" : "C_GetAttributeValue(CKA_SENSITIVE)",
+                 NO_MECHANISM, session->call);
+    session->rv = readable ? value_rv : sensitive_rv;
+    error_set(err, FAIL_POLICY, "token \"%s\" would let the unwrapped secret be read",
+              session->token->facts.label);
+    return error_hint(err, "this token cannot give custody token; see `reseal token probe`");
+}
+
 bool objects_find(struct session *session, struct template *template, CK_OBJECT_HANDLE *found,
                   size_t max, size_t *count, struct error *err)
 {

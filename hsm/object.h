@@ -51,6 +51,11 @@ CK_RV attribute_number(struct session *session, CK_OBJECT_HANDLE object, CK_ATTR
 bool attribute_readable(struct session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
                         CK_RV *rv) MUST_USE;
 
+/* True where the token says that the secret is sensitive and does not give its value. A secret that
+ * the token would hand out is in nobody's custody but ours: FAIL_POLICY, not a shrug. */
+bool secret_require_unreadable(struct session *session, CK_OBJECT_HANDLE object,
+                               struct error *err) MUST_USE;
+
 /* At most `max` objects that match. */
 bool objects_find(struct session *session, struct template *template, CK_OBJECT_HANDLE *found,
                   size_t max, size_t *count, struct error *err) MUST_USE;

@@ -43,9 +43,9 @@ fail:
     return false;
 }
 
-/* Which key, and with which custody: as the probe found it, and the configuration accepts it. */
+/* Which key: as the probe found it, and the configuration accepts it. */
 static bool choose_key(const struct token_service *service, const struct reseal_message *message,
-                       size_t *index, enum custody *custody, struct error *err)
+                       size_t *index, struct error *err)
 {
     const struct probe_report *report = &service->hello.report;
     const struct key_finding *key = probe_key(report, message->key_name);
@@ -67,8 +67,36 @@ static bool choose_key(const struct token_service *service, const struct reseal_
         return error_set(err, FAIL_POLICY, "key transport %s is not the one that is configured",
                          key_transport_name(message->transport));
     *index = (size_t)(key - report->keys);
-    *custody = finding->custody;
     return true;
+}
+
+/* The strongest custody that the token reaches for this device and this text. `require` decides
+ * whether that is enough; where it is host, the result says which it was. */
+static bool choose_custody(const struct token_service *service, const struct sealing_key *key,
+                           const struct reseal_message *message, X509 *device,
+                           enum custody *custody, struct error *err)
+{
+    const struct way *way = &key->ways[message->padding - PADDING_FIRST];
+    enum cms_form form;
+    const char *call = "the form", *rv = "not one that a token makes", *name = "this device";
+    *custody = way->host == LEARNED_YES ? CUSTODY_HOST : CUSTODY_UNUSABLE;
+    if (cms_form_for(device, message->transport, &form)) {
+        const struct form_way *found = &way->forms[form];
+        bool room = message->prefix.len + message->suffix.len <= way->affixes;
+        if (found->token == LEARNED_YES && room)
+            *custody = CUSTODY_TOKEN;
+        name = cms_form_name(form);
+        call = found->token == LEARNED_YES ? "text around the password" : found->call;
+        rv = found->token == LEARNED_YES ? "more than the token takes" : found->rv;
+    }
+    if (*custody != CUSTODY_UNUSABLE && *custody >= service->require)
+        return true;
+    error_set(err, FAIL_UNSUPPORTED,
+              "with sealing key \"%s\" the token reaches custody %s for %s, and custody %s is "
+              "required: %s: %s",
+              key->label, custody_name(*custody), name, custody_name(service->require), call, rv);
+    return error_hint(err,
+                      "`reseal token probe` shows for which device keys the token reaches what");
 }
 
 /*
@@ -80,8 +108,11 @@ static bool token_works(struct worker *worker, size_t index, const struct reseal
 {
     struct error ignored = ERROR_INIT;
     bool works = false;
-    return way_still_works(worker->session, worker->keys[index], job->padding, job->custody, &works,
-                           &ignored) &&
+    enum cms_form form;
+    if (!cms_form_for(job->recipient, job->transport, &form))
+        form = CMS_RSA_PKCS1; /* custody host: any will do */
+    return way_still_works(worker->session, worker->keys[index], job->padding, job->custody, form,
+                           &works, &ignored) &&
            works;
 }
 
@@ -125,10 +156,14 @@ static bool work_on(struct worker *worker, const struct job *job, struct reseale
     size_t index = 0;
     enum custody custody = CUSTODY_UNUSABLE;
     X509 *device = NULL;
-    if (!choose_key(service, message, &index, &custody, err) ||
+    if (!choose_key(service, message, &index, err) ||
         !device_certificate_check(service->trust, message->device_certificate, clock_real_ms(),
                                   &device, err))
         return false;
+    if (!choose_custody(service, service->keys[index], message, device, &custody, err)) {
+        X509_free(device);
+        return false;
+    }
     const struct reseal_job todo = {
         .padding = message->padding,
         .custody = custody,

@@ -57,6 +57,21 @@ static void write_attributes(struct json_writer *json, const struct key_attribut
     json_object_end(json);
 }
 
+static void write_forms(struct json_writer *json, const struct padding_finding *finding)
+{
+    json_array(json, "forms");
+    for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
+        const struct form_finding *form = &finding->forms[i];
+        json_object(json, NULL);
+        json_put_text(json, "form", cms_form_name((enum cms_form)i));
+        json_put_text(json, "custody", custody_name(form->custody));
+        json_put_text(json, "call", form->call[0] != '\0' ? form->call : NULL);
+        json_put_text(json, "ckRv", form->ck_rv[0] != '\0' ? form->ck_rv : NULL);
+        json_object_end(json);
+    }
+    json_array_end(json);
+}
+
 static void write_key(struct json_writer *json, const struct key_finding *key)
 {
     json_object(json, NULL);
@@ -76,6 +91,8 @@ static void write_key(struct json_writer *json, const struct key_finding *key)
         json_put_text(json, "call", finding->call[0] != '\0' ? finding->call : NULL);
         json_put_text(json, "ckRv", finding->ck_rv[0] != '\0' ? finding->ck_rv : NULL);
         json_put_text(json, "quirk", finding->quirk[0] != '\0' ? finding->quirk : NULL);
+        json_put_integer(json, "affixes", finding->affixes);
+        write_forms(json, finding);
         json_object_end(json);
     }
     json_array_end(json);

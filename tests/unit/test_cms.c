@@ -145,7 +145,7 @@ static void encrypt_parts(struct bytes content, enum key_transport transport,
     }
     assert_int_equal(EVP_PKEY_encrypt(context, key_out, &key_len, key, sizeof key), 1);
     EVP_PKEY_CTX_free(context);
-    parts->transport = transport;
+    parts->form = transport == KEY_TRANSPORT_OAEP_SHA256 ? CMS_RSA_OAEP_SHA256 : CMS_RSA_PKCS1;
     parts->encrypted_content = (struct bytes){content_out, (size_t)(len + rest)};
     parts->encrypted_key = (struct bytes){key_out, key_len};
 }
