@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include "custody.h"
+#include "quirk.h"
 #include "reseal/helper_message.h"
 
 void oaep_mechanism_fill(enum padding padding, struct oaep_mechanism *out)
@@ -188,6 +189,18 @@ static void put_finding(const struct way *way, size_t room, struct padding_findi
         put_quirk(finding, "the token lets an unwrapped secret be read");
 }
 
+static void put_advice(const struct session *session, const struct key_attributes *attributes,
+                       struct padding_finding *finding)
+{
+    const struct form_finding *lowest = &finding->forms[0];
+    for (size_t i = 1; i < CMS_FORM_COUNT; i++) {
+        if (finding->forms[i].custody < lowest->custody)
+            lowest = &finding->forms[i];
+    }
+    snprintf(finding->advice, sizeof finding->advice, "%s",
+             quirk_advice(&session->token->facts, attributes, lowest));
+}
+
 static bool learn_padding(struct session *session, struct sealing_key *key, enum padding padding,
                           struct error *err)
 {
@@ -216,6 +229,7 @@ bool token_probe(struct session *session, struct sealing_key *key, struct key_fi
         if (!learn_padding(session, key, padding, err))
             return false;
         put_finding(way_of(key, padding), padding_room(padding, out->bits), &out->paddings[i]);
+        put_advice(session, &out->attributes, &out->paddings[i]);
     }
     return true;
 }

@@ -62,6 +62,7 @@ static bool read_padding(const struct json_value *object, struct padding_finding
         !copy_text(object, "call", out->call, sizeof out->call, err) ||
         !copy_text(object, "ckRv", out->ck_rv, sizeof out->ck_rv, err) ||
         !copy_text(object, "quirk", out->quirk, sizeof out->quirk, err) ||
+        !copy_text(object, "advice", out->advice, sizeof out->advice, err) ||
         !json_want_integer(object, WHERE, "affixes", 0, CMS_DER_MAX, &affixes, err) ||
         !json_want_array(object, WHERE, "forms", &forms, err) ||
         !padding_parse(name, &out->padding, err))

@@ -121,6 +121,7 @@ static void put_key(struct buf *out, const struct key_finding *key)
         buf_put_text_block(out, finding->call);
         buf_put_text_block(out, finding->ck_rv);
         buf_put_text_block(out, finding->quirk);
+        buf_put_text_block(out, finding->advice);
         buf_put_u32(out, finding->affixes);
         for (size_t j = 0; j < CMS_FORM_COUNT; j++) {
             buf_put_u8(out, (uint8_t)finding->forms[j].custody);
@@ -135,7 +136,9 @@ static bool take_padding(struct cursor *cursor, struct padding_finding *out)
     if (!cursor_padding(cursor, &out->padding) || !cursor_custody(cursor, &out->custody) ||
         !cursor_words(cursor, out->call, sizeof out->call) ||
         !cursor_words(cursor, out->ck_rv, sizeof out->ck_rv) ||
-        !cursor_words(cursor, out->quirk, sizeof out->quirk) || !cursor_u32(cursor, &out->affixes))
+        !cursor_words(cursor, out->quirk, sizeof out->quirk) ||
+        !cursor_words(cursor, out->advice, sizeof out->advice) ||
+        !cursor_u32(cursor, &out->affixes))
         return false;
     for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
         struct form_finding *form = &out->forms[i];

@@ -91,6 +91,7 @@ static void write_key(struct json_writer *json, const struct key_finding *key)
         json_put_text(json, "call", finding->call[0] != '\0' ? finding->call : NULL);
         json_put_text(json, "ckRv", finding->ck_rv[0] != '\0' ? finding->ck_rv : NULL);
         json_put_text(json, "quirk", finding->quirk[0] != '\0' ? finding->quirk : NULL);
+        json_put_text(json, "advice", finding->advice[0] != '\0' ? finding->advice : NULL);
         json_put_integer(json, "affixes", finding->affixes);
         write_forms(json, finding);
         json_object_end(json);

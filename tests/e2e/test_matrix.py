@@ -106,13 +106,24 @@ class Devices:
     def test_rsa_devices_by_oaep_sha256(self):
         self.run_transport("oaepSha256", "rsaesOaep")
 
-    def deliver_to_ec(self):
-        connector = self.stage.connector("for-ec")
-        device = self.stage.ca.issue("phone", "ec:P-256")
+    def deliver_to_ec(self, curve):
+        connector = self.stage.connector("for-" + curve.lower())
+        device = self.stage.ca.issue("phone-" + curve.lower(), "ec:" + curve)
         outcome = self.stage.api.outcome(
             self.stage.api.deliver(self.stage.escrow(self.PASSWORD), device))
         connector.stop()
         return device, outcome
+
+    def test_ec_devices_are_served_by_key_agreement(self):
+        for curve, kdf in (("P-256", "dhSinglePass-stdDH-sha256kdf-scheme"),
+                           ("P-384", "dhSinglePass-stdDH-sha384kdf-scheme")):
+            with self.subTest(curve=curve):
+                device, outcome = self.deliver_to_ec(curve)
+                self.opens(device, outcome, self.PASSWORD)
+                self.assertEqual(outcome["custody"], self.custody)
+                structure = self.structure(outcome["payload"])
+                for part in ("d.kari", "issuerAndSerialNumber", kdf, "id-aes256-wrap", "aes-256-cbc"):
+                    self.assertIn(part, structure)
 
 
 class MatrixOnSofthsm(Matrix, StageTest):
@@ -134,25 +145,20 @@ class MatrixOnNss(Matrix, StageTest):
 
 class DevicesOnSofthsm(Devices, StageTest):
     kind = "softhsm"
-
-    def test_an_ec_device_is_served_by_key_agreement(self):
-        device, outcome = self.deliver_to_ec()
-        self.opens(device, outcome, self.PASSWORD)
-        structure = self.structure(outcome["payload"])
-        self.assertIn("d.kari", structure)
-        self.assertIn("aes-256-cbc", structure)
+    custody = "host"
 
 
 class DevicesOnNss(Devices, StageTest):
     kind = "nss"
+    custody = "token"
 
-    def test_an_ec_device_is_refused_where_only_the_token_may_see_the_password(self):
-        _, outcome = self.deliver_to_ec()
+    def test_a_curve_that_no_token_is_asked_for_is_refused_where_only_the_token_may_see_the_password(self):
+        _, outcome = self.deliver_to_ec("P-521")
         self.assertEqual(outcome["state"], "refused")
         self.assertEqual(outcome["error"]["code"], 4006)
         self.assertEqual(outcome["error"]["name"], "NotSupported")
         self.assertFalse(outcome["error"]["retryable"])
-        self.assertIn("EC", outcome["error"]["message"])
+        self.assertIn("custody token is required", outcome["error"]["message"])
         self.assertIsNone(outcome.get("payload"))
 
 
