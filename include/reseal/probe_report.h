@@ -72,6 +72,10 @@ const struct padding_finding *probe_padding(const struct key_finding *key,
                                             enum padding padding) MUST_USE;
 
 struct json_writer;
+/* Writes an object named `name`; NULL: as an element of an array. */
+void probe_key_write(struct json_writer *json, const char *name, const struct key_finding *key);
+/* Writes the member "token" into an open object. */
+void probe_token_write(struct json_writer *json, const struct token_facts *token);
 /* Writes the members "token" and "keys" into an open object. */
 void probe_report_write(struct json_writer *json, const struct probe_report *report);
 

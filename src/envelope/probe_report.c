@@ -30,7 +30,7 @@ static void write_attribute(struct json_writer *json, const char *name, signed c
         json_put_bool(json, name, value != 0);
 }
 
-static void write_token(struct json_writer *json, const struct token_facts *token)
+void probe_token_write(struct json_writer *json, const struct token_facts *token)
 {
     json_object(json, "token");
     json_put_text(json, "label", token->label);
@@ -72,9 +72,9 @@ static void write_forms(struct json_writer *json, const struct padding_finding *
     json_array_end(json);
 }
 
-static void write_key(struct json_writer *json, const struct key_finding *key)
+void probe_key_write(struct json_writer *json, const char *name, const struct key_finding *key)
 {
-    json_object(json, NULL);
+    json_object(json, name);
     json_put_text(json, "name", key->name);
     json_put_text(json, "id", key->id);
     json_put_integer(json, "bits", key->bits);
@@ -102,9 +102,9 @@ static void write_key(struct json_writer *json, const struct key_finding *key)
 
 void probe_report_write(struct json_writer *json, const struct probe_report *report)
 {
-    write_token(json, &report->token);
+    probe_token_write(json, &report->token);
     json_array(json, "keys");
     for (size_t i = 0; i < report->key_count; i++)
-        write_key(json, &report->keys[i]);
+        probe_key_write(json, NULL, &report->keys[i]);
     json_array_end(json);
 }
