@@ -217,9 +217,10 @@ bool way_learn(struct session *session, struct sealing_key *key, enum padding pa
             learn_bad_message(session, key, &trial, run, i, way);
             break;
         case VERDICT_FAILS:
-            /* The first, ordinary variant's failure explains most for custody token; for custody
+            /* The first, ordinary variant's failure explains most for custody token, unless a later
+             * one unwraps to a secret that can be read: no template helps against that. For custody
              * host it is the last one, the most modest wish. */
-            if (i == 0 || !token) {
+            if (i == 0 || !token || strncmp(call, "C_GetAttributeValue(", 20) == 0) {
                 memcpy(token ? way->token_call : way->host_call, call, CK_CALL_TEXT);
                 memcpy(token ? way->token_rv : way->host_rv, ck_rv, CK_RV_TEXT);
             }
