@@ -96,13 +96,19 @@ static void learn_bad_message(struct session *session, const struct sealing_key 
     buf_free(&der);
 }
 
+static bool is_about_secrecy(const struct reason *reason)
+{
+    return strncmp(reason->call, "C_GetAttributeValue(", strlen("C_GetAttributeValue(")) == 0;
+}
+
 /* True for a reason that lies with opening the sealed password: it is the same for every form. */
 static bool is_about_opening(const struct form_way *form)
 {
     return strncmp(form->call, "C_UnwrapKey", strlen("C_UnwrapKey")) == 0;
 }
 
-/* The variants are tried from the ordinary to the odd; the first one's failure explains most. */
+/* The variants are tried from the ordinary to the odd. The first one's failure explains most, unless
+ * a later one unwraps to a secret that can be read: no template helps against that. */
 static enum verdict try_form(struct session *session, struct sealing_key *key, struct trial *trial,
                              enum cms_form form, struct way *way, struct error *err)
 {
@@ -123,7 +129,7 @@ static enum verdict try_form(struct session *session, struct sealing_key *key, s
             }
             if (verdict == VERDICT_TROUBLE)
                 return verdict;
-            if (outcome->call[0] == '\0') {
+            if (outcome->call[0] == '\0' || is_about_secrecy(&reason)) {
                 memcpy(outcome->call, reason.call, sizeof outcome->call);
                 memcpy(outcome->rv, reason.rv, sizeof outcome->rv);
             }

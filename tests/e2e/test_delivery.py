@@ -135,6 +135,10 @@ class MainJobOnNss(MainJob, StageTest):
     kind = "nss"
 
 
+class MainJobOnOpencryptoki(MainJob, StageTest):
+    kind = "opencryptoki"
+
+
 class Lifetime(StageTest):
     """How connectors begin, share and end."""
     kind = "softhsm"
