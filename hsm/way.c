@@ -107,8 +107,8 @@ static bool is_about_opening(const struct form_way *form)
     return strncmp(form->call, "C_UnwrapKey", strlen("C_UnwrapKey")) == 0;
 }
 
-/* The variants are tried from the ordinary to the odd. The first one's failure explains most, unless
- * a later one unwraps to a secret that can be read: no template helps against that. */
+/* The variants are tried from the ordinary to the odd. The first one's failure explains most,
+ * unless a later one unwraps to a secret that can be read: no template helps against that. */
 static enum verdict try_form(struct session *session, struct sealing_key *key, struct trial *trial,
                              enum cms_form form, struct way *way, struct error *err)
 {
