@@ -129,7 +129,8 @@ static enum verdict try_form(struct session *session, struct sealing_key *key, s
             }
             if (verdict == VERDICT_TROUBLE)
                 return verdict;
-            if (outcome->call[0] == '\0' || is_about_secrecy(&reason)) {
+            if (outcome->call[0] == '\0' ||
+                (is_about_opening(outcome) && is_about_secrecy(&reason))) {
                 memcpy(outcome->call, reason.call, sizeof outcome->call);
                 memcpy(outcome->rv, reason.rv, sizeof outcome->rv);
             }
