@@ -37,7 +37,7 @@ static const struct {
     {"SoftHSM", "SoftHSM v2", "C_DeriveKey(CKM_ECDH1_DERIVE)",
      "SoftHSM agrees on keys without a key derivation function (CKD_NULL) only: EC devices need "
      "another token, or custody host"},
-    {"IBM", "Soft", "C_GetAttributeValue(",
+    {"IBM", "IBM SoftTok", "C_GetAttributeValue(",
      "openCryptoki's soft token does not keep an unwrapped secret sensitive: its other tokens "
      "(CCA, "
      "EP11), or another maker's, may"},
@@ -74,12 +74,12 @@ const char *quirk_advice(const struct token_facts *token, const struct key_attri
             begins(token->model, known[i].model) && begins(form->call, known[i].call))
             return known[i].words;
     }
-    const char *words = advice_about_key(key, form);
-    if (words != NULL)
-        return words;
     if (begins(form->call, "C_GetAttributeValue("))
         return "the token shows unwrapped secrets in clear: a token, or a release of it, that "
                "keeps CKA_SENSITIVE of an unwrapped secret is needed";
+    const char *words = advice_about_key(key, form);
+    if (words != NULL)
+        return words;
     if (form->custody == CUSTODY_UNUSABLE)
         return "use another padding, or a token or a release of it that can do this call";
     return "a token, or a release of it, that can do this call would raise it to custody token";
