@@ -162,14 +162,14 @@ static void refresh(void)
 
 static bool load_real(void)
 {
+    static void *library; /* local and for good, as every module is loaded (see hsm/module.c) */
     if (fault_real != NULL)
         return true;
     if (state.script.module[0] == '\0') {
         say("no script names the real module", " (RESEAL_FAULT)");
         return false;
     }
-    /* Local and for good, as every module is loaded (see hsm/module.c). */
-    void *library = dlopen(state.script.module, RTLD_NOW | RTLD_LOCAL);
+    library = dlopen(state.script.module, RTLD_NOW | RTLD_LOCAL);
     CK_C_GetFunctionList get = NULL;
     if (library != NULL)
         *(void **)&get = dlsym(library, "C_GetFunctionList");

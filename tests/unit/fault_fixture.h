@@ -31,7 +31,8 @@ static inline const struct fault_control *fault_load(struct fixture *fixture)
     char script[sizeof fixture->address.module + 16];
     snprintf(script, sizeof script, "module %s\n", fixture->address.module);
     fault_module_path(fixture->address.module, sizeof fixture->address.module);
-    void *library = dlopen(fixture->address.module, RTLD_NOW | RTLD_LOCAL);
+    static void *library; /* stays, as its script must */
+    library = dlopen(fixture->address.module, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL)
         fail_msg("%s", dlerror());
     const struct fault_control *fault = dlsym(library, FAULT_CONTROL);
