@@ -114,6 +114,8 @@ static bool read_jobs(struct token_service *service, struct error *err)
 /* One session each. A token that has no more sessions to give is used with those that it gave. */
 static bool start_workers(struct token_service *service, struct worker **workers, struct error *err)
 {
+    if (service->workers == 0)
+        service->workers = session_count_choose(service);
     if (!job_queue_new(service->workers + WAITING_MAX, &service->jobs, err))
         return false;
     for (unsigned i = 0; i < service->workers; i++) {

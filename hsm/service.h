@@ -5,6 +5,7 @@
  *   service.c        the socket: hello, reading jobs, answering, the end
  *   service_start.c  settings, token, PIN, probe
  *   service_login.c  the one place that logs in again
+ *   session_count.c  how many sessions pay off
  *   worker.c         a thread with a session of its own
  *   job_queue.c      jobs between the reader and the workers
  */
@@ -30,7 +31,7 @@ struct token_service {
     struct secret *pin; /* NULL: the token has a pad of its own, or wants none */
     enum custody require;
     enum key_transport transport;
-    unsigned workers;
+    unsigned workers;  /* 0: as many as pay off */
     unsigned deadline; /* seconds for the jobs in hand once the socket has ended */
 
     struct session *session;                  /* of the start; probes with it */
@@ -68,6 +69,9 @@ void token_service_give_up(struct token_service *service, const char *why);
 /* Sees to it that the user is logged in; never with a PIN that was refused once. */
 bool token_service_login_again(struct token_service *service, struct session *session,
                                struct error *err) MUST_USE;
+
+/* How many sessions to work with: measured, with the keys that were probed. At least 1. */
+unsigned session_count_choose(struct token_service *service) MUST_USE;
 
 struct worker;
 /* Opens the worker's session, then starts its thread. */

@@ -10,6 +10,8 @@
 static size_t secret_heap_size(unsigned workers)
 {
     size_t size = (size_t)512 * 1024;
+    if (workers == 0) /* not chosen yet */
+        workers = WORKERS_MAX;
     while (size < (size_t)workers * CMS_DER_MAX && size < (size_t)4 * 1024 * 1024)
         size *= 2;
     return size;

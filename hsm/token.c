@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include "reseal/clock.h"
 #include "reseal/text.h"
 
 #define SLOTS_MAX 256
@@ -168,8 +168,7 @@ static bool find_with_patience(struct token *token, CK_SLOT_ID *slot, CK_TOKEN_I
         if (i == ARRAY_LEN(pauses_ms) || !token->module->initialized_here)
             return false;
         module_close(&token->module);
-        struct timespec pause = {0, pauses_ms[i] * 1000000};
-        nanosleep(&pause, NULL);
+        clock_sleep_ms(pauses_ms[i]);
     }
 }
 
@@ -223,6 +222,18 @@ void token_close(struct token **token)
 void token_facts_get(const struct token *token, struct token_facts *out)
 {
     *out = token->facts;
+}
+
+unsigned token_session_room(const struct token *token, unsigned most)
+{
+    CK_TOKEN_INFO info = {0};
+    if (token->f->C_GetTokenInfo(token->slot, &info) != CKR_OK ||
+        info.ulMaxSessionCount == CK_EFFECTIVELY_INFINITE ||
+        info.ulMaxSessionCount == CK_UNAVAILABLE_INFORMATION)
+        return most;
+    CK_ULONG taken = info.ulSessionCount == CK_UNAVAILABLE_INFORMATION ? 0 : info.ulSessionCount;
+    CK_ULONG room = info.ulMaxSessionCount > taken ? info.ulMaxSessionCount - taken : 0;
+    return room < most ? (unsigned)(room > 0 ? room : 1) : most;
 }
 
 bool token_fail(const struct token *token, const char *function, CK_MECHANISM_TYPE mechanism,

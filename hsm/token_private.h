@@ -49,6 +49,10 @@ bool token_find_slot(CK_FUNCTION_LIST_PTR f, const struct token_address *address
 /* Whether the token with that info is the one that was found first, and not one with its label. */
 bool token_is_same(const struct token *token, const CK_TOKEN_INFO *info) MUST_USE;
 
+/* How many more sessions the token says that it has (PKCS#11 v3.1, section 3.2), at most `most` and
+ * at least one: what it says is a hint, C_OpenSession decides. */
+unsigned token_session_room(const struct token *token, unsigned most) MUST_USE;
+
 /* Closes the session that holds the login; with the last session the login ends. NULL is allowed.
  */
 void token_logout(struct token *token);
