@@ -194,6 +194,11 @@ static void learn_bad_message(struct session *session, const struct sealing_key 
     buf_free(&der);
 }
 
+static bool is_unwrap(const char *call)
+{
+    return strncmp(call, "C_UnwrapKey", 11) == 0;
+}
+
 bool way_learn(struct session *session, struct sealing_key *key, enum padding padding,
                enum custody custody, struct error *err)
 {
@@ -217,10 +222,10 @@ bool way_learn(struct session *session, struct sealing_key *key, enum padding pa
             learn_bad_message(session, key, &trial, run, i, way);
             break;
         case VERDICT_FAILS:
-            /* The first, ordinary variant's failure explains most for custody token, unless a later
-             * one unwraps to a secret that can be read: no template helps against that. For custody
-             * host it is the last one, the most modest wish. */
-            if (i == 0 || !token || strncmp(call, "C_GetAttributeValue(", 20) == 0) {
+            /* For custody token the first variant explains most, or else the first that the token
+             * unwraps with: the others fail for their template. For custody host it is the last
+             * one, the most modest wish. */
+            if (i == 0 || !token || (is_unwrap(way->token_call) && !is_unwrap(call))) {
                 memcpy(token ? way->token_call : way->host_call, call, CK_CALL_TEXT);
                 memcpy(token ? way->token_rv : way->host_rv, ck_rv, CK_RV_TEXT);
             }
