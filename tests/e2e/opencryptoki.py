@@ -90,7 +90,7 @@ def furnish():
 def start_daemon():
     """Its pid: the daemon's parent ends when the socket is there, and it becomes our child."""
     call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    subprocess.run(["pkcsslotd"], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    subprocess.run(["/usr/sbin/pkcsslotd"], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
     with open("/proc/thread-self/children") as file:
         pid, = file.read().split()
     return int(pid)
