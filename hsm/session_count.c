@@ -50,7 +50,8 @@ static void *run(void *argument)
     struct error err = ERROR_INIT;
     do {
         buf_reset(&der);
-        runner->failed = !token_reseal(runner->session, runner->key, &runner->trial.job, &der, &err);
+        runner->failed =
+            !token_reseal(runner->session, runner->key, &runner->trial.job, &der, &err);
         runner->done++;
     } while (!runner->failed && !atomic_load(runner->stop));
     buf_free(&der);
@@ -69,9 +70,8 @@ static void close_runner(struct runner *runner)
 
 static bool open_runner(struct measurement *measurement, struct runner *runner, struct error *err)
 {
-    const struct trial_wish wish = {.padding = measurement->padding,
-                                    .form = measurement->form,
-                                    .password = TRIAL_SECRET};
+    const struct trial_wish wish = {
+        .padding = measurement->padding, .form = measurement->form, .password = TRIAL_SECRET};
     if (!session_open(measurement->service->token, SESSION_READ_ONLY, &runner->session, err) ||
         !sealing_key_find(runner->session, measurement->key->label, &runner->key, err) ||
         !trial_make(runner->key, &wish, &runner->trial, err)) {
