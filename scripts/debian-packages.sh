@@ -21,7 +21,9 @@ packages() {
     nss) echo libnss3 libnss3-tools ;;
     quickstart) echo openssl jq ;;
     tests)
-        echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck
+        echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck \
+            gpgsm gpg-agent default-jre-headless libbcpkix-java \
+            python3-pyasn1-modules python3-pycryptodome
         ;;
     *)
         echo "debian-packages: there is no set \"$1\": build, softhsm, nss, quickstart, tests" >&2
