@@ -26,7 +26,7 @@ DEVICES = {"rsa-device": "rsa:2048", "p256-device": "ec:P-256", "p384-device": "
 
 # What a release of an opener may lack, with what it then says. It counts only where that release says
 # the same of openssl's own message of that form.
-NO_OAEP = "gpgsm has no RSAES-OAEP key transport (2.2.40, 2.4.7): takes it for PKCS#1 v1.5"
+NO_OAEP = "gpgsm 2.2.40 and 2.4.7 have no RSAES-OAEP key transport"
 GAPS = {
     (Nss, "rsaOaepSha256"): ("SEC_ERROR_UNSUPPORTED_KEYALG",
                              "NSS 3.87 has no RSAES-OAEP key transport; 3.110 has it"),
