@@ -22,7 +22,9 @@ packages() {
     opencryptoki) echo opencryptoki libopencryptoki0 ;;
     quickstart) echo openssl jq ;;
     tests)
-        echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck
+        echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck \
+            gpgsm gpg-agent default-jre-headless libbcpkix-java \
+            python3-pyasn1-modules python3-pycryptodome
         ;;
     *)
         echo "debian-packages: there is no set \"$1\": build, softhsm, nss, opencryptoki, quickstart, tests" >&2

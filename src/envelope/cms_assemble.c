@@ -90,6 +90,8 @@ typedef struct {
     ASN1_OCTET_STRING *supp_pub_info;
 } SHARED_INFO;
 
+/* The formatter takes what follows the last of these for a part of it: it is on again behind the
+ * first function. */
 /* clang-format off */
 ASN1_SEQUENCE(ISSUER_AND_SERIAL) = {
     ASN1_SIMPLE(ISSUER_AND_SERIAL, issuer, X509_NAME),
@@ -150,19 +152,9 @@ ASN1_SEQUENCE(SHARED_INFO) = {
     ASN1_SIMPLE(SHARED_INFO, key_info, X509_ALGOR),
     ASN1_EXP(SHARED_INFO, supp_pub_info, ASN1_OCTET_STRING, 2),
 } static_ASN1_SEQUENCE_END(SHARED_INFO)
-                                                                                    /* clang-format on */
 
-                                                                                    /* RSAES-OAEP-params
-                                                                                       with SHA-256
-                                                                                       for both
-                                                                                       hashes (RFC
-                                                                                       4055,
-                                                                                       section 4.1).
-                                                                                     */
-                                                                                    static ASN1_STRING
-                                                                                    *
-                                                                                    oaep_parameters(
-                                                                                        void)
+/* RSAES-OAEP-params with SHA-256 for both hashes (RFC 4055, section 4.1). */
+static ASN1_STRING *oaep_parameters(void)
 {
     ASN1_STRING *out = NULL;
     ASN1_STRING *inner = NULL;
@@ -188,6 +180,7 @@ done:
     RSA_OAEP_PARAMS_free(params);
     return out;
 }
+/* clang-format on */
 
 static bool set_transport(X509_ALGOR *algorithm, enum cms_form form)
 {

@@ -183,6 +183,19 @@ static void elliptic_curve_devices_are_served_inside_the_token(void **state)
     }
 }
 
+static void a_compressed_point_in_a_certificate_is_understood(void **state)
+{
+    (void)state;
+    assert_reseals_to_a_compressed_point(&fixture, session, key, CUSTODY_TOKEN, "P-256", 33);
+    assert_reseals_to_a_compressed_point(&fixture, session, key, CUSTODY_TOKEN, "P-384", 49);
+}
+
+static void the_largest_content_reaches_the_longest_device_key(void **state)
+{
+    (void)state;
+    assert_reseals_the_largest(&fixture, session, key, CUSTODY_TOKEN);
+}
+
 static void a_device_whose_curve_no_token_is_asked_for_is_refused_in_custody_token(void **state)
 {
     (void)state;
@@ -482,6 +495,8 @@ int main(void)
         cmocka_unit_test(a_token_that_opens_by_itself_is_used_for_custody_host_too),
         cmocka_unit_test(bad_messages_cannot_be_told_apart),
         cmocka_unit_test(elliptic_curve_devices_are_served_inside_the_token),
+        cmocka_unit_test(a_compressed_point_in_a_certificate_is_understood),
+        cmocka_unit_test(the_largest_content_reaches_the_longest_device_key),
         cmocka_unit_test(a_device_whose_curve_no_token_is_asked_for_is_refused_in_custody_token),
         cmocka_unit_test(no_object_is_left_behind_by_good_or_bad_messages),
         cmocka_unit_test(a_token_that_would_hand_out_the_secret_is_not_custody_token),
