@@ -78,7 +78,8 @@ static void address_pin(struct token_address *address, const CK_TOKEN_INFO *info
     ck_field_text(info->model, sizeof info->model, address->model);
 }
 
-/* The tokens that are there, for an error text: a person sees the misspelt label at once. */
+/* The tokens that are there, for an error text: a person sees the misspelt label at once, and which
+ * slot did not tell what it holds. */
 static void describe_tokens(CK_FUNCTION_LIST_PTR f, const CK_SLOT_ID *slots, size_t count,
                             struct buf *out)
 {
@@ -87,11 +88,17 @@ static void describe_tokens(CK_FUNCTION_LIST_PTR f, const CK_SLOT_ID *slots, siz
         CK_TOKEN_INFO info = {0};
         const CK_INFO no_library = {0};
         struct token_facts facts;
-        if (f->C_GetTokenInfo(slots[i], &info) != CKR_OK || !(info.flags & CKF_TOKEN_INITIALIZED))
-            continue;
-        token_facts_fill(&info, &no_library, slots[i], &facts);
-        buf_printf(out, "%s\"%s\" (serial %s)", named++ == 0 ? "" : ", ", facts.label,
-                   facts.serial);
+        CK_RV rv = f->C_GetTokenInfo(slots[i], &info);
+        if (rv != CKR_OK) {
+            char name[CK_RV_TEXT];
+            ck_rv_text(rv, name);
+            buf_printf(out, "%sslot %lu (C_GetTokenInfo: %s)", named++ == 0 ? "" : ", ", slots[i],
+                       name);
+        } else if (info.flags & CKF_TOKEN_INITIALIZED) {
+            token_facts_fill(&info, &no_library, slots[i], &facts);
+            buf_printf(out, "%s\"%s\" (serial %s)", named++ == 0 ? "" : ", ", facts.label,
+                       facts.serial);
+        }
     }
     if (named == 0)
         buf_put_text(out, "none");
