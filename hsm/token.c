@@ -240,9 +240,16 @@ bool token_fail(const struct token *token, const char *function, CK_MECHANISM_TY
     ck_call_text(function, mechanism, call);
     ck_rv_text(rv, name);
     enum ck_class class = ck_rv_class(rv);
+    if (class == CK_CLASS_RESTART)
+        atomic_store(&token->module->lost, true);
     enum failure kind = class == CK_CLASS_NOT_THIS_WAY ? FAIL_UNSUPPORTED
                         : class == CK_CLASS_PIN        ? FAIL_PIN
                                                        : FAIL_TOKEN;
     error_set(err, kind, "token \"%s\": %s: %s", token->facts.label, call, name);
     return error_hint(err, "%s", ck_class_hint(class));
+}
+
+bool token_module_lost(const struct token *token)
+{
+    return atomic_load(&token->module->lost);
 }

@@ -56,7 +56,9 @@ void token_logout(struct token *token);
 /* An error about a call that is not about one message; kind and hint follow from the class. */
 bool token_fail(const struct token *token, const char *function, CK_MECHANISM_TYPE mechanism,
                 CK_RV rv, struct error *err);
-/* The same, remembered in the session for session_lost and for the probe. */
+/* True after an answer of the class CK_CLASS_RESTART, whichever call it was. */
+bool token_module_lost(const struct token *token) MUST_USE;
+/* As token_fail, remembered in the session for session_lost and for the probe. */
 bool session_fail(struct session *session, const char *function, CK_MECHANISM_TYPE mechanism,
                   CK_RV rv, struct error *err);
 /* A failure while a sealed password was opened: FAIL_TOKEN where the session or the token is in
