@@ -28,7 +28,7 @@ static bool have_session(struct worker *worker, struct error *err)
     if (worker->session != NULL)
         return true;
     if (!session_open(service->token, SESSION_READ_ONLY, &worker->session, err))
-        return false;
+        goto fail;
     if (!token_service_login_again(service, worker->session, err))
         goto fail;
     for (size_t i = 0; i < service->hello.report.key_count; i++) {
@@ -40,6 +40,9 @@ static bool have_session(struct worker *worker, struct error *err)
     return true;
 fail:
     drop_session(worker);
+    /* All of it was there at the start: what is missing now says nothing about the job in hand. */
+    if (err->kind != FAIL_PIN)
+        err->kind = FAIL_TOKEN;
     return false;
 }
 
