@@ -134,7 +134,8 @@ void object_drop(struct session *session, CK_OBJECT_HANDLE *object)
 {
     if (*object == CK_INVALID_HANDLE)
         return;
-    if (session->f->C_DestroyObject(session->handle, *object) != CKR_OK)
-        session_spoil(session);
+    CK_RV rv = session->f->C_DestroyObject(session->handle, *object);
+    if (rv != CKR_OK)
+        session_spoil(session, "C_DestroyObject", rv);
     *object = CK_INVALID_HANDLE;
 }
