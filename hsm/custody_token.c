@@ -148,6 +148,13 @@ static bool require_unreadable(struct session *session, CK_OBJECT_HANDLE object,
                             sensitive_rv, err);
     if (ck_class_is_trouble(ck_rv_class(value_rv)))
         return session_fail(session, "C_GetAttributeValue(CKA_VALUE)", NO_MECHANISM, value_rv, err);
+    if (sensitive_rv != CKR_OK) {
+        /* Not said to be readable, but not told: the probe had its answer from this token. */
+        session_fail(session, "C_GetAttributeValue(CKA_SENSITIVE)", NO_MECHANISM, sensitive_rv,
+                     err);
+        err->kind = FAIL_TOKEN;
+        return false;
+    }
     if (sensitive && !readable)
         return true;
     ck_call_text(readable ? "C_GetAttributeValue(CKA_VALUE)" : "C_GetAttributeValue(CKA_SENSITIVE)",
