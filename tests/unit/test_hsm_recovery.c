@@ -239,7 +239,8 @@ static void a_good_message_is_done_when_the_token_recovers(void **state)
 {
     (void)state;
     struct run *run = run_start();
-    fail_next(2, "CKR_GENERAL_ERROR", ""); /* the message, and the secret that should have shown why */
+    fail_next(2, "CKR_GENERAL_ERROR",
+              ""); /* the message, and the secret that should have shown why */
     ask(run, 1);
     peer_success(&setting, run->channel, 1, 17, CUSTODY_HOST);
     assert_int_equal(run_end(run, true), 0);
