@@ -136,6 +136,21 @@ done:
     return ok;
 }
 
+/* Takes the handle of what was just made. One that stands for something else already would be
+ * wrapped in place of the password. */
+static bool take_made(struct work *work, const char *function, CK_OBJECT_HANDLE made,
+                      CK_OBJECT_HANDLE *place, struct error *err)
+{
+    if (made != CK_INVALID_HANDLE && made != work->recipient && made != work->content_key &&
+        made != work->password && made != work->key->private_half &&
+        made != work->key->public_half) {
+        *place = made;
+        return true;
+    }
+    session_spoil(work->session, function, CKR_KEY_HANDLE_INVALID);
+    return session_fail_lost(work->session, err);
+}
+
 /* A secret that the token would hand out is in nobody's custody but ours: refused, not shrugged
  * off. */
 static bool require_unreadable(struct session *session, CK_OBJECT_HANDLE object, struct error *err)
@@ -170,13 +185,13 @@ static bool make_content_key(struct work *work, struct error *err)
     struct template template = {.count = 0};
     template_rows(&template, content_key_rows, ARRAY_LEN(content_key_rows));
     CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
     CK_RV rv = work->session->f->C_GenerateKey(work->session->handle, &mechanism, template.rows,
-                                               template.count, &work->content_key);
-    if (rv != CKR_OK) {
-        work->content_key = CK_INVALID_HANDLE;
+                                               template.count, &made);
+    if (rv != CKR_OK)
         return session_fail(work->session, "C_GenerateKey", CKM_AES_KEY_GEN, rv, err);
-    }
-    return require_unreadable(work->session, work->content_key, err);
+    return take_made(work, "C_GenerateKey", made, &work->content_key, err) &&
+           require_unreadable(work->session, work->content_key, err);
 }
 
 /* CMS encryptedKey. */
@@ -218,16 +233,16 @@ static bool unwrap_password(struct work *work, const struct unwrap_variant *vari
         template_flag(&template, CKA_DERIVE, true);
     struct oaep_mechanism oaep;
     oaep_mechanism_fill(work->job->padding, &oaep);
-    CK_RV rv = work->session->f->C_UnwrapKey(
-        work->session->handle, &oaep.mechanism, work->key->private_half,
-        ck_input(work->job->sealed.data), work->job->sealed.len, template.rows, template.count,
-        &work->password);
-    if (rv != CKR_OK) {
-        work->password = CK_INVALID_HANDLE;
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
+    CK_RV rv =
+        work->session->f->C_UnwrapKey(work->session->handle, &oaep.mechanism,
+                                      work->key->private_half, ck_input(work->job->sealed.data),
+                                      work->job->sealed.len, template.rows, template.count, &made);
+    if (rv != CKR_OK)
         return fail_opening(work->session, work->key, work->job->padding, "C_UnwrapKey",
                             CKM_RSA_PKCS_OAEP, rv, err);
-    }
-    return require_unreadable(work->session, work->password, err);
+    return take_made(work, "C_UnwrapKey", made, &work->password, err) &&
+           require_unreadable(work->session, work->password, err);
 }
 
 /* Puts `data` before or behind the secret `*object`, which is replaced by the result. */
@@ -242,12 +257,14 @@ static bool concatenate(struct work *work, CK_MECHANISM_TYPE type, struct bytes 
         template_flag(&template, CKA_DERIVE, true);
     CK_KEY_DERIVATION_STRING_DATA params = {ck_input(data.data), data.len};
     CK_MECHANISM mechanism = {type, &params, sizeof params};
-    CK_OBJECT_HANDLE result = CK_INVALID_HANDLE;
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE, result = CK_INVALID_HANDLE;
     CK_RV rv = work->session->f->C_DeriveKey(work->session->handle, &mechanism, *object,
-                                             template.rows, template.count, &result);
+                                             template.rows, template.count, &made);
     if (rv != CKR_OK)
         return fail_opening(work->session, work->key, work->job->padding, "C_DeriveKey", type, rv,
                             err);
+    if (!take_made(work, "C_DeriveKey", made, &result, err))
+        return false;
     object_drop(work->session, object);
     *object = result;
     return require_unreadable(work->session, result, err);
