@@ -2,6 +2,7 @@
 #include "object.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define ATTRIBUTE_MAX 16384 /* bytes of one value that we read */
 
@@ -65,11 +66,11 @@ CK_RV attribute_read(struct session *session, CK_OBJECT_HANDLE object, CK_ATTRIB
         return CKR_HOST_MEMORY;
     if (room == 0)
         return CKR_OK;
+    memset(row.pValue, 0, room); /* a module may say more than it has written */
     rv = session->f->C_GetAttributeValue(session->handle, object, &row, 1);
-    if (rv == CKR_OK && row.ulValueLen <= room)
-        out->len = before + row.ulValueLen;
-    else
-        out->len = before;
+    if (rv == CKR_OK && row.ulValueLen > room)
+        rv = CKR_ATTRIBUTE_TYPE_INVALID;
+    out->len = rv == CKR_OK ? before + row.ulValueLen : before;
     return rv;
 }
 
@@ -117,9 +118,14 @@ bool objects_find(struct session *session, struct template *template, CK_OBJECT_
     CK_ULONG got = 1;
     while (rv == CKR_OK && got > 0 && *count < max) {
         got = 0;
+        for (size_t i = *count; i < max; i++)
+            found[i] = CK_INVALID_HANDLE;
         rv = session->f->C_FindObjects(session->handle, found + *count, max - *count, &got);
         if (got > max - *count)
             got = max - *count;
+        /* Counted, but not written. */
+        while (got > 0 && found[*count + got - 1] == CK_INVALID_HANDLE)
+            got--;
         *count += got;
     }
     CK_RV final = session->f->C_FindObjectsFinal(session->handle);
