@@ -130,14 +130,19 @@ bool token_find_slot(CK_FUNCTION_LIST_PTR f, const struct token_address *address
 {
     CK_SLOT_ID slots[SLOTS_MAX];
     CK_ULONG count = SLOTS_MAX;
+    for (size_t i = 0; i < SLOTS_MAX; i++)
+        slots[i] = CK_UNAVAILABLE_INFORMATION;
     CK_RV rv = f->C_GetSlotList(CK_TRUE, slots, &count);
     if (rv != CKR_OK) {
         char name[CK_RV_TEXT];
         ck_rv_text(rv, name);
         return error_set(err, FAIL_TOKEN, "module %s: C_GetSlotList: %s", address->module, name);
     }
-    if (count > SLOTS_MAX) /* a module that says CKR_OK where it had no room */
+    /* A module may say CKR_OK where it had no room, or count slots that it did not write. */
+    if (count > SLOTS_MAX)
         count = SLOTS_MAX;
+    while (count > 0 && slots[count - 1] == CK_UNAVAILABLE_INFORMATION)
+        count--;
     size_t matches = 0;
     for (size_t i = 0; i < count; i++) {
         CK_TOKEN_INFO found = {0};
