@@ -84,31 +84,55 @@ const char *point_variant_quirk(size_t variant)
     return point_variants[variant].quirk;
 }
 
-bool content_key_make(struct session *session, CK_OBJECT_HANDLE *out, struct error *err)
+bool content_key_make(struct session *session, const struct sealing_key *key, CK_OBJECT_HANDLE *out,
+                      struct error *err)
 {
+    const CK_OBJECT_HANDLE known[] = {key->private_half, key->public_half};
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
     struct template template = {.count = 0};
     template_rows(&template, content_key_rows, ARRAY_LEN(content_key_rows));
     CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
-    CK_RV rv =
-        session->f->C_GenerateKey(session->handle, &mechanism, template.rows, template.count, out);
-    if (rv != CKR_OK) {
-        *out = CK_INVALID_HANDLE;
+    CK_RV rv = session->f->C_GenerateKey(session->handle, &mechanism, template.rows, template.count,
+                                         &made);
+    if (rv != CKR_OK)
         return session_fail(session, "C_GenerateKey", CKM_AES_KEY_GEN, rv, err);
-    }
-    return secret_require_unreadable(session, *out, err);
+    return object_take(session, "C_GenerateKey", made, known, ARRAY_LEN(known), out, err) &&
+           secret_require_unreadable(session, *out, err);
+}
+
+/* What a wrapping holds on the token, besides what was there before. */
+struct wrapping {
+    struct session *session;
+    const struct sealing_key *key;
+    CK_OBJECT_HANDLE content_key;
+    EVP_PKEY *device;
+    enum cms_form form;
+    CK_OBJECT_HANDLE recipient;                             /* of an RSA device */
+    CK_OBJECT_HANDLE public_half, private_half, agreed_key; /* for an EC device */
+};
+
+static bool take_made(struct wrapping *wrapping, const char *function, CK_OBJECT_HANDLE made,
+                      CK_OBJECT_HANDLE *place, struct error *err)
+{
+    const CK_OBJECT_HANDLE known[] = {wrapping->content_key,     wrapping->recipient,
+                                      wrapping->public_half,     wrapping->private_half,
+                                      wrapping->agreed_key,      wrapping->key->private_half,
+                                      wrapping->key->public_half};
+    return object_take(wrapping->session, function, made, known, ARRAY_LEN(known), place, err);
 }
 
 /* C_WrapKey to a length that is known before: a token that gives another one has not done what it
  * was asked for. */
-static bool wrap_to(struct session *session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE wrapping,
-                    CK_OBJECT_HANDLE content_key, size_t wanted, struct buf *out, struct error *err)
+static bool wrap_to(struct wrapping *wrapping, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE under,
+                    size_t wanted, struct buf *out, struct error *err)
 {
+    struct session *session = wrapping->session;
     CK_ULONG len = wanted;
     uint8_t *place = buf_extend(out, wanted);
     if (place == NULL)
         return buf_check(out, "the wrapped content key", err);
-    CK_RV rv =
-        session->f->C_WrapKey(session->handle, mechanism, wrapping, content_key, place, &len);
+    CK_RV rv = session->f->C_WrapKey(session->handle, mechanism, under, wrapping->content_key,
+                                     place, &len);
     if (rv != CKR_OK)
         return session_fail(session, "C_WrapKey", mechanism->mechanism, rv, err);
     if (len != wanted) {
@@ -134,45 +158,43 @@ static bool read_number(EVP_PKEY *key, const char *name, struct buf *out)
     return ok;
 }
 
-static bool import_recipient(struct session *session, EVP_PKEY *pkey, CK_OBJECT_HANDLE *out,
-                             struct error *err)
+static bool import_recipient(struct wrapping *wrapping, struct error *err)
 {
     bool ok = false;
+    struct session *session = wrapping->session;
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
     struct buf modulus = BUF_INIT(2048), exponent = BUF_INIT(2048);
     struct template template = {.count = 0};
-    if (!read_number(pkey, OSSL_PKEY_PARAM_RSA_N, &modulus) ||
-        !read_number(pkey, OSSL_PKEY_PARAM_RSA_E, &exponent)) {
+    if (!read_number(wrapping->device, OSSL_PKEY_PARAM_RSA_N, &modulus) ||
+        !read_number(wrapping->device, OSSL_PKEY_PARAM_RSA_E, &exponent)) {
         error_openssl(err, FAIL_UNSUPPORTED, "the device's RSA key cannot be read");
         goto done;
     }
     template_rows(&template, recipient_rows, ARRAY_LEN(recipient_rows));
     template_bytes(&template, CKA_MODULUS, buf_bytes(&modulus));
     template_bytes(&template, CKA_PUBLIC_EXPONENT, buf_bytes(&exponent));
-    CK_RV rv = session->f->C_CreateObject(session->handle, template.rows, template.count, out);
+    CK_RV rv = session->f->C_CreateObject(session->handle, template.rows, template.count, &made);
     if (rv != CKR_OK) {
-        *out = CK_INVALID_HANDLE;
         session_fail(session, "C_CreateObject", NO_MECHANISM, rv, err);
         goto done;
     }
-    ok = true;
+    ok = take_made(wrapping, "C_CreateObject", made, &wrapping->recipient, err);
 done:
     buf_free(&modulus);
     buf_free(&exponent);
     return ok;
 }
 
-static bool transport(struct session *session, CK_OBJECT_HANDLE content_key, EVP_PKEY *pkey,
-                      enum cms_form form, struct buf *encrypted_key, struct error *err)
+static bool transport(struct wrapping *wrapping, struct buf *encrypted_key, struct error *err)
 {
     CK_RSA_PKCS_OAEP_PARAMS params = {CKM_SHA256, CKG_MGF1_SHA256, CKZ_DATA_SPECIFIED, NULL, 0};
     CK_MECHANISM mechanism = {CKM_RSA_PKCS, NULL, 0};
-    CK_OBJECT_HANDLE recipient = CK_INVALID_HANDLE;
-    if (form == CMS_RSA_OAEP_SHA256)
+    if (wrapping->form == CMS_RSA_OAEP_SHA256)
         mechanism = (CK_MECHANISM){CKM_RSA_PKCS_OAEP, &params, sizeof params};
-    bool ok = import_recipient(session, pkey, &recipient, err) &&
-              wrap_to(session, &mechanism, recipient, content_key, (size_t)EVP_PKEY_get_size(pkey),
-                      encrypted_key, err);
-    object_drop(session, &recipient);
+    bool ok = import_recipient(wrapping, err) &&
+              wrap_to(wrapping, &mechanism, wrapping->recipient,
+                      (size_t)EVP_PKEY_get_size(wrapping->device), encrypted_key, err);
+    object_drop(wrapping->session, &wrapping->recipient);
     return ok;
 }
 
@@ -191,41 +213,37 @@ static const struct curve *curve_of(enum cms_form form)
     return form == CMS_EC_P384 ? &p384 : &p256;
 }
 
-/* What an agreement holds on the token. */
-struct agreement {
-    const struct curve *curve;
-    CK_OBJECT_HANDLE public_half, private_half, agreed_key;
-};
-
-static bool make_ephemeral(struct session *session, struct agreement *agreement, struct error *err)
+static bool make_ephemeral(struct wrapping *wrapping, const struct curve *curve, struct error *err)
 {
+    struct session *session = wrapping->session;
     struct template public_half = {.count = 0}, private_half = {.count = 0};
+    CK_OBJECT_HANDLE made[2] = {CK_INVALID_HANDLE, CK_INVALID_HANDLE};
     unsigned char *oid = NULL;
-    int len = i2d_ASN1_OBJECT(OBJ_nid2obj(agreement->curve->nid), &oid);
+    int len = i2d_ASN1_OBJECT(OBJ_nid2obj(curve->nid), &oid);
     if (len <= 0)
         return error_openssl(err, FAIL_INTERNAL, "the name of a curve cannot be encoded");
     template_rows(&public_half, ephemeral_public_rows, ARRAY_LEN(ephemeral_public_rows));
     template_bytes(&public_half, CKA_EC_PARAMS, (struct bytes){oid, (size_t)len});
     template_rows(&private_half, ephemeral_private_rows, ARRAY_LEN(ephemeral_private_rows));
     CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
-    CK_RV rv = session->f->C_GenerateKeyPair(
-        session->handle, &mechanism, public_half.rows, public_half.count, private_half.rows,
-        private_half.count, &agreement->public_half, &agreement->private_half);
+    CK_RV rv = session->f->C_GenerateKeyPair(session->handle, &mechanism, public_half.rows,
+                                             public_half.count, private_half.rows,
+                                             private_half.count, &made[0], &made[1]);
     OPENSSL_free(oid);
-    if (rv != CKR_OK) {
-        agreement->public_half = agreement->private_half = CK_INVALID_HANDLE;
+    if (rv != CKR_OK)
         return session_fail(session, "C_GenerateKeyPair", CKM_EC_KEY_PAIR_GEN, rv, err);
-    }
-    return true;
+    return take_made(wrapping, "C_GenerateKeyPair", made[0], &wrapping->public_half, err) &&
+           take_made(wrapping, "C_GenerateKeyPair", made[1], &wrapping->private_half, err);
 }
 
 /* CKA_EC_POINT is a DER OCTET STRING with the point in it; some tokens give the bare point. */
-static bool read_point(struct session *session, const struct agreement *agreement, struct buf *out,
+static bool read_point(struct wrapping *wrapping, const struct curve *curve, struct buf *out,
                        struct error *err)
 {
-    const size_t wanted = agreement->curve->point_len;
+    struct session *session = wrapping->session;
+    const size_t wanted = curve->point_len;
     struct buf value = BUF_INIT(2 * POINT_MAX);
-    CK_RV rv = attribute_read(session, agreement->public_half, CKA_EC_POINT, &value);
+    CK_RV rv = attribute_read(session, wrapping->public_half, CKA_EC_POINT, &value);
     struct bytes point = buf_bytes(&value);
     if (rv == CKR_OK && point.len == wanted + 2 && point.data[0] == V_ASN1_OCTET_STRING &&
         point.data[1] == wanted)
@@ -265,56 +283,62 @@ static bool device_point(EVP_PKEY *pkey, const struct curve *curve, bool der, st
     return ok ? true : error_openssl(err, FAIL_UNSUPPORTED, "the device's EC key cannot be read");
 }
 
-static bool derive(struct session *session, struct agreement *agreement, EVP_PKEY *pkey,
-                   size_t point_variant, struct error *err)
+static bool derive(struct wrapping *wrapping, const struct curve *curve, size_t point_variant,
+                   struct error *err)
 {
     bool ok = false;
+    struct session *session = wrapping->session;
     struct buf point = BUF_INIT(2 * POINT_MAX), shared_info = BUF_INIT(256);
     struct template template = {.count = 0};
-    if (!device_point(pkey, agreement->curve, point_variants[point_variant].der, &point, err) ||
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
+    if (!device_point(wrapping->device, curve, point_variants[point_variant].der, &point, err) ||
         !cms_shared_info(&shared_info, err))
         goto done;
-    CK_ECDH1_DERIVE_PARAMS params = {agreement->curve->kdf, shared_info.len, shared_info.data,
-                                     point.len, point.data};
+    CK_ECDH1_DERIVE_PARAMS params = {curve->kdf, shared_info.len, shared_info.data, point.len,
+                                     point.data};
     CK_MECHANISM mechanism = {CKM_ECDH1_DERIVE, &params, sizeof params};
     template_rows(&template, agreed_key_rows, ARRAY_LEN(agreed_key_rows));
-    CK_RV rv = session->f->C_DeriveKey(session->handle, &mechanism, agreement->private_half,
-                                       template.rows, template.count, &agreement->agreed_key);
+    CK_RV rv = session->f->C_DeriveKey(session->handle, &mechanism, wrapping->private_half,
+                                       template.rows, template.count, &made);
     if (rv != CKR_OK) {
-        agreement->agreed_key = CK_INVALID_HANDLE;
         session_fail(session, "C_DeriveKey", CKM_ECDH1_DERIVE, rv, err);
         goto done;
     }
-    ok = secret_require_unreadable(session, agreement->agreed_key, err);
+    ok = take_made(wrapping, "C_DeriveKey", made, &wrapping->agreed_key, err) &&
+         secret_require_unreadable(session, wrapping->agreed_key, err);
 done:
     buf_free(&point);
     buf_free(&shared_info);
     return ok;
 }
 
-static bool agree(struct session *session, CK_OBJECT_HANDLE content_key, EVP_PKEY *pkey,
-                  enum cms_form form, size_t point_variant, struct buf *encrypted_key,
+static bool agree(struct wrapping *wrapping, size_t point_variant, struct buf *encrypted_key,
                   struct buf *originator, struct error *err)
 {
-    struct agreement agreement = {.curve = curve_of(form)};
+    const struct curve *curve = curve_of(wrapping->form);
     CK_MECHANISM mechanism = {CKM_AES_KEY_WRAP, NULL, 0};
-    bool ok = make_ephemeral(session, &agreement, err) &&
-              read_point(session, &agreement, originator, err) &&
-              derive(session, &agreement, pkey, point_variant, err) &&
-              wrap_to(session, &mechanism, agreement.agreed_key, content_key, KEY_WRAP_LEN,
-                      encrypted_key, err);
-    object_drop(session, &agreement.agreed_key);
-    object_drop(session, &agreement.private_half);
-    object_drop(session, &agreement.public_half);
+    bool ok = make_ephemeral(wrapping, curve, err) &&
+              read_point(wrapping, curve, originator, err) &&
+              derive(wrapping, curve, point_variant, err) &&
+              wrap_to(wrapping, &mechanism, wrapping->agreed_key, KEY_WRAP_LEN, encrypted_key, err);
+    object_drop(wrapping->session, &wrapping->agreed_key);
+    object_drop(wrapping->session, &wrapping->private_half);
+    object_drop(wrapping->session, &wrapping->public_half);
     return ok;
 }
 
-bool content_key_wrap(struct session *session, CK_OBJECT_HANDLE content_key,
-                      const struct reseal_job *job, enum cms_form form, size_t point_variant,
-                      struct buf *encrypted_key, struct buf *originator, struct error *err)
+bool content_key_wrap(struct session *session, const struct sealing_key *key,
+                      CK_OBJECT_HANDLE content_key, const struct reseal_job *job,
+                      enum cms_form form, size_t point_variant, struct buf *encrypted_key,
+                      struct buf *originator, struct error *err)
 {
-    EVP_PKEY *pkey = X509_get0_pubkey(job->recipient);
-    return cms_form_is_ec(form) ? agree(session, content_key, pkey, form, point_variant,
-                                        encrypted_key, originator, err)
-                                : transport(session, content_key, pkey, form, encrypted_key, err);
+    struct wrapping wrapping = {
+        .session = session,
+        .key = key,
+        .content_key = content_key,
+        .device = X509_get0_pubkey(job->recipient),
+        .form = form,
+    };
+    return cms_form_is_ec(form) ? agree(&wrapping, point_variant, encrypted_key, originator, err)
+                                : transport(&wrapping, encrypted_key, err);
 }

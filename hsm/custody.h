@@ -36,12 +36,13 @@ bool custody_host_run(struct session *session, const struct sealing_key *key,
 
 /* -- content_key.c -- */
 /* A new AES-256 key on the token that nobody can read, for one message. */
-bool content_key_make(struct session *session, CK_OBJECT_HANDLE *out, struct error *err) MUST_USE;
-/* Wraps it for the device: the CMS encryptedKey, and for EC forms the ephemeral public point. */
-bool content_key_wrap(struct session *session, CK_OBJECT_HANDLE content_key,
-                      const struct reseal_job *job, enum cms_form form, size_t point_variant,
-                      struct buf *encrypted_key, struct buf *originator,
+bool content_key_make(struct session *session, const struct sealing_key *key, CK_OBJECT_HANDLE *out,
                       struct error *err) MUST_USE;
+/* Wraps it for the device: the CMS encryptedKey, and for EC forms the ephemeral public point. */
+bool content_key_wrap(struct session *session, const struct sealing_key *key,
+                      CK_OBJECT_HANDLE content_key, const struct reseal_job *job,
+                      enum cms_form form, size_t point_variant, struct buf *encrypted_key,
+                      struct buf *originator, struct error *err) MUST_USE;
 
 /* The constant-time end of RSA-OAEP after a raw RSA operation: `block` of modulus length to the
  * message, whose length is *len. False: wrong padding, without a reason. */

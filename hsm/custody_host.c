@@ -25,10 +25,12 @@ static bool decrypt(struct session *session, const struct sealing_key *key,
                                secret_data(out), len);
     if (rv == CKR_OK && *len <= secret_len(out))
         return true;
-    if (rv == CKR_OK || rv == CKR_BUFFER_TOO_SMALL)
-        session_spoil(session); /* the operation may still be active */
-    return fail_opening(session, key, job->padding, "C_Decrypt", mechanism->mechanism,
-                        rv != CKR_OK ? rv : CKR_FUNCTION_FAILED, err);
+    bool active = rv == CKR_OK || rv == CKR_BUFFER_TOO_SMALL; /* the operation may be so still */
+    if (rv == CKR_OK)
+        rv = CKR_FUNCTION_FAILED;
+    if (active)
+        session_spoil(session, "C_Decrypt", rv);
+    return fail_opening(session, key, job->padding, "C_Decrypt", mechanism->mechanism, rv, err);
 }
 
 static bool open_by_oaep(struct session *session, const struct sealing_key *key,

@@ -74,6 +74,15 @@ struct work {
     struct buf encrypted_key, encrypted_content, originator;
 };
 
+/* Takes the handle of what was just made: not one that stands for something else already. */
+static bool take_made(struct work *work, const char *function, CK_OBJECT_HANDLE made,
+                      CK_OBJECT_HANDLE *place, struct error *err)
+{
+    const CK_OBJECT_HANDLE known[] = {work->content_key, work->password, work->key->private_half,
+                                      work->key->public_half};
+    return object_take(work->session, function, made, known, ARRAY_LEN(known), place, err);
+}
+
 static bool has_affixes(const struct reseal_job *job)
 {
     return job->prefix.len > 0 || job->suffix.len > 0;
@@ -88,16 +97,16 @@ static bool unwrap_password(struct work *work, const struct unwrap_variant *vari
         template_flag(&template, CKA_DERIVE, true);
     struct oaep_mechanism oaep;
     oaep_mechanism_fill(work->job->padding, &oaep);
-    CK_RV rv = work->session->f->C_UnwrapKey(
-        work->session->handle, &oaep.mechanism, work->key->private_half,
-        ck_input(work->job->sealed.data), work->job->sealed.len, template.rows, template.count,
-        &work->password);
-    if (rv != CKR_OK) {
-        work->password = CK_INVALID_HANDLE;
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
+    CK_RV rv =
+        work->session->f->C_UnwrapKey(work->session->handle, &oaep.mechanism,
+                                      work->key->private_half, ck_input(work->job->sealed.data),
+                                      work->job->sealed.len, template.rows, template.count, &made);
+    if (rv != CKR_OK)
         return fail_opening(work->session, work->key, work->job->padding, "C_UnwrapKey",
                             CKM_RSA_PKCS_OAEP, rv, err);
-    }
-    return secret_require_unreadable(work->session, work->password, err);
+    return take_made(work, "C_UnwrapKey", made, &work->password, err) &&
+           secret_require_unreadable(work->session, work->password, err);
 }
 
 /* Puts `data` before or behind the secret `*object`, which is replaced by the result. */
@@ -112,12 +121,14 @@ static bool concatenate(struct work *work, CK_MECHANISM_TYPE type, struct bytes 
         template_flag(&template, CKA_DERIVE, true);
     CK_KEY_DERIVATION_STRING_DATA params = {ck_input(data.data), data.len};
     CK_MECHANISM mechanism = {type, &params, sizeof params};
-    CK_OBJECT_HANDLE result = CK_INVALID_HANDLE;
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE, result = CK_INVALID_HANDLE;
     CK_RV rv = work->session->f->C_DeriveKey(work->session->handle, &mechanism, *object,
-                                             template.rows, template.count, &result);
+                                             template.rows, template.count, &made);
     if (rv != CKR_OK)
         return fail_opening(work->session, work->key, work->job->padding, "C_DeriveKey", type, rv,
                             err);
+    if (!take_made(work, "C_DeriveKey", made, &result, err))
+        return false;
     object_drop(work->session, object);
     *object = result;
     return secret_require_unreadable(work->session, result, err);
@@ -148,8 +159,8 @@ static bool wrap_password(struct work *work, struct error *err)
 static bool wrap_content_key(struct work *work, enum cms_form form, size_t point_variant,
                              struct error *err)
 {
-    if (!content_key_wrap(work->session, work->content_key, work->job, form, point_variant,
-                          &work->encrypted_key, &work->originator, err))
+    if (!content_key_wrap(work->session, work->key, work->content_key, work->job, form,
+                          point_variant, &work->encrypted_key, &work->originator, err))
         return false;
     work->parts.form = form;
     work->parts.encrypted_key = buf_bytes(&work->encrypted_key);
@@ -173,7 +184,7 @@ bool custody_token_run(struct session *session, const struct sealing_key *key,
     };
     if (!cms_form_for(job->recipient, job->transport, &form))
         return error_set(err, FAIL_UNSUPPORTED, "the device's key is of no form for custody token");
-    if (!content_key_make(session, &work.content_key, err) ||
+    if (!content_key_make(session, key, &work.content_key, err) ||
         !wrap_content_key(&work, form, variants->point, err))
         goto done;
     if (!unwrap_password(&work, &unwrap_variants[variants->unwrap], err) ||

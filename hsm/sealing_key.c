@@ -98,8 +98,14 @@ bool sealing_key_from_handles(struct session *session, CK_OBJECT_HANDLE private_
     key->private_half = private_half;
     key->public_half = public_half;
     CK_RV rv = attribute_read(session, private_half, CKA_LABEL, &label);
-    if (rv != CKR_OK || memchr(buf_text(&label), 0, label.len) != NULL) {
-        session_fail(session, "C_GetAttributeValue", NO_MECHANISM, rv, err);
+    if (rv != CKR_OK) {
+        session_fail(session, "C_GetAttributeValue(CKA_LABEL)", NO_MECHANISM, rv, err);
+        goto done;
+    }
+    if (memchr(buf_text(&label), 0, label.len) != NULL ||
+        !utf8_is_strict(buf_text(&label), label.len)) {
+        error_set(err, FAIL_TOKEN, "token \"%s\" gives a label of the sealing key that is no text",
+                  session->token->facts.label);
         goto done;
     }
     memcpy(key->label, buf_text(&label), label.len + 1);
@@ -161,9 +167,17 @@ bool sealing_key_find(struct session *session, const char *label, struct sealing
                          label);
     if (!find_by_label(session, CKO_PUBLIC_KEY, label, public_halves, &public_count, err))
         return false;
-    return sealing_key_from_handles(session, private_halves[0],
-                                    public_count == 1 ? public_halves[0] : CK_INVALID_HANDLE, out,
-                                    err);
+    if (!sealing_key_from_handles(session, private_halves[0],
+                                  public_count == 1 ? public_halves[0] : CK_INVALID_HANDLE, out,
+                                  err))
+        return false;
+    /* The name is told to the connector, and looked for again in each session. */
+    if (strcmp((*out)->label, label) == 0)
+        return true;
+    sealing_key_free(out);
+    return error_set(err, FAIL_TOKEN,
+                     "token \"%s\" finds a key by the label \"%s\" and gives another",
+                     session->token->facts.label, label);
 }
 
 void sealing_key_free(struct sealing_key **key)

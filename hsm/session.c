@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <stdlib.h>
 #include "token_private.h"
 #include "reseal/log.h"
@@ -86,10 +87,28 @@ bool session_lost(const struct session *session)
     return false;
 }
 
-void session_spoil(struct session *session)
+/* A lost session stays lost, whatever fails after it. */
+static void set_trouble(struct session *session, enum ck_class class, const char *call, CK_RV rv)
 {
-    if (!session_lost(session))
-        session->trouble = CK_CLASS_SESSION_LOST;
+    if (session_lost(session))
+        return;
+    session->trouble = class;
+    if (session_lost(session)) {
+        snprintf(session->lost_call, sizeof session->lost_call, "%s", call);
+        session->lost_rv = rv;
+    }
+}
+
+void session_spoil(struct session *session, const char *function, CK_RV rv)
+{
+    set_trouble(session, CK_CLASS_SESSION_LOST, function, rv);
+}
+
+bool session_fail_lost(struct session *session, struct error *err)
+{
+    token_fail(session->token, session->lost_call, NO_MECHANISM, session->lost_rv, err);
+    err->kind = FAIL_TOKEN; /* even where the answer alone would say something else */
+    return false;
 }
 
 static enum ck_class note(struct session *session, const char *function,
@@ -102,9 +121,8 @@ static enum ck_class note(struct session *session, const char *function,
         session->ended = true;
         atomic_store(&session->token->anchor_doubtful, true);
     }
-    /* A lost session stays lost, whatever fails after it. */
-    if (ck_class_is_trouble(class) && !session_lost(session))
-        session->trouble = class;
+    if (ck_class_is_trouble(class))
+        set_trouble(session, class, session->call, rv);
     char name[CK_RV_TEXT];
     ck_rv_text(rv, name);
     const char *call_shown = session->call, *rv_shown = name;

@@ -62,7 +62,10 @@ static enum verdict try_variants(struct session *session, const struct sealing_k
         }
     } else if (session->call[0] == '\0' && err->kind != FAIL_CRYPTO) {
         verdict = VERDICT_TROUBLE; /* not a call of the token: memory, OpenSSL */
-    } else if (session_lost(session) || session->trouble == CK_CLASS_FEWER_SESSIONS) {
+    } else if (session_lost(session)) {
+        verdict = VERDICT_TROUBLE;
+        session_fail_lost(session, err);
+    } else if (session->trouble == CK_CLASS_FEWER_SESSIONS) {
         verdict = VERDICT_TROUBLE;
     } else if (session->call[0] == '\0') {
         snprintf(reason->call, sizeof reason->call, "OAEP decoding");

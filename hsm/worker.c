@@ -28,7 +28,7 @@ static bool have_session(struct worker *worker, struct error *err)
     if (worker->session != NULL)
         return true;
     if (!session_open(service->token, SESSION_READ_ONLY, &worker->session, err))
-        return false;
+        goto fail;
     if (!token_service_login_again(service, worker->session, err))
         goto fail;
     for (size_t i = 0; i < service->hello.report.key_count; i++) {
@@ -40,6 +40,9 @@ static bool have_session(struct worker *worker, struct error *err)
     return true;
 fail:
     drop_session(worker);
+    /* All of it was there at the start: what is missing now says nothing about the job in hand. */
+    if (err->kind != FAIL_PIN)
+        err->kind = FAIL_TOKEN;
     return false;
 }
 
@@ -104,26 +107,36 @@ static bool choose_custody(const struct token_service *service, const struct sea
  * So a message is only called bad by a token that opens a secret of our own right afterwards. This
  * is done for every bad message alike, whatever the token said about it.
  */
-static bool token_works(struct worker *worker, size_t index, const struct reseal_job *job)
+static bool token_works(struct worker *worker, size_t index, const struct reseal_job *job,
+                        bool *mistrusted, struct error *err)
 {
-    struct error ignored = ERROR_INIT;
+    struct error trouble = ERROR_INIT;
     bool works = false;
     enum cms_form form;
     if (!cms_form_for(job->recipient, job->transport, &form))
         form = CMS_RSA_PKCS1; /* custody host: any will do */
-    return way_still_works(worker->session, worker->keys[index], job->padding, job->custody, form,
-                           &works, &ignored) &&
-           works;
+    bool tried = way_still_works(worker->session, worker->keys[index], job->padding, job->custody,
+                                 form, &works, &trouble);
+    if (tried && works)
+        return true;
+    *mistrusted = tried; /* it was not in trouble, and yet did not open it */
+    if (!tried && trouble.kind == FAIL_TOKEN)
+        *err = trouble;
+    else
+        error_set(err, FAIL_TOKEN, "the token does not open what was sealed a moment ago");
+    return false;
 }
 
-/* The job, and once more on a new session where the old one was lost. */
+/* The job, and once more on a new session where the old one was lost. A module that is lost, or a
+ * token that opens nothing on a new session either, is left to a new process. */
 static bool reseal(struct worker *worker, size_t index, const struct reseal_job *job,
                    struct buf *der, struct error *err)
 {
-    bool suspect = false;
+    bool mistrusted = false;
     for (int attempt = 0; attempt < 2; attempt++) {
+        mistrusted = false;
         if (!have_session(worker, err))
-            return false;
+            break;
         buf_reset(der);
         if (token_reseal(worker->session, worker->keys[index], job, der, err)) {
             /* What could not be destroyed goes with the session. */
@@ -131,19 +144,15 @@ static bool reseal(struct worker *worker, size_t index, const struct reseal_job 
                 drop_session(worker);
             return true;
         }
-        if (worker->session->trouble == CK_CLASS_RESTART) {
-            token_service_give_up(worker->service, err->text);
+        if (err->kind == FAIL_CRYPTO ? token_works(worker, index, job, &mistrusted, err)
+                                     : !session_lost(worker->session))
             return false;
-        }
-        suspect = err->kind == FAIL_CRYPTO;
-        if (suspect ? token_works(worker, index, job) : !session_lost(worker->session))
-            return false;
-        if (suspect)
-            error_set(err, FAIL_TOKEN, "the token does not open what was sealed a moment ago");
+        if (token_module_lost(worker->service->token))
+            break;
         log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "a session was lost and is opened anew", err);
         drop_session(worker);
     }
-    if (suspect)
+    if (mistrusted || token_module_lost(worker->service->token))
         token_service_give_up(worker->service, err->text);
     return false;
 }

@@ -41,6 +41,7 @@ static struct {
     } sessions[SESSIONS_MAX];
     size_t session_count;
     size_t sessions_claimed; /* C_OpenSession on its way */
+    size_t left_open;        /* at the last C_Finalize */
 } state = {.log = -1};
 
 static void say(const char *text, const char *more)
@@ -398,7 +399,9 @@ static void note_sessions(struct fault_call *call, CK_RV rv, CK_RV answer)
         session_remove(call->session);
     if (call->function == FN_C_CloseAllSessions && answer == CKR_OK)
         sessions_remove_of(call->real_slot);
-    if (call->function == FN_C_Finalize && answer == CKR_OK)
+    if (call->function == FN_C_Finalize && state.session_count > 0)
+        state.left_open = state.session_count;
+    if (call->function == FN_C_Finalize && call->real && rv == CKR_OK)
         state.session_count = 0;
     pthread_mutex_unlock(&state_lock);
 }
@@ -565,6 +568,7 @@ static void control_reset(void)
     memset(state.calls, 0, sizeof state.calls);
     memset(state.reached, 0, sizeof state.reached);
     state.faults = 0;
+    state.left_open = 0;
     pthread_mutex_unlock(&state_lock);
 }
 
@@ -584,8 +588,16 @@ static size_t control_sessions(void)
     return value;
 }
 
+static size_t control_left_open(void)
+{
+    pthread_mutex_lock(&state_lock);
+    size_t value = state.left_open;
+    pthread_mutex_unlock(&state_lock);
+    return value;
+}
+
 extern const struct fault_control reseal_fault_control;
 __attribute__((visibility("default"))) const struct fault_control reseal_fault_control = {
     control_set,   control_counters, control_calls,    control_reached,
-    control_reset, control_faults,   control_sessions,
+    control_reset, control_faults,   control_sessions, control_left_open,
 };

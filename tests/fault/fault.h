@@ -75,6 +75,8 @@ struct fault_control {
     /* Sessions that were opened for the caller, and neither closed nor ended by an answer that says
      * so. */
     size_t (*sessions)(void);
+    /* What was left for C_Finalize to end, since the last reset. */
+    size_t (*left_open)(void);
 };
 
 #define FAULT_CONTROL       "reseal_fault_control"
