@@ -81,8 +81,7 @@ class Stage:
         self.daemons, self.secrets = [], []
         self.lease, self.require = lease, require or self.custody
         try:
-            make = make_nss if kind == "nss" else make_softhsm
-            self.token = make(f"{self.folder}/token", pin=pin)
+            self.token = self.make_token(pin)
             self.env = self.token.env
             self.public_keys = {}
             for name, bits in (keys if keys is not None else {"sealing": 2048}).items():
@@ -94,6 +93,10 @@ class Stage:
             raise
 
     # -- parts --
+
+    def make_token(self, pin):
+        make = make_nss if self.kind == "nss" else make_softhsm
+        return make(f"{self.folder}/token", pin=pin)
 
     def token_section(self, **more):
         section = {"module": self.token.module, "label": self.token.label,
@@ -222,11 +225,12 @@ class StageTest(unittest.TestCase):
     """Tests that share one stage, `kind` and `options` naming it; looked over when all have run."""
     kind = "softhsm"
     options = {}
+    stage_class = Stage
     maxDiff = None
 
     @classmethod
     def setUpClass(cls):
-        cls.stage = Stage(cls.kind, **cls.options)
+        cls.stage = cls.stage_class(cls.kind, **cls.options)
         cls.addClassCleanup(cls.stage.close)
         cls.prepare()
 
