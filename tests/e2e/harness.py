@@ -75,8 +75,8 @@ class Stage:
     """A token with sealing keys `keys` (name -> bits), a hub, and connectors by configuration."""
 
     def __init__(self, kind="softhsm", keys=None, pin=None, port=0, level="info", lease=60,
-                 require=None, hub=None):
-        self.kind, self.custody, self.level = kind, CUSTODY[kind], level
+                 require=None, hub=None, custody=None):
+        self.kind, self.custody, self.level = kind, custody or CUSTODY[kind], level
         self.folder = tempfile.mkdtemp(prefix="reseal-e2e-")
         self.daemons, self.secrets = [], []
         self.lease, self.require = lease, require or self.custody

@@ -31,15 +31,28 @@ class TokenServer:
         self.socket, self.control_path = f"{folder}/token.sock", f"{folder}/control.sock"
         self.process = None
 
-    def start(self):
+    def start(self, hold=None):
+        """With `hold`, no client is served before calls of that function are held
+        by the Control that is given back."""
         command = [f"{TESTS}/token_server", "--socket", self.socket, "--control", self.control_path,
                    "--module", self.inner.module]
         if self.inner.init_args:
             command += ["--init-args", self.inner.init_args]
+        if hold:
+            command.append("--wait")
         self.process = subprocess.Popen(command, env=self.inner.env, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE)
         _running.add(self.process)
-        if self.process.stdout.readline() != b"ready\n":
+        if not hold:
+            return self._expect("ready")
+        self._expect("control")
+        control = self.control()
+        control.hold(hold)
+        self._expect("ready")
+        return control
+
+    def _expect(self, word):
+        if self.process.stdout.readline().decode() != f"{word}\n":
             raise AssertionError(f"token_server ended with {self.process.wait()}")
         return self
 

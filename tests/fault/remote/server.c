@@ -138,10 +138,13 @@ static bool take_peer(int fd, struct error *err)
 /* -- the program -- */
 
 static const char usage[] =
-    "usage: token_server --socket PATH --module PATH [--init-args TEXT] [--control PATH]\n";
+    "usage: token_server --socket PATH --module PATH [--init-args TEXT] [--control PATH [--wait]]\n"
+    "\n"
+    "--wait: says \"control\", and takes no client before it was told what to hold\n";
 
 struct options {
     const char *socket, *module, *init_args, *control;
+    bool wait;
 };
 
 static bool parse(int argc, char **argv, struct options *out)
@@ -151,6 +154,7 @@ static bool parse(int argc, char **argv, struct options *out)
         {"module", required_argument, NULL, 'm'},
         {"init-args", required_argument, NULL, 'i'},
         {"control", required_argument, NULL, 'c'},
+        {"wait", no_argument, NULL, 'w'},
         {NULL, 0, NULL, 0},
     };
     int option;
@@ -169,11 +173,15 @@ static bool parse(int argc, char **argv, struct options *out)
         case 'c':
             out->control = optarg;
             break;
+        case 'w':
+            out->wait = true;
+            break;
         default:
             return false;
         }
     }
-    return optind == argc && out->socket != NULL && out->module != NULL;
+    return optind == argc && out->socket != NULL && out->module != NULL &&
+           (out->control != NULL || !out->wait);
 }
 
 static bool choose_incarnation(struct error *err)
@@ -192,10 +200,16 @@ static bool run(const struct options *options, struct error *err)
     int listener, fd;
     if (!choose_incarnation(err) ||
         !module_open(options->module, options->init_args, &module, err) ||
-        (options->control != NULL && !hold_listen(options->control, err)) ||
-        !server_listen(options->socket, &listener, err))
+        (options->control != NULL && !hold_listen(options->control, err)))
         return false;
     functions = module->functions;
+    if (options->wait) {
+        puts("control");
+        fflush(stdout);
+        hold_await_order();
+    }
+    if (!server_listen(options->socket, &listener, err))
+        return false;
     puts("ready");
     fflush(stdout);
     while ((fd = accept(listener, NULL, NULL)) >= 0) {

@@ -35,6 +35,8 @@ bool server_call(CK_FUNCTION_LIST_PTR f, uint64_t client, unsigned call, struct 
  * "go".
  */
 bool hold_listen(const char *path, struct error *err) MUST_USE;
+/* Until the first line was obeyed. */
+void hold_await_order(void);
 bool hold_wants_return(unsigned call) MUST_USE;
 /* Waits while calls of this kind are held. */
 void hold_answer(unsigned call, CK_MECHANISM_TYPE mechanism);

@@ -12,6 +12,7 @@ static struct {
     FILE *out;     /* to whoever controls; NULL: nobody does */
     unsigned call; /* 0: none is held */
     bool returned; /* held when its outputs are with the caller */
+    bool obeyed;   /* the first line has come */
     unsigned long round;
 } hold = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -62,6 +63,8 @@ static void serve(FILE *in, FILE *out)
         pthread_mutex_lock(&hold.lock);
         fputs(obey(line) ? "ok\n" : "error\n", out);
         fflush(out);
+        hold.obeyed = true;
+        pthread_cond_broadcast(&hold.changed);
         pthread_mutex_unlock(&hold.lock);
     }
     pthread_mutex_lock(&hold.lock);
@@ -91,6 +94,14 @@ bool hold_listen(const char *path, struct error *err)
 {
     static int listener;
     return server_listen(path, &listener, err) && server_thread(control, &listener, err);
+}
+
+void hold_await_order(void)
+{
+    pthread_mutex_lock(&hold.lock);
+    while (!hold.obeyed)
+        pthread_cond_wait(&hold.changed, &hold.lock);
+    pthread_mutex_unlock(&hold.lock);
 }
 
 bool hold_wants_return(unsigned call)
