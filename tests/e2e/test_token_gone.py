@@ -23,6 +23,8 @@ RETURN_CALLS = ["C_OpenSession", "C_Login", "C_FindObjects"]
 if LONG:
     RETURN_CALLS += ["C_GetTokenInfo", "C_GetSessionInfo", "C_FindObjectsInit",
                      "C_FindObjectsFinal"]
+# A key is found again by its attributes, read one after the other: at which of them it dies.
+ATTRIBUTES = range(13) if LONG else (5, 7)
 
 
 class TokenGone(StageTest):
@@ -130,6 +132,20 @@ class TokenGone(StageTest):
                 delivery = api.deliver(record_id, self.device)
                 self.kill_in(control, function)
                 self.wait_trouble(mark)
+                self.stage.server.start()
+                self.opens(self.device, api.outcome(delivery), password)
+
+    def test_a_token_that_dies_while_its_key_is_read_says_nothing_about_the_request(self):
+        api, (record_id, password) = self.stage.api, self.records[0]
+        for number in ATTRIBUTES:
+            with self.subTest(number=number):
+                self.stage.server.kill()
+                control = self.stage.server.start(hold="C_GetAttributeValue")
+                delivery = api.deliver(record_id, self.device)
+                for _ in range(number):
+                    control.wait_held()
+                    control.next()
+                self.kill_in(control, "C_GetAttributeValue")
                 self.stage.server.start()
                 self.opens(self.device, api.outcome(delivery), password)
 
