@@ -17,14 +17,7 @@ from harness import LONG, StageTest, children, together, wait_until  # noqa: E40
 from remote_support import RemoteStage  # noqa: E402
 
 KILLS = 100 if LONG else 3
-# The functions of a job, and of finding the token again.
-JOB_CALLS = ["C_CreateObject", "C_GenerateKey", "C_GetAttributeValue", "C_WrapKey", "C_UnwrapKey"]
-RETURN_CALLS = ["C_OpenSession", "C_Login", "C_FindObjects"]
-if LONG:
-    RETURN_CALLS += ["C_GetTokenInfo", "C_GetSessionInfo", "C_FindObjectsInit",
-                     "C_FindObjectsFinal"]
-# A key is found again by its attributes, read one after the other: at which of them it dies.
-ATTRIBUTES = range(13) if LONG else (5, 7)
+MOMENTS = 5  # of all calls of a job; in the long form each of them
 
 
 class TokenGone(StageTest):
@@ -48,6 +41,12 @@ class TokenGone(StageTest):
         # Neither reseald nor its helper had to be started anew for it.
         self.assertEqual((self.connector.pid, children(self.connector.pid), self.stage.hub.pid),
                          self.processes, self.connector.tail())
+
+    @staticmethod
+    def chance():
+        seed = os.environ.get("RESEAL_SEED") or str(random.SystemRandom().randrange(10**9))
+        print(f"RESEAL_SEED={seed}", file=sys.stderr)
+        return random.Random(seed)
 
     def deliver(self):
         record_id, password = self.records[0]
@@ -75,9 +74,7 @@ class TokenGone(StageTest):
         self.assertTrue(self.connector.alive(), self.connector.tail())
 
     def test_a_token_that_is_killed_under_load_costs_no_delivery(self):
-        seed = os.environ.get("RESEAL_SEED") or str(random.SystemRandom().randrange(10**9))
-        print(f"RESEAL_SEED={seed}", file=sys.stderr)
-        chance = random.Random(seed)
+        chance = self.chance()
         load = test_kill.Load(self.stage.api, self.records, self.device)
         try:
             for _ in range(KILLS):
@@ -94,24 +91,37 @@ class TokenGone(StageTest):
         self.check(load)
         print(f"{len(load.taken)} deliveries, {KILLS} kills", file=sys.stderr)
 
-    def kill_in(self, control, function):
-        """Kills the token while a call of that function is with it."""
-        with control:
-            self.assertEqual(control.wait_held()[0], function)
-            self.stage.server.kill()
+    def record_calls(self):
+        """The calls that a token that came back gets until it has done a job."""
+        with self.stage.server.start(hold="*") as control:
+            delivery = self.stage.api.deliver(self.records[0][0], self.device)
+            calls = []
+            while calls.count("C_DestroyObject") < 3:  # of the last thing that a job does
+                calls.append(control.wait_held()[0])
+                control.next()
+        self.opens(self.device, self.stage.api.outcome(delivery), self.records[0][1])
+        return calls
 
-    def test_a_token_may_die_in_any_call_of_a_job(self):
-        api, (record_id, password) = self.stage.api, self.records[0]
-        for function in JOB_CALLS:
-            with self.subTest(function=function):
-                control = self.stage.server.control()
-                control.hold(function)
-                mark = self.connector.mark()
-                delivery = api.deliver(record_id, self.device)
-                self.kill_in(control, function)
-                self.wait_trouble(mark)
+    def test_a_token_may_die_at_any_call_of_its_return_and_of_a_job(self):
+        chance = self.chance()
+        self.stage.server.kill()
+        calls = self.record_calls()
+        for function in ("C_OpenSession", "C_Login", "C_FindObjects", "C_GetAttributeValue",
+                         "C_CreateObject", "C_GenerateKey", "C_UnwrapKey", "C_WrapKey"):
+            self.assertIn(function, calls)
+        moments = range(len(calls)) if LONG else chance.sample(range(len(calls)), MOMENTS)
+        for moment in moments:
+            with self.subTest(moment=moment, function=calls[moment]):
+                self.stage.server.kill()
+                with self.stage.server.start(hold="*") as control:
+                    delivery = self.stage.api.deliver(self.records[0][0], self.device)
+                    for _ in range(moment):
+                        control.wait_held()
+                        control.next()
+                    control.wait_held()
+                    self.stage.server.kill()
                 self.stage.server.start()
-                self.opens(self.device, api.outcome(delivery), password)
+                self.opens(self.device, self.stage.api.outcome(delivery), self.records[0][1])
 
     def test_a_job_whose_token_dies_when_it_cleans_up_is_done(self):
         api, (record_id, password) = self.stage.api, self.records[0]
@@ -121,33 +131,6 @@ class TokenGone(StageTest):
             control.wait_held()
             self.stage.server.kill()
         self.opens(self.device, api.outcome(delivery), password)
-
-    def test_a_token_may_die_again_while_it_is_found_again(self):
-        api, (record_id, password) = self.stage.api, self.records[0]
-        for function in RETURN_CALLS:
-            with self.subTest(function=function):
-                self.stage.server.kill()
-                control = self.stage.server.start(hold=function)
-                mark = self.connector.mark()
-                delivery = api.deliver(record_id, self.device)
-                self.kill_in(control, function)
-                self.wait_trouble(mark)
-                self.stage.server.start()
-                self.opens(self.device, api.outcome(delivery), password)
-
-    def test_a_token_that_dies_while_its_key_is_read_says_nothing_about_the_request(self):
-        api, (record_id, password) = self.stage.api, self.records[0]
-        for number in ATTRIBUTES:
-            with self.subTest(number=number):
-                self.stage.server.kill()
-                control = self.stage.server.start(hold="C_GetAttributeValue")
-                delivery = api.deliver(record_id, self.device)
-                for _ in range(number):
-                    control.wait_held()
-                    control.next()
-                self.kill_in(control, "C_GetAttributeValue")
-                self.stage.server.start()
-                self.opens(self.device, api.outcome(delivery), password)
 
     def test_a_connector_that_starts_without_its_token_waits_for_it(self):
         self.stage.server.kill()

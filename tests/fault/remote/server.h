@@ -27,7 +27,7 @@ bool server_call(CK_FUNCTION_LIST_PTR f, uint64_t client, unsigned call, struct 
 
 /*
  * The control socket takes lines, each answered with a line "ok" or "error":
- *   hold C_NAME           each such call is performed, and its answer is held
+ *   hold C_NAME           each such call is performed, and its answer is held; "*" is any call
  *   hold C_NAME returned  the same, when its outputs are in the caller's hands
  *   next                  what is held goes on; the next such call is held again
  *   go                    what is held goes on, and nothing is held any more

@@ -6,6 +6,8 @@
 #include <unistd.h>
 #include "server.h"
 
+#define ANY_CALL REMOTE_CALL_COUNT
+
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -24,6 +26,8 @@ static void let_go(void)
 
 static unsigned call_by_name(const char *name)
 {
+    if (strcmp(name, "*") == 0)
+        return ANY_CALL;
     for (unsigned i = 0; i < REMOTE_CALL_COUNT; i++) {
         const char *known = remote_call_name(i);
         if (known != NULL && strcmp(known, name) == 0)
@@ -104,10 +108,15 @@ void hold_await_order(void)
     pthread_mutex_unlock(&hold.lock);
 }
 
+static bool is_wanted(unsigned call, bool returned)
+{
+    return (hold.call == call || hold.call == ANY_CALL) && hold.returned == returned;
+}
+
 bool hold_wants_return(unsigned call)
 {
     pthread_mutex_lock(&hold.lock);
-    bool wants = hold.call == call && hold.returned;
+    bool wants = is_wanted(call, true);
     pthread_mutex_unlock(&hold.lock);
     return wants;
 }
@@ -115,7 +124,7 @@ bool hold_wants_return(unsigned call)
 static void wait_here(unsigned call, CK_MECHANISM_TYPE mechanism, bool returned)
 {
     pthread_mutex_lock(&hold.lock);
-    if (hold.call == call && hold.returned == returned && hold.out != NULL) {
+    if (hold.out != NULL && is_wanted(call, returned)) {
         unsigned long round = hold.round;
         fprintf(hold.out, "held %s 0x%lx\n", remote_call_name(call), mechanism);
         fflush(hold.out);
