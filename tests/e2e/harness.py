@@ -75,13 +75,13 @@ class Stage:
     """A token with sealing keys `keys` (name -> bits), a hub, and connectors by configuration."""
 
     def __init__(self, kind="softhsm", keys=None, pin=None, port=0, level="info", lease=60,
-                 require=None, hub=None):
-        self.kind, self.custody, self.level = kind, CUSTODY[kind], level
+                 require=None, hub=None, custody=None):
+        self.kind, self.custody, self.level = kind, custody or CUSTODY[kind], level
         self.folder = tempfile.mkdtemp(prefix="reseal-e2e-")
         self.daemons, self.secrets, self.token = [], [], None
         self.lease, self.require = lease, require or self.custody
         try:
-            self.token = MAKERS[kind](f"{self.folder}/token", pin=pin)
+            self.token = self.make_token(pin)
             self.env = self.token.env
             self.public_keys = {}
             for name, bits in (keys if keys is not None else {"sealing": 2048}).items():
@@ -93,6 +93,9 @@ class Stage:
             raise
 
     # -- parts --
+
+    def make_token(self, pin):
+        return MAKERS[self.kind](f"{self.folder}/token", pin=pin)
 
     def token_section(self, **more):
         section = {"module": self.token.module, "label": self.token.label,
@@ -223,11 +226,12 @@ class StageTest(unittest.TestCase):
     """Tests that share one stage, `kind` and `options` naming it; looked over when all have run."""
     kind = "softhsm"
     options = {}
+    stage_class = Stage
     maxDiff = None
 
     @classmethod
     def setUpClass(cls):
-        cls.stage = Stage(cls.kind, **cls.options)
+        cls.stage = cls.stage_class(cls.kind, **cls.options)
         cls.addClassCleanup(cls.stage.close)
         cls.prepare()
 
