@@ -25,14 +25,40 @@ const char *point_variant_quirk(size_t variant) MUST_USE;
 size_t host_variant_count(void) MUST_USE;
 const char *host_variant_quirk(size_t variant) MUST_USE;
 
-/* The job inside the token, in the form that fits the device (cms_form_for). Appends to `der`. */
+/*
+ * What the token has given for one job. The message is made of it without the token, so that the
+ * session is free for the next job meanwhile.
+ */
+struct harvest {
+    enum custody custody;
+    struct cms_parts parts; /* custody token; it points into the three that follow */
+    struct buf encrypted_key, encrypted_content, originator;
+    struct secret *password; /* custody host */
+};
+#define HARVEST_INIT                                                                               \
+    {                                                                                              \
+        .encrypted_key = BUF_INIT(2048), .encrypted_content = BUF_INIT(CMS_DER_MAX),               \
+        .originator = BUF_INIT(256)                                                                \
+    }
+void harvest_free(struct harvest *harvest);
+/* Forgets what an attempt that failed has left in it. */
+void harvest_reset(struct harvest *harvest);
+
+/* The token's part of a job inside the token, in the form that fits the device (cms_form_for). */
 bool custody_token_run(struct session *session, const struct sealing_key *key,
                        const struct reseal_job *job, const struct variants *variants,
-                       struct buf *der, struct error *err) MUST_USE;
-/* The job with the password in locked memory of this process, in any form. */
+                       struct harvest *out, struct error *err) MUST_USE;
+/* The token's part where the password comes into locked memory of this process. */
 bool custody_host_run(struct session *session, const struct sealing_key *key,
                       const struct reseal_job *job, const struct variants *variants,
-                      struct buf *der, struct error *err) MUST_USE;
+                      struct harvest *out, struct error *err) MUST_USE;
+/* token_reseal, up to where the token is needed no more. */
+bool token_reseal_begin(struct session *session, struct sealing_key *key,
+                        const struct reseal_job *job, struct harvest *out,
+                        struct error *err) MUST_USE;
+/* Makes the message; appends to `der`. Nothing in it can fail for what the sealed password was. */
+bool harvest_finish(struct harvest *harvest, const struct reseal_job *job, struct buf *der,
+                    struct error *err) MUST_USE;
 
 /* -- content_key.c -- */
 /* A new AES-256 key on the token that nobody can read, for one message. */

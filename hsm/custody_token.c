@@ -70,8 +70,7 @@ struct work {
     const struct sealing_key *key;
     const struct reseal_job *job;
     CK_OBJECT_HANDLE content_key, password;
-    struct cms_parts parts;
-    struct buf encrypted_key, encrypted_content, originator;
+    struct harvest *out;
 };
 
 /* Takes the handle of what was just made: not one that stands for something else already. */
@@ -138,20 +137,20 @@ static bool concatenate(struct work *work, CK_MECHANISM_TYPE type, struct bytes 
  * corrupts a password. */
 static bool wrap_password(struct work *work, struct error *err)
 {
-    if (RAND_bytes(work->parts.iv, CMS_IV) != 1)
+    if (RAND_bytes(work->out->parts.iv, CMS_IV) != 1)
         return error_openssl(err, FAIL_INTERNAL, "no random numbers for an initialisation vector");
-    CK_MECHANISM mechanism = {CKM_AES_CBC_PAD, work->parts.iv, CMS_IV};
+    CK_MECHANISM mechanism = {CKM_AES_CBC_PAD, work->out->parts.iv, CMS_IV};
     CK_ULONG room = work->job->prefix.len + work->key->modulus_len + work->job->suffix.len;
     CK_ULONG len = room + (AES_BLOCK - room % AES_BLOCK);
-    uint8_t *place = buf_extend(&work->encrypted_content, len);
+    uint8_t *place = buf_extend(&work->out->encrypted_content, len);
     if (place == NULL)
-        return buf_check(&work->encrypted_content, "the wrapped password", err);
+        return buf_check(&work->out->encrypted_content, "the wrapped password", err);
     CK_RV rv = work->session->f->C_WrapKey(work->session->handle, &mechanism, work->content_key,
                                            work->password, place, &len);
-    if (rv != CKR_OK || len == 0 || len % AES_BLOCK != 0 || len > work->encrypted_content.len)
+    if (rv != CKR_OK || len == 0 || len % AES_BLOCK != 0 || len > work->out->encrypted_content.len)
         return fail_opening(work->session, work->key, work->job->padding, "C_WrapKey",
                             CKM_AES_CBC_PAD, rv != CKR_OK ? rv : CKR_FUNCTION_FAILED, err);
-    work->parts.encrypted_content = (struct bytes){place, len};
+    work->out->parts.encrypted_content = (struct bytes){place, len};
     return true;
 }
 
@@ -160,46 +159,32 @@ static bool wrap_content_key(struct work *work, enum cms_form form, size_t point
                              struct error *err)
 {
     if (!content_key_wrap(work->session, work->key, work->content_key, work->job, form,
-                          point_variant, &work->encrypted_key, &work->originator, err))
+                          point_variant, &work->out->encrypted_key, &work->out->originator, err))
         return false;
-    work->parts.form = form;
-    work->parts.encrypted_key = buf_bytes(&work->encrypted_key);
-    work->parts.originator = buf_bytes(&work->originator);
+    work->out->parts.form = form;
+    work->out->parts.encrypted_key = buf_bytes(&work->out->encrypted_key);
+    work->out->parts.originator = buf_bytes(&work->out->originator);
     return true;
 }
 
 bool custody_token_run(struct session *session, const struct sealing_key *key,
                        const struct reseal_job *job, const struct variants *variants,
-                       struct buf *der, struct error *err)
+                       struct harvest *out, struct error *err)
 {
-    bool ok = false;
     enum cms_form form;
-    struct work work = {
-        .session = session,
-        .key = key,
-        .job = job,
-        .encrypted_key = BUF_INIT(2048),
-        .originator = BUF_INIT(256),
-        .encrypted_content = BUF_INIT(CMS_DER_MAX),
-    };
+    struct work work = {.session = session, .key = key, .job = job, .out = out};
+    out->custody = CUSTODY_TOKEN;
     if (!cms_form_for(job->recipient, job->transport, &form))
         return error_set(err, FAIL_UNSUPPORTED, "the device's key is of no form for custody token");
-    if (!content_key_make(session, key, &work.content_key, err) ||
-        !wrap_content_key(&work, form, variants->point, err))
-        goto done;
-    if (!unwrap_password(&work, &unwrap_variants[variants->unwrap], err) ||
-        !concatenate(&work, CKM_CONCATENATE_DATA_AND_BASE, job->prefix, &work.password,
-                     job->suffix.len > 0, err) ||
-        !concatenate(&work, CKM_CONCATENATE_BASE_AND_DATA, job->suffix, &work.password, false,
-                     err) ||
-        !wrap_password(&work, err))
-        goto done;
-    ok = cms_assemble(job->recipient, &work.parts, der, err);
-done:
+    bool ok = content_key_make(session, key, &work.content_key, err) &&
+              wrap_content_key(&work, form, variants->point, err) &&
+              unwrap_password(&work, &unwrap_variants[variants->unwrap], err) &&
+              concatenate(&work, CKM_CONCATENATE_DATA_AND_BASE, job->prefix, &work.password,
+                          job->suffix.len > 0, err) &&
+              concatenate(&work, CKM_CONCATENATE_BASE_AND_DATA, job->suffix, &work.password, false,
+                          err) &&
+              wrap_password(&work, err);
     object_drop(session, &work.password);
     object_drop(session, &work.content_key);
-    buf_free(&work.encrypted_key);
-    buf_free(&work.originator);
-    buf_free(&work.encrypted_content);
     return ok;
 }

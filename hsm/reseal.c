@@ -104,8 +104,8 @@ static bool check_host_way(struct session *session, struct sealing_key *key,
     return true;
 }
 
-bool token_reseal(struct session *session, struct sealing_key *key, const struct reseal_job *job,
-                  struct buf *der, struct error *err)
+bool token_reseal_begin(struct session *session, struct sealing_key *key,
+                        const struct reseal_job *job, struct harvest *out, struct error *err)
 {
     if (!padding_valid((int)job->padding) ||
         (job->custody != CUSTODY_TOKEN && job->custody != CUSTODY_HOST))
@@ -118,8 +118,18 @@ bool token_reseal(struct session *session, struct sealing_key *key, const struct
     if (job->sealed.len != key->modulus_len)
         return fail_message(err);
     const struct variants *variants = &way_of(key, job->padding)->variants;
-    return token ? custody_token_run(session, key, job, variants, der, err)
-                 : custody_host_run(session, key, job, variants, der, err);
+    return token ? custody_token_run(session, key, job, variants, out, err)
+                 : custody_host_run(session, key, job, variants, out, err);
+}
+
+bool token_reseal(struct session *session, struct sealing_key *key, const struct reseal_job *job,
+                  struct buf *der, struct error *err)
+{
+    struct harvest harvest = HARVEST_INIT;
+    bool ok = token_reseal_begin(session, key, job, &harvest, err) &&
+              harvest_finish(&harvest, job, der, err);
+    harvest_free(&harvest);
+    return ok;
 }
 
 static void put_quirk(struct padding_finding *finding, const char *words)

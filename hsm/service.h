@@ -6,7 +6,8 @@
  *   service_start.c  settings, token, PIN, probe
  *   service_login.c  the one place that logs in again
  *   session_count.c  how many sessions pay off
- *   worker.c         a thread with a session of its own
+ *   lane.c           the sessions
+ *   worker.c         a thread that works on one job at a time
  *   job_queue.c      jobs between the reader and the workers
  */
 #ifndef RESEAL_HSM_SERVICE_H
@@ -16,11 +17,12 @@
 #include <stdatomic.h>
 #include "custody.h"
 #include "job_queue.h"
+#include "lane.h"
 #include "reseal/config.h"
 #include "reseal/device_trust.h"
 #include "reseal/frame.h"
 
-#define WORKERS_MAX  64
+#define WORKERS_MAX  (LANES_MAX + 10) /* threads */
 #define WAITING_MAX  64 /* jobs that may wait beyond those in work; a connector leases fewer */
 #define WORKER_STACK ((size_t)256 * 1024)
 
@@ -31,7 +33,7 @@ struct token_service {
     struct secret *pin; /* NULL: the token has a pad of its own, or wants none */
     enum custody require;
     enum key_transport transport;
-    unsigned workers;  /* 0: as many as pay off */
+    unsigned sessions; /* lanes; 0: as many as pay off */
     unsigned deadline; /* seconds for the jobs in hand once the socket has ended */
 
     struct session *session;                  /* of the start; probes with it */
@@ -41,6 +43,7 @@ struct token_service {
     struct frame_channel *channel; /* read by the main thread alone */
     pthread_mutex_t output;        /* guards writing to it */
     struct job_queue *jobs;
+    struct lanes *lanes;
 
     pthread_mutex_t login;    /* one thread logs in again, the others wait */
     bool pin_refused;         /* for good: no PIN is tried after that */
@@ -74,7 +77,7 @@ bool token_service_login_again(struct token_service *service, struct session *se
 unsigned session_count_choose(struct token_service *service) MUST_USE;
 
 struct worker;
-/* Opens the worker's session, then starts its thread. */
+/* Starts a thread that takes jobs from the queue. */
 bool worker_start(struct token_service *service, struct worker **out, struct error *err) MUST_USE;
 /* Waits until the worker has done the jobs that are left; the queue was closed before. */
 void worker_join(struct worker **worker);

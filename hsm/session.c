@@ -40,7 +40,15 @@ static CK_RV open_on_slot(struct token *token, CK_FLAGS flags, CK_SESSION_HANDLE
 bool session_open(struct token *token, enum session_mode mode, struct session **out,
                   struct error *err)
 {
+    CK_RV ignored;
+    return session_try_open(token, mode, out, &ignored, err);
+}
+
+bool session_try_open(struct token *token, enum session_mode mode, struct session **out,
+                      CK_RV *answer, struct error *err)
+{
     *out = NULL;
+    *answer = CKR_HOST_MEMORY;
     struct session *session = calloc(1, sizeof *session);
     if (session == NULL)
         return error_memory(err);
@@ -49,7 +57,7 @@ bool session_open(struct token *token, enum session_mode mode, struct session **
     CK_FLAGS flags = CKF_SERIAL_SESSION;
     if (mode == SESSION_READ_WRITE)
         flags |= CKF_RW_SESSION;
-    CK_RV rv = open_on_slot(token, flags, &session->handle);
+    CK_RV rv = *answer = open_on_slot(token, flags, &session->handle);
     if (rv != CKR_OK) {
         free(session);
         return token_fail(token, "C_OpenSession", NO_MECHANISM, rv, err);

@@ -39,7 +39,7 @@ struct measurement {
     enum padding padding;
     enum custody custody;
     enum cms_form form;
-    struct runner runners[WORKERS_MAX];
+    struct runner runners[LANES_MAX];
     unsigned open;
 };
 
@@ -173,7 +173,7 @@ static unsigned double_while_it_pays(struct measurement *measurement, unsigned m
 unsigned session_count_choose(struct token_service *service)
 {
     struct measurement *measurement = calloc(1, sizeof *measurement);
-    unsigned most = token_session_room(service->token, WORKERS_MAX), count = FEWEST;
+    unsigned most = token_session_room(service->token, LANES_MAX), count = FEWEST;
     double rate = 0;
     if (measurement == NULL)
         return count;

@@ -78,6 +78,10 @@ void session_spoil(struct session *session, const char *function, CK_RV rv);
 /* The error about the call by which a lost session was lost, whatever has failed since. */
 bool session_fail_lost(struct session *session, struct error *err);
 
+/* session_open, with the answer of the token. */
+bool session_try_open(struct token *token, enum session_mode mode, struct session **out,
+                      CK_RV *answer, struct error *err) MUST_USE;
+
 /* Whether the user is logged in, as this session sees it, or needs no login. */
 bool session_logged_in(struct session *session, bool *out, struct error *err) MUST_USE;
 

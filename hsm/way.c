@@ -28,8 +28,8 @@ bool way_any_form(const struct way *way, enum cms_form *out)
 }
 
 typedef bool run_fn(struct session *session, const struct sealing_key *key,
-                    const struct reseal_job *job, const struct variants *variants, struct buf *der,
-                    struct error *err);
+                    const struct reseal_job *job, const struct variants *variants,
+                    struct harvest *out, struct error *err);
 
 enum verdict {
     VERDICT_WORKS,
@@ -50,10 +50,12 @@ static enum verdict try_variants(struct session *session, const struct sealing_k
 {
     enum verdict verdict = VERDICT_FAILS;
     struct buf der = BUF_INIT(CMS_DER_MAX);
+    struct harvest harvest = HARVEST_INIT;
     *reason = (struct reason){"", ""};
     session->call[0] = '\0';
     session->rv = CKR_OK;
-    if (run(session, key, &trial->job, variants, &der, err)) {
+    if (run(session, key, &trial->job, variants, &harvest, err) &&
+        harvest_finish(&harvest, &trial->job, &der, err)) {
         if (trial_opens(trial, buf_bytes(&der))) {
             verdict = VERDICT_WORKS;
         } else {
@@ -75,6 +77,7 @@ static enum verdict try_variants(struct session *session, const struct sealing_k
         ck_rv_text(session->rv, reason->rv);
     }
     buf_free(&der);
+    harvest_free(&harvest);
     return verdict;
 }
 
@@ -86,17 +89,17 @@ static void learn_bad_message(struct session *session, const struct sealing_key 
                               struct trial *trial, run_fn *run, struct way *way)
 {
     struct error ignored = ERROR_INIT;
-    struct buf der = BUF_INIT(CMS_DER_MAX);
+    struct harvest harvest = HARVEST_INIT;
     enum ck_class before = session->trouble;
     trial->sealed.data[trial->sealed.len - 1] ^= 1;
     session->rv = CKR_OK;
-    if (!run(session, key, &trial->job, &way->variants, &der, &ignored) &&
+    if (!run(session, key, &trial->job, &way->variants, &harvest, &ignored) &&
         ck_rv_class(session->rv) == CK_CLASS_TOKEN_GONE) {
         way->bad_message = session->rv;
         session->trouble = before;
     }
     trial->sealed.data[trial->sealed.len - 1] ^= 1;
-    buf_free(&der);
+    harvest_free(&harvest);
 }
 
 static bool is_about_secrecy(const struct reason *reason)
