@@ -3,6 +3,7 @@
 network HSM is to its client. It can be held in the middle of a call, killed, and started again."""
 import atexit
 import os
+import select
 import socket
 import subprocess
 
@@ -83,29 +84,32 @@ class Control:
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(PATIENCE)
         self.socket.connect(path)
-        self.lines = self.socket.makefile("r")
-        self.seen = []
+        self.buffer, self.seen = b"", []
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.lines.close()
         self.socket.close()
 
-    def _line(self):
-        line = self.lines.readline()
-        if not line:
-            raise AssertionError("the token server closed its control socket")
-        return line.split()
+    def _line(self, seconds=PATIENCE):
+        """The words of the next line; none, if none comes."""
+        while b"\n" not in self.buffer:
+            if not select.select([self.socket], [], [], seconds)[0]:
+                return []
+            data = self.socket.recv(4096)
+            if not data:
+                raise AssertionError("the token server closed its control socket")
+            self.buffer += data
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line.decode().split()
 
     def _say(self, words):
         self.socket.sendall(words.encode() + b"\n")
         while True:
             line = self._line()
-            if line[0] != "held":
+            if line[:1] != ["held"]:
                 assert line == ["ok"], (words, line)
                 return
             self.seen.append(line[1:])
@@ -120,14 +124,39 @@ class Control:
     def go(self):
         self._say("go")
 
-    def wait_held(self):
+    def wait_held(self, seconds=PATIENCE):
         """Until a call is held: its function, and its mechanism as a number."""
+        held = self.poll_held(seconds)
+        assert held, "no call comes to be held"
+        return held
+
+    def poll_held(self, seconds):
         if not self.seen:
-            line = self._line()
+            line = self._line(seconds)
+            if not line:
+                return None
             assert line[0] == "held", line
             self.seen.append(line[1:])
         function, mechanism = self.seen.pop(0)
         return function, int(mechanism, 16)
+
+    def step_until(self, done):
+        """Lets one call after the other go on, until no more come and done() is true; their functions."""
+        functions = []
+        while True:
+            held = self.poll_held(0.1)
+            if held:
+                functions.append(held[0])
+                self.next()
+            elif done():
+                return functions
+
+    def step(self, count):
+        """Lets so many calls go on; the next one is held when it is over."""
+        for _ in range(count):
+            self.wait_held()
+            self.next()
+        return self.wait_held()[0]
 
 
 class RemoteStage(Stage):

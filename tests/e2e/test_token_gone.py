@@ -3,7 +3,8 @@
 in the middle of each kind of call. The connector lives on, requests wait, and when the token is
 back everything is delivered by the same processes.
 
-RESEAL_LONG=1 kills a hundred times.
+RESEAL_SEED repeats a run's choices; RESEAL_LONG=1 kills a hundred times under load, and at 120
+moments of each kind.
 """
 import os
 import random
@@ -17,7 +18,7 @@ from harness import LONG, StageTest, children, together, wait_until  # noqa: E40
 from remote_support import RemoteStage  # noqa: E402
 
 KILLS = 100 if LONG else 3
-MOMENTS = 5  # of all calls of a job; in the long form each of them
+MOMENTS = 120 if LONG else 3  # of all calls
 
 
 class TokenGone(StageTest):
@@ -91,37 +92,39 @@ class TokenGone(StageTest):
         self.check(load)
         print(f"{len(load.taken)} deliveries, {KILLS} kills", file=sys.stderr)
 
-    def record_calls(self):
-        """The calls that a token that came back gets until it has done a job."""
-        with self.stage.server.start(hold="*") as control:
-            delivery = self.stage.api.deliver(self.records[0][0], self.device)
-            calls = []
-            while calls.count("C_DestroyObject") < 3:  # of the last thing that a job does
-                calls.append(control.wait_held()[0])
-                control.next()
-        self.opens(self.device, self.stage.api.outcome(delivery), self.records[0][1])
-        return calls
+    def moments(self, calls):
+        """When to die, and whether it is back before its client has seen it."""
+        chance = self.chance()
+        every = [(moment, unseen) for moment in range(len(calls)) for unseen in (False, True)]
+        return sorted(chance.sample(every, min(MOMENTS, len(every))))
+
+    def die(self, connector, unseen):
+        """Kills the token, and starts it again."""
+        helper = children(connector.pid)[0]
+        if unseen:
+            os.kill(helper, signal.SIGSTOP)
+        self.stage.server.kill()
+        self.stage.server.start()
+        if unseen:
+            os.kill(helper, signal.SIGCONT)
 
     def test_a_token_may_die_at_any_call_of_its_return_and_of_a_job(self):
-        chance = self.chance()
-        self.stage.server.kill()
-        calls = self.record_calls()
+        api, server, (record_id, password) = self.stage.api, self.stage.server, self.records[0]
+        server.kill()
+        with server.start(hold="*") as control:
+            delivery = api.deliver(record_id, self.device)
+            calls = control.step_until(lambda: api.delivery(delivery)["state"] != "pending")
         for function in ("C_OpenSession", "C_Login", "C_FindObjects", "C_GetAttributeValue",
                          "C_CreateObject", "C_GenerateKey", "C_UnwrapKey", "C_WrapKey"):
             self.assertIn(function, calls)
-        moments = range(len(calls)) if LONG else chance.sample(range(len(calls)), MOMENTS)
-        for moment in moments:
-            with self.subTest(moment=moment, function=calls[moment]):
-                self.stage.server.kill()
-                with self.stage.server.start(hold="*") as control:
-                    delivery = self.stage.api.deliver(self.records[0][0], self.device)
-                    for _ in range(moment):
-                        control.wait_held()
-                        control.next()
-                    control.wait_held()
-                    self.stage.server.kill()
-                self.stage.server.start()
-                self.opens(self.device, self.stage.api.outcome(delivery), self.records[0][1])
+        for moment, unseen in self.moments(calls):
+            with self.subTest(moment=moment, function=calls[moment], unseen=unseen):
+                server.kill()
+                with server.start(hold="*") as control:
+                    delivery = api.deliver(record_id, self.device)
+                    control.step(moment)
+                    self.die(self.connector, unseen)
+                self.opens(self.device, api.outcome(delivery), password)
 
     def test_a_job_whose_token_dies_when_it_cleans_up_is_done(self):
         api, (record_id, password) = self.stage.api, self.records[0]
@@ -136,13 +139,32 @@ class TokenGone(StageTest):
         self.stage.server.kill()
         late = self.stage.connector("late", ready=False)
         late.wait_event(lambda event: "CKR_DEVICE_REMOVED" in event.get("text", ""))
-        # It dies again in the first login: that says nothing of the PIN, which may be tried again.
-        with self.stage.server.start(hold="C_Login") as control:
-            control.wait_held()
-            self.stage.server.kill()
         self.stage.server.start()
         self.stage.wait_ready(late)
         late.stop()
+
+    def test_a_token_may_die_at_any_call_of_a_connectors_start(self):
+        # In its first login too: that says nothing of the PIN, which may be tried again.
+        server = self.stage.server
+        server.kill()
+        with server.start(hold="*") as control:
+            starting = self.stage.connector("starting", ready=False)
+            calls = control.step_until(lambda: any(event.get("event") == 1001
+                                                   for event in starting.since()))
+        starting.stop()
+        self.assertIn("C_Login", calls)
+        self.assertIn("C_DeriveKey", calls)
+        login = calls.index("C_Login")
+        first = [(login, False), (calls.index("C_OpenSession", login), True)]
+        for moment, unseen in first + self.moments(calls):
+            with self.subTest(moment=moment, function=calls[moment], unseen=unseen):
+                server.kill()
+                with server.start(hold="*") as control:
+                    starting.start()
+                    control.step(moment)
+                    self.die(starting, unseen)
+                self.stage.wait_ready(starting)
+                starting.stop()
 
     def test_a_connector_ends_in_good_order_while_its_token_is_gone(self):
         late = self.stage.connector("ending")
