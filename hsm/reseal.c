@@ -111,6 +111,7 @@ bool token_reseal_begin(struct session *session, struct sealing_key *key,
         (job->custody != CUSTODY_TOKEN && job->custody != CUSTODY_HOST))
         return error_set(err, FAIL_UNSUPPORTED, "a job needs a padding and a custody");
     bool token = job->custody == CUSTODY_TOKEN;
+    harvest_reset(out);
     if (!check_job(key, job, err) ||
         !(token ? check_token_way(session, key, job, err) : check_host_way(session, key, job, err)))
         return false;
