@@ -26,8 +26,8 @@ endif()
 
 find_program(SHELLCHECK shellcheck)
 
-# Tests that read the sources only. What is not installed is told, not passed over in silence;
-# tests/run installs all of it.
+# Tests that look at the sources, and at what the programs are linked with. What is not installed is
+# told, not passed over in silence; tests/run installs all of it.
 function(reseal_lint_tests)
   set(missing)
   # Releases of both tools differ in what they find and how they format: those of Debian 12 count.
@@ -50,6 +50,10 @@ function(reseal_lint_tests)
   else()
     list(APPEND missing "clang-format 14")
   endif()
+
+  find_program(PYTHON3 NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
+  add_test(NAME lint-layers COMMAND ${PYTHON3} -B ${PROJECT_SOURCE_DIR}/scripts/lint-layers.py
+           ${PROJECT_SOURCE_DIR} ${CMAKE_BINARY_DIR}/bin)
 
   if(SHELLCHECK)
     file(GLOB scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/scripts/*.sh ${PROJECT_SOURCE_DIR}/docker/*.sh)

@@ -17,23 +17,24 @@ make() { # FILE, content from standard input: whole or not at all
     fi
 }
 
-random 16 | make "$state/pin/so-pin"
+random 16 | make "$state/so-pin/so-pin"
 random 16 | make "$state/pin/user-pin"
 random 32 | make "$state/api/token"
 printf '[default]\naws_access_key_id = AKRESEAL\naws_secret_access_key = %s\n' "$(random 24)" |
     make "$state/queue/credentials"
 
-if ! softhsm2-util --show-slots | grep -q '^ *Label: *reseal *$'; then
+if ! softhsm2-util --show-slots | grep '^ *Label: *reseal *$' >/dev/null; then
     # softhsm2-util takes PINs as arguments, which others could read, or from a terminal: script(1)
     # is that terminal.
-    for pin in so-pin so-pin user-pin user-pin; do
-        cat "$state/pin/$pin"
+    for pin in so-pin/so-pin so-pin/so-pin pin/user-pin pin/user-pin; do
+        cat "$state/$pin"
         echo
     done | script -q -e -E never -c "softhsm2-util --init-token --free --label reseal" /dev/null
 fi
 
 # A stand-in for the CA of your device management, whose certificate belongs in its place.
 if [[ ! -e $state/public/device-ca.pem ]]; then
-    reseal device new --ca "$state/devices/ca" --out "$state/devices/demo"
+    [[ -e $state/devices/demo/device.pem ]] ||
+        reseal device new --ca "$state/devices/ca" --out "$state/devices/demo"
     make "$state/public/device-ca.pem" <"$state/devices/ca/ca.pem"
 fi

@@ -165,6 +165,16 @@ enum ck_class ck_rv_class(CK_RV rv)
     return row != NULL ? row->class : CK_CLASS_GENERAL;
 }
 
+size_t ck_rv_count(void)
+{
+    return ARRAY_LEN(rv_rows);
+}
+
+CK_RV ck_rv_at(size_t index)
+{
+    return rv_rows[index].rv;
+}
+
 /* Not CKR_DEVICE_ERROR, which leaves the sessions open: left to themselves, they would use up the
  * token's room for sessions. */
 bool ck_rv_ends_session(CK_RV rv)
@@ -229,6 +239,9 @@ const char *ck_mechanism_name(CK_MECHANISM_TYPE mechanism)
         {CKM_RSA_PKCS_OAEP, "CKM_RSA_PKCS_OAEP"},
         {CKM_AES_KEY_GEN, "CKM_AES_KEY_GEN"},
         {CKM_AES_CBC_PAD, "CKM_AES_CBC_PAD"},
+        {CKM_AES_KEY_WRAP, "CKM_AES_KEY_WRAP"},
+        {CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN"},
+        {CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE"},
         {CKM_CONCATENATE_DATA_AND_BASE, "CKM_CONCATENATE_DATA_AND_BASE"},
         {CKM_CONCATENATE_BASE_AND_DATA, "CKM_CONCATENATE_BASE_AND_DATA"},
     };

@@ -9,7 +9,6 @@
 #include <p11-kit/pkcs11.h>
 #include "reseal/probe_report.h"
 
-#define CK_CALL_TEXT 64 /* "C_DeriveKey(CKM_CONCATENATE_DATA_AND_BASE)" */
 #define NO_MECHANISM CK_UNAVAILABLE_INFORMATION
 
 enum ck_class {
@@ -34,6 +33,9 @@ enum ck_class ck_rv_class(CK_RV rv) MUST_USE;
 bool ck_rv_ends_session(CK_RV rv) MUST_USE;
 /* True where the trouble is the token's or the session's, whatever the message was. */
 bool ck_class_is_trouble(enum ck_class class) MUST_USE;
+/* Every value that has a name here, one by one: index 0 to ck_rv_count() - 1. */
+size_t ck_rv_count(void) MUST_USE;
+CK_RV ck_rv_at(size_t index) MUST_USE;
 /* What a person can do about a failure of that class; may be empty. */
 const char *ck_class_hint(enum ck_class class) MUST_USE;
 

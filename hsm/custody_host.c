@@ -25,10 +25,12 @@ static bool decrypt(struct session *session, const struct sealing_key *key,
                                secret_data(out), len);
     if (rv == CKR_OK && *len <= secret_len(out))
         return true;
-    if (rv == CKR_OK || rv == CKR_BUFFER_TOO_SMALL)
-        session_spoil(session); /* the operation may still be active */
-    return fail_opening(session, key, job->padding, "C_Decrypt", mechanism->mechanism,
-                        rv != CKR_OK ? rv : CKR_FUNCTION_FAILED, err);
+    bool active = rv == CKR_OK || rv == CKR_BUFFER_TOO_SMALL; /* the operation may be so still */
+    if (rv == CKR_OK)
+        rv = CKR_FUNCTION_FAILED;
+    if (active)
+        session_spoil(session, "C_Decrypt", rv);
+    return fail_opening(session, key, job->padding, "C_Decrypt", mechanism->mechanism, rv, err);
 }
 
 static bool open_by_oaep(struct session *session, const struct sealing_key *key,
@@ -80,43 +82,18 @@ const char *host_variant_quirk(size_t variant)
     return host_variants[variant].quirk;
 }
 
-static bool join(const struct reseal_job *job, struct secret **password, struct error *err)
+bool custody_host_run(struct session *session, const struct sealing_key *key,
+                      const struct reseal_job *job, const struct variants *variants,
+                      struct harvest *out, struct error *err)
 {
-    size_t len = secret_len(*password);
-    if (job->prefix.len == 0 && job->suffix.len == 0)
-        return true;
-    struct secret *whole = NULL;
-    if (!secret_new(job->prefix.len + len + job->suffix.len, &whole, err)) {
-        err->kind = FAIL_TOKEN; /* other jobs hold the locked memory for now: worth another try */
+    size_t len = 0;
+    out->custody = CUSTODY_HOST;
+    if (!secret_new(key->modulus_len, &out->password, err))
+        return false;
+    if (!host_variants[variants->host].open(session, key, job, out->password, &len, err)) {
+        secret_free(&out->password);
         return false;
     }
-    uint8_t *at = secret_data(whole);
-    if (job->prefix.len > 0)
-        memcpy(at, job->prefix.data, job->prefix.len);
-    memcpy(at + job->prefix.len, secret_data(*password), len);
-    if (job->suffix.len > 0)
-        memcpy(at + job->prefix.len + len, job->suffix.data, job->suffix.len);
-    secret_free(password);
-    *password = whole;
+    secret_truncate(out->password, len);
     return true;
-}
-
-bool custody_host_run(struct session *session, const struct sealing_key *key,
-                      const struct reseal_job *job, size_t variant, struct buf *der,
-                      struct error *err)
-{
-    bool ok = false;
-    size_t len = 0;
-    struct secret *password = NULL;
-    if (!secret_new(key->modulus_len, &password, err))
-        return false;
-    if (!host_variants[variant].open(session, key, job, password, &len, err))
-        goto done;
-    secret_truncate(password, len);
-    if (!join(job, &password, err))
-        goto done;
-    ok = cms_encrypt(job->recipient, secret_bytes(password), job->transport, der, err);
-done:
-    secret_free(&password);
-    return ok;
 }

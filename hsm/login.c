@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include "quirk.h"
 #include "token_private.h"
 
 enum pin_state pin_state_from_flags(CK_FLAGS flags)
@@ -138,32 +139,9 @@ static bool may_try_again(CK_RV rv)
     return false;
 }
 
-/*
- * Tokens known to say CKR_PIN_INCORRECT for a wrong PIN and, by another code, something else:
- * SoftHSM's C_Login fails so while another process, which logs in as well, writes the token's file.
- */
-static const struct {
-    const char *model; /* CK_TOKEN_INFO.model */
-    CK_RV rv;
-} harmless_answers[] = {
-    {"SoftHSM v2", CKR_GENERAL_ERROR},
-};
-
-static bool is_harmless(const struct token *token, CK_RV rv)
-{
-    for (size_t i = 0; i < ARRAY_LEN(harmless_answers); i++) {
-        if (rv == harmless_answers[i].rv &&
-            strcmp(token->facts.model, harmless_answers[i].model) == 0)
-            return true;
-    }
-    return false;
-}
-
 static bool fail_login(const struct token *token, CK_RV rv, struct error *err)
 {
-    if (is_harmless(token, rv))
-        return token_fail(token, "C_Login", NO_MECHANISM, rv, err);
-    if (may_try_again(rv))
+    if (quirk_login_is_harmless(&token->facts, rv) || may_try_again(rv))
         return token_fail(token, "C_Login", NO_MECHANISM, rv, err);
     char name[CK_RV_TEXT];
     ck_rv_text(rv, name);

@@ -4,11 +4,13 @@
 #define RESEAL_HSM_MODULE_H
 
 #include <p11-kit/pkcs11.h>
+#include <stdatomic.h>
 #include "reseal/error.h"
 
 struct module {
     CK_FUNCTION_LIST_PTR functions;
     bool initialized_here; /* otherwise another part of the process did, and will finalise */
+    atomic_bool lost;      /* a call has said so: only a new process helps (CK_CLASS_RESTART) */
 };
 
 /* `path` without a slash is searched where the system's loader searches. `init_args` may be empty.

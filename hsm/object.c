@@ -2,6 +2,7 @@
 #include "object.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define ATTRIBUTE_MAX 16384 /* bytes of one value that we read */
 
@@ -65,11 +66,11 @@ CK_RV attribute_read(struct session *session, CK_OBJECT_HANDLE object, CK_ATTRIB
         return CKR_HOST_MEMORY;
     if (room == 0)
         return CKR_OK;
+    memset(row.pValue, 0, room); /* a module may say more than it has written */
     rv = session->f->C_GetAttributeValue(session->handle, object, &row, 1);
-    if (rv == CKR_OK && row.ulValueLen <= room)
-        out->len = before + row.ulValueLen;
-    else
-        out->len = before;
+    if (rv == CKR_OK && row.ulValueLen > room)
+        rv = CKR_ATTRIBUTE_TYPE_INVALID;
+    out->len = rv == CKR_OK ? before + row.ulValueLen : before;
     return rv;
 }
 
@@ -106,6 +107,48 @@ bool attribute_readable(struct session *session, CK_OBJECT_HANDLE object, CK_ATT
     return *rv == CKR_OK && row.ulValueLen != CK_UNAVAILABLE_INFORMATION;
 }
 
+bool object_take(struct session *session, const char *function, CK_OBJECT_HANDLE made,
+                 const CK_OBJECT_HANDLE *known, size_t count, CK_OBJECT_HANDLE *place,
+                 struct error *err)
+{
+    bool fresh = made != CK_INVALID_HANDLE;
+    for (size_t i = 0; i < count; i++)
+        fresh = fresh && made != known[i];
+    if (fresh) {
+        *place = made;
+        return true;
+    }
+    session_spoil(session, function, CKR_KEY_HANDLE_INVALID);
+    return session_fail_lost(session, err);
+}
+
+bool secret_require_unreadable(struct session *session, CK_OBJECT_HANDLE object, struct error *err)
+{
+    CK_RV sensitive_rv, value_rv;
+    bool sensitive = attribute_flag(session, object, CKA_SENSITIVE, &sensitive_rv) == 1;
+    bool readable = attribute_readable(session, object, CKA_VALUE, &value_rv);
+    if (ck_class_is_trouble(ck_rv_class(sensitive_rv)))
+        return session_fail(session, "C_GetAttributeValue(CKA_SENSITIVE)", NO_MECHANISM,
+                            sensitive_rv, err);
+    if (ck_class_is_trouble(ck_rv_class(value_rv)))
+        return session_fail(session, "C_GetAttributeValue(CKA_VALUE)", NO_MECHANISM, value_rv, err);
+    if (sensitive_rv != CKR_OK) {
+        /* Not said to be readable, but not told: the probe had its answer from this token. */
+        session_fail(session, "C_GetAttributeValue(CKA_SENSITIVE)", NO_MECHANISM, sensitive_rv,
+                     err);
+        err->kind = FAIL_TOKEN;
+        return false;
+    }
+    if (sensitive && !readable)
+        return true;
+    ck_call_text(readable ? "C_GetAttributeValue(CKA_VALUE)" : "C_GetAttributeValue(CKA_SENSITIVE)",
+                 NO_MECHANISM, session->call);
+    session->rv = readable ? value_rv : sensitive_rv;
+    error_set(err, FAIL_POLICY, "token \"%s\" would let the unwrapped secret be read",
+              session->token->facts.label);
+    return error_hint(err, "this token cannot give custody token; see `reseal token probe`");
+}
+
 bool objects_find(struct session *session, struct template *template, CK_OBJECT_HANDLE *found,
                   size_t max, size_t *count, struct error *err)
 {
@@ -117,9 +160,14 @@ bool objects_find(struct session *session, struct template *template, CK_OBJECT_
     CK_ULONG got = 1;
     while (rv == CKR_OK && got > 0 && *count < max) {
         got = 0;
+        for (size_t i = *count; i < max; i++)
+            found[i] = CK_INVALID_HANDLE;
         rv = session->f->C_FindObjects(session->handle, found + *count, max - *count, &got);
         if (got > max - *count)
             got = max - *count;
+        /* Counted, but not written. */
+        while (got > 0 && found[*count + got - 1] == CK_INVALID_HANDLE)
+            got--;
         *count += got;
     }
     CK_RV final = session->f->C_FindObjectsFinal(session->handle);
@@ -134,7 +182,8 @@ void object_drop(struct session *session, CK_OBJECT_HANDLE *object)
 {
     if (*object == CK_INVALID_HANDLE)
         return;
-    if (session->f->C_DestroyObject(session->handle, *object) != CKR_OK)
-        session_spoil(session);
+    CK_RV rv = session->f->C_DestroyObject(session->handle, *object);
+    if (rv != CKR_OK)
+        session_spoil(session, "C_DestroyObject", rv);
     *object = CK_INVALID_HANDLE;
 }

@@ -51,6 +51,18 @@ CK_RV attribute_number(struct session *session, CK_OBJECT_HANDLE object, CK_ATTR
 bool attribute_readable(struct session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
                         CK_RV *rv) MUST_USE;
 
+/* Takes the handle of what a call has just made into *place. One that stands for something known
+ * already, or for nothing, is a token out of its mind: the session counts as lost. The other would
+ * be wrapped in place of the password. */
+bool object_take(struct session *session, const char *function, CK_OBJECT_HANDLE made,
+                 const CK_OBJECT_HANDLE *known, size_t count, CK_OBJECT_HANDLE *place,
+                 struct error *err) MUST_USE;
+
+/* True where the token says that the secret is sensitive and does not give its value. A secret that
+ * the token would hand out is in nobody's custody but ours: FAIL_POLICY, not a shrug. */
+bool secret_require_unreadable(struct session *session, CK_OBJECT_HANDLE object,
+                               struct error *err) MUST_USE;
+
 /* At most `max` objects that match. */
 bool objects_find(struct session *session, struct template *template, CK_OBJECT_HANDLE *found,
                   size_t max, size_t *count, struct error *err) MUST_USE;

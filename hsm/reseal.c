@@ -5,6 +5,8 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include "custody.h"
+#include "quirk.h"
+#include "reseal/helper_message.h"
 
 void oaep_mechanism_fill(enum padding padding, struct oaep_mechanism *out)
 {
@@ -36,28 +38,12 @@ bool fail_opening(struct session *session, const struct sealing_key *key, enum p
     return false;
 }
 
-static bool fail_unlearned(const struct sealing_key *key, enum padding padding,
-                           enum custody custody, const struct way *way, struct error *err)
-{
-    bool token = custody == CUSTODY_TOKEN;
-    error_set(err, FAIL_UNSUPPORTED, "sealing key \"%s\" cannot reseal %s with custody %s: %s: %s",
-              key->label, padding_name(padding), custody_name(custody),
-              token ? way->token_call : way->host_call, token ? way->token_rv : way->host_rv);
-    return error_hint(err, "`reseal token probe` shows what the token and its keys can do");
-}
-
+/* The device's key is of no kind that a token wraps for, or the job is too large. */
 static bool check_job(const struct sealing_key *key, const struct reseal_job *job,
                       struct error *err)
 {
-    EVP_PKEY *recipient = X509_get0_pubkey(job->recipient);
-    if (recipient == NULL)
+    if (X509_get0_pubkey(job->recipient) == NULL)
         return error_openssl(err, FAIL_UNSUPPORTED, "the device's key is of no known kind");
-    if (job->custody == CUSTODY_TOKEN && EVP_PKEY_get_base_id(recipient) != EVP_PKEY_RSA) {
-        error_set(err, FAIL_UNSUPPORTED,
-                  "with custody token a device needs an RSA key; this one has %s",
-                  EVP_PKEY_get0_type_name(recipient));
-        return error_hint(err, "enrol the device with an RSA certificate");
-    }
     size_t content = job->prefix.len + key->modulus_len + job->suffix.len;
     if (job->prefix.len > CMS_DER_MAX || job->suffix.len > CMS_DER_MAX || content > CMS_DER_MAX)
         return error_set(err, FAIL_TOO_LARGE,
@@ -66,35 +52,85 @@ static bool check_job(const struct sealing_key *key, const struct reseal_job *jo
     return true;
 }
 
-bool token_reseal(struct session *session, struct sealing_key *key, const struct reseal_job *job,
-                  struct buf *der, struct error *err)
+static bool fail_unlearned(const struct sealing_key *key, const struct reseal_job *job,
+                           const char *form, const char *call, const char *rv, struct error *err)
+{
+    error_set(err, FAIL_UNSUPPORTED,
+              "sealing key \"%s\" cannot reseal %s to %s with custody %s: %s: %s", key->label,
+              padding_name(job->padding), form, custody_name(job->custody), call, rv);
+    return error_hint(err, "`reseal token probe` shows what the token and its keys can do");
+}
+
+/* Custody token makes the form that the device needs, and has room for the text around the
+ * password. All this comes before the password is unwrapped: afterwards, "unsupported" would tell
+ * that it opens. */
+static bool check_token_way(struct session *session, struct sealing_key *key,
+                            const struct reseal_job *job, struct error *err)
+{
+    struct way *way = way_of(key, job->padding);
+    enum cms_form form;
+    if (!cms_form_for(job->recipient, job->transport, &form)) {
+        error_set(err, FAIL_UNSUPPORTED,
+                  "with custody token a device needs an RSA, P-256 or P-384 key; this one has %s",
+                  EVP_PKEY_get0_type_name(X509_get0_pubkey(job->recipient)));
+        return error_hint(err, "enrol the device with such a certificate");
+    }
+    const struct form_way *found = &way->forms[form];
+    if (found->token == LEARNED_NOTHING && !way_learn_form(session, key, job->padding, form, err))
+        return false;
+    if (found->token == LEARNED_NO)
+        return fail_unlearned(key, job, cms_form_name(form), found->call, found->rv, err);
+    const size_t text = job->prefix.len + job->suffix.len;
+    if (text == 0)
+        return true;
+    if (!way->affixes_known && !way_learn_affixes(session, key, job->padding, form, err))
+        return false;
+    if (text <= way->affixes)
+        return true;
+    return error_set(err, FAIL_UNSUPPORTED,
+                     "token \"%s\" takes %zu bytes of text around a password with custody token, "
+                     "not %zu",
+                     session->token->facts.label, way->affixes, text);
+}
+
+static bool check_host_way(struct session *session, struct sealing_key *key,
+                           const struct reseal_job *job, struct error *err)
+{
+    const struct way *way = way_of(key, job->padding);
+    if (way->host == LEARNED_NOTHING && !way_learn_host(session, key, job->padding, err))
+        return false;
+    if (way->host == LEARNED_NO)
+        return fail_unlearned(key, job, "any form", way->host_call, way->host_rv, err);
+    return true;
+}
+
+bool token_reseal_begin(struct session *session, struct sealing_key *key,
+                        const struct reseal_job *job, struct harvest *out, struct error *err)
 {
     if (!padding_valid((int)job->padding) ||
         (job->custody != CUSTODY_TOKEN && job->custody != CUSTODY_HOST))
         return error_set(err, FAIL_UNSUPPORTED, "a job needs a padding and a custody");
-    if (!check_job(key, job, err))
-        return false;
     bool token = job->custody == CUSTODY_TOKEN;
-    struct way *way = way_of(key, job->padding);
-    if ((token ? way->token : way->host) == LEARNED_NOTHING &&
-        !way_learn(session, key, job->padding, job->custody, err))
+    harvest_reset(out);
+    if (!check_job(key, job, err) ||
+        !(token ? check_token_way(session, key, job, err) : check_host_way(session, key, job, err)))
         return false;
-    if ((token ? way->token : way->host) == LEARNED_NO)
-        return fail_unlearned(key, job->padding, job->custody, way, err);
-    if (token && (job->prefix.len > 0 || job->suffix.len > 0)) {
-        /* Before the password is unwrapped: afterwards, "unsupported" would tell that it opens. */
-        if (way->affixes == LEARNED_NOTHING && !way_learn_affixes(session, key, job->padding, err))
-            return false;
-        if (way->affixes == LEARNED_NO)
-            return error_set(err, FAIL_UNSUPPORTED,
-                             "token \"%s\" cannot put text around a password with custody token",
-                             session->token->facts.label);
-    }
     /* RFC 8017, section 7.1.2, step 1b; some tokens would pad a short one. */
     if (job->sealed.len != key->modulus_len)
         return fail_message(err);
-    return token ? custody_token_run(session, key, job, way->unwrap_variant, der, err)
-                 : custody_host_run(session, key, job, way->host_variant, der, err);
+    const struct variants *variants = &way_of(key, job->padding)->variants;
+    return token ? custody_token_run(session, key, job, variants, out, err)
+                 : custody_host_run(session, key, job, variants, out, err);
+}
+
+bool token_reseal(struct session *session, struct sealing_key *key, const struct reseal_job *job,
+                  struct buf *der, struct error *err)
+{
+    struct harvest harvest = HARVEST_INIT;
+    bool ok = token_reseal_begin(session, key, job, &harvest, err) &&
+              harvest_finish(&harvest, job, der, err);
+    harvest_free(&harvest);
+    return ok;
 }
 
 static void put_quirk(struct padding_finding *finding, const char *words)
@@ -106,33 +142,92 @@ static void put_quirk(struct padding_finding *finding, const char *words)
              words);
 }
 
+static void put_forms(const struct way *way, struct padding_finding *finding)
+{
+    finding->custody = CUSTODY_UNUSABLE;
+    for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
+        const struct form_way *form = &way->forms[i];
+        struct form_finding *found = &finding->forms[i];
+        if (form->token == LEARNED_YES) {
+            found->custody = CUSTODY_TOKEN;
+        } else {
+            found->custody = way->host == LEARNED_YES ? CUSTODY_HOST : CUSTODY_UNUSABLE;
+            memcpy(found->call, form->call, sizeof found->call);
+            memcpy(found->ck_rv, form->rv, sizeof found->ck_rv);
+        }
+        if (found->custody > finding->custody)
+            finding->custody = found->custody;
+    }
+    if (finding->custody != CUSTODY_TOKEN) {
+        memcpy(finding->call, finding->forms[0].call, sizeof finding->call);
+        memcpy(finding->ck_rv, finding->forms[0].ck_rv, sizeof finding->ck_rv);
+    }
+}
+
+static void put_token_quirks(const struct way *way, size_t room, struct padding_finding *finding)
+{
+    char words[64];
+    put_quirk(finding, unwrap_variant_quirk(way->variants.unwrap));
+    put_quirk(finding, point_variant_quirk(way->variants.point));
+    if (way->affixes == 0) {
+        put_quirk(finding, "no text can be put around the password");
+    } else if (way->affixes < HELPER_AFFIX_MAX) {
+        snprintf(words, sizeof words, "up to %zu bytes of text around the password", way->affixes);
+        put_quirk(finding, words);
+    }
+    if (way->longest < room) {
+        snprintf(words, sizeof words, "passwords of up to %zu bytes only", way->longest);
+        put_quirk(finding, words);
+    }
+}
+
 static void put_finding(const struct way *way, size_t room, struct padding_finding *finding)
 {
-    snprintf(finding->call, sizeof finding->call, "%.*s", (int)sizeof finding->call - 1,
-             way->token == LEARNED_YES ? "" : way->token_call);
-    snprintf(finding->ck_rv, sizeof finding->ck_rv, "%s",
-             way->token == LEARNED_YES ? "" : way->token_rv);
-    if (way->token == LEARNED_YES) {
-        finding->custody = CUSTODY_TOKEN;
-        put_quirk(finding, unwrap_variant_quirk(way->unwrap_variant));
-        if (way->affixes == LEARNED_NO)
-            put_quirk(finding, "no text can be put around the password");
-        if (way->longest < room) {
-            char words[64];
-            snprintf(words, sizeof words, "passwords of up to %zu bytes only", way->longest);
-            put_quirk(finding, words);
-        }
-    } else if (way->host == LEARNED_YES) {
-        finding->custody = CUSTODY_HOST;
-        put_quirk(finding, host_variant_quirk(way->host_variant));
-    } else {
+    enum cms_form any;
+    bool token = way_any_form(way, &any);
+    put_forms(way, finding);
+    finding->affixes = (uint32_t)way->affixes;
+    if (token)
+        put_token_quirks(way, room, finding);
+    if (way->host == LEARNED_YES) {
+        put_quirk(finding, host_variant_quirk(way->variants.host));
+    } else if (!token) {
         char words[CK_CALL_TEXT + CK_RV_TEXT + 16];
-        finding->custody = CUSTODY_UNUSABLE;
         snprintf(words, sizeof words, "host: %s: %s", way->host_call, way->host_rv);
         put_quirk(finding, words);
     }
-    if (strcmp(way->token_call, "C_GetAttributeValue(CKA_VALUE)") == 0)
+    if (strcmp(finding->call, "C_GetAttributeValue(CKA_VALUE)") == 0)
         put_quirk(finding, "the token lets an unwrapped secret be read");
+}
+
+static void put_advice(const struct session *session, const struct key_attributes *attributes,
+                       struct padding_finding *finding)
+{
+    const struct form_finding *lowest = &finding->forms[0];
+    for (size_t i = 1; i < CMS_FORM_COUNT; i++) {
+        if (finding->forms[i].custody < lowest->custody)
+            lowest = &finding->forms[i];
+    }
+    snprintf(finding->advice, sizeof finding->advice, "%s",
+             quirk_advice(&session->token->facts, attributes, lowest));
+}
+
+static bool learn_padding(struct session *session, struct sealing_key *key, enum padding padding,
+                          struct error *err)
+{
+    struct way *way = way_of(key, padding);
+    bool all = true;
+    enum cms_form any;
+    *way = (struct way){.host = LEARNED_NOTHING};
+    for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
+        if (!way_learn_form(session, key, padding, (enum cms_form)i, err))
+            return false;
+        all = all && way->forms[i].token == LEARNED_YES;
+    }
+    if (way_any_form(way, &any) && (!way_learn_affixes(session, key, padding, any, err) ||
+                                    !way_learn_longest(session, key, padding, any, err)))
+        return false;
+    return all || way_learn_host(session, key, padding, err);
 }
 
 bool token_probe(struct session *session, struct sealing_key *key, struct key_finding *out,
@@ -142,16 +237,10 @@ bool token_probe(struct session *session, struct sealing_key *key, struct key_fi
         return false;
     for (int i = 0; i < PADDING_COUNT; i++) {
         enum padding padding = (enum padding)(PADDING_FIRST + i);
-        struct way *way = &key->ways[i];
-        *way = (struct way){.token = LEARNED_NOTHING};
-        if (!way_learn(session, key, padding, CUSTODY_TOKEN, err))
+        if (!learn_padding(session, key, padding, err))
             return false;
-        if (way->token == LEARNED_YES && (!way_learn_affixes(session, key, padding, err) ||
-                                          !way_learn_longest(session, key, padding, err)))
-            return false;
-        if (way->token != LEARNED_YES && !way_learn(session, key, padding, CUSTODY_HOST, err))
-            return false;
-        put_finding(way, padding_room(padding, out->bits), &out->paddings[i]);
+        put_finding(way_of(key, padding), padding_room(padding, out->bits), &out->paddings[i]);
+        put_advice(session, &out->attributes, &out->paddings[i]);
     }
     return true;
 }

@@ -10,13 +10,22 @@
 #define SEALING_KEY_BITS_MIN 2048
 #define SEALING_KEY_BITS_MAX 4096
 
+/* *told is false where the token does not give them out; an object that is not there gives nothing.
+ */
 static bool read_numbers(struct session *session, CK_OBJECT_HANDLE object, struct buf *modulus,
-                         struct buf *exponent)
+                         struct buf *exponent, bool *told, struct error *err)
 {
-    return object != CK_INVALID_HANDLE &&
-           attribute_read(session, object, CKA_MODULUS, modulus) == CKR_OK && modulus->len > 0 &&
-           attribute_read(session, object, CKA_PUBLIC_EXPONENT, exponent) == CKR_OK &&
-           exponent->len > 0;
+    *told = false;
+    if (object == CK_INVALID_HANDLE)
+        return true;
+    CK_RV rv = attribute_read(session, object, CKA_MODULUS, modulus);
+    if (rv == CKR_OK)
+        rv = attribute_read(session, object, CKA_PUBLIC_EXPONENT, exponent);
+    /* A token in trouble has said nothing about its key. */
+    if (ck_class_is_trouble(ck_rv_class(rv)))
+        return session_fail(session, "C_GetAttributeValue", NO_MECHANISM, rv, err);
+    *told = rv == CKR_OK && modulus->len > 0 && exponent->len > 0;
+    return true;
 }
 
 /* Shorter ones are not safe any more (NIST SP 800-131A); no record or message has room for longer
@@ -36,10 +45,12 @@ static bool check_bits(const struct sealing_key *key, struct error *err)
 static bool load_public(struct session *session, struct sealing_key *key, struct error *err)
 {
     bool ok = false;
-    struct buf modulus = BUF_INIT(1024), exponent = BUF_INIT(64);
-    struct buf modulus_beside = BUF_INIT(1024), exponent_beside = BUF_INIT(64);
-    bool own = read_numbers(session, key->private_half, &modulus, &exponent);
-    bool beside = read_numbers(session, key->public_half, &modulus_beside, &exponent_beside);
+    bool own = false, beside = false;
+    struct buf modulus = BUF_INIT(1024), exponent = BUF_INIT(1024);
+    struct buf modulus_beside = BUF_INIT(1024), exponent_beside = BUF_INIT(1024);
+    if (!read_numbers(session, key->private_half, &modulus, &exponent, &own, err) ||
+        !read_numbers(session, key->public_half, &modulus_beside, &exponent_beside, &beside, err))
+        goto done;
     if (own && beside &&
         (modulus.len != modulus_beside.len ||
          memcmp(modulus.data, modulus_beside.data, modulus.len) != 0)) {
@@ -98,8 +109,14 @@ bool sealing_key_from_handles(struct session *session, CK_OBJECT_HANDLE private_
     key->private_half = private_half;
     key->public_half = public_half;
     CK_RV rv = attribute_read(session, private_half, CKA_LABEL, &label);
-    if (rv != CKR_OK || memchr(buf_text(&label), 0, label.len) != NULL) {
-        session_fail(session, "C_GetAttributeValue", NO_MECHANISM, rv, err);
+    if (rv != CKR_OK) {
+        session_fail(session, "C_GetAttributeValue(CKA_LABEL)", NO_MECHANISM, rv, err);
+        goto done;
+    }
+    if (memchr(buf_text(&label), 0, label.len) != NULL ||
+        !utf8_is_strict(buf_text(&label), label.len)) {
+        error_set(err, FAIL_TOKEN, "token \"%s\" gives a label of the sealing key that is no text",
+                  session->token->facts.label);
         goto done;
     }
     memcpy(key->label, buf_text(&label), label.len + 1);
@@ -161,9 +178,17 @@ bool sealing_key_find(struct session *session, const char *label, struct sealing
                          label);
     if (!find_by_label(session, CKO_PUBLIC_KEY, label, public_halves, &public_count, err))
         return false;
-    return sealing_key_from_handles(session, private_halves[0],
-                                    public_count == 1 ? public_halves[0] : CK_INVALID_HANDLE, out,
-                                    err);
+    if (!sealing_key_from_handles(session, private_halves[0],
+                                  public_count == 1 ? public_halves[0] : CK_INVALID_HANDLE, out,
+                                  err))
+        return false;
+    /* The name is told to the connector, and looked for again in each session. */
+    if (strcmp((*out)->label, label) == 0)
+        return true;
+    sealing_key_free(out);
+    return error_set(err, FAIL_TOKEN,
+                     "token \"%s\" finds a key by the label \"%s\" and gives another",
+                     session->token->facts.label, label);
 }
 
 void sealing_key_free(struct sealing_key **key)

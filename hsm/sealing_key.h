@@ -13,16 +13,32 @@ enum learned {
     LEARNED_YES,
 };
 
+/* Rows of the tables of variants that a job is done with (custody.h). */
+struct variants {
+    size_t unwrap; /* templates of the unwrapped password */
+    size_t point;  /* encodings of an EC device's public point */
+    size_t host;   /* decryptions in custody host */
+};
+
+/* Whether custody token can make one form of message, and what kept it from that. */
+struct form_way {
+    enum learned token;
+    char call[CK_CALL_TEXT];
+    char rv[CK_RV_TEXT]; /* by name, or a reason in words */
+};
+
 /* How a job with one padding is done on this token: found out by doing, with a secret of our own.
  */
 struct way {
-    enum learned token, host, affixes; /* custody token, custody host, text around in the token */
-    size_t unwrap_variant;             /* row of the unwrap templates */
-    size_t host_variant;               /* row of the host decryptions */
-    size_t longest;    /* bytes of password that custody token takes; 0: not tried */
-    CK_RV bad_message; /* what the token says to a message that it cannot open */
-    char token_call[CK_CALL_TEXT], host_call[CK_CALL_TEXT]; /* what kept it from that custody ... */
-    char token_rv[CK_RV_TEXT], host_rv[CK_RV_TEXT];         /* ... by name, or a reason in words */
+    struct form_way forms[CMS_FORM_COUNT];
+    enum learned host;
+    struct variants variants;
+    bool unwrap_known;  /* variants.unwrap has worked */
+    bool affixes_known; /* `affixes` was tried */
+    size_t affixes;     /* bytes of text around the password that custody token takes */
+    size_t longest;     /* bytes of password that custody token takes; 0: not tried */
+    CK_RV bad_message;  /* what the token says to a message that it cannot open */
+    char host_call[CK_CALL_TEXT], host_rv[CK_RV_TEXT]; /* what kept it from custody host */
 };
 
 struct sealing_key {

@@ -5,7 +5,9 @@
  *   service.c        the socket: hello, reading jobs, answering, the end
  *   service_start.c  settings, token, PIN, probe
  *   service_login.c  the one place that logs in again
- *   worker.c         a thread with a session of its own
+ *   session_count.c  how many sessions pay off
+ *   lane.c           the sessions
+ *   worker.c         a thread that works on one job at a time
  *   job_queue.c      jobs between the reader and the workers
  */
 #ifndef RESEAL_HSM_SERVICE_H
@@ -15,11 +17,12 @@
 #include <stdatomic.h>
 #include "custody.h"
 #include "job_queue.h"
+#include "lane.h"
 #include "reseal/config.h"
 #include "reseal/device_trust.h"
 #include "reseal/frame.h"
 
-#define WORKERS_MAX  64
+#define WORKERS_MAX  (LANES_MAX + 10) /* threads */
 #define WAITING_MAX  64 /* jobs that may wait beyond those in work; a connector leases fewer */
 #define WORKER_STACK ((size_t)256 * 1024)
 
@@ -31,7 +34,7 @@ struct token_service {
     struct secret *pin; /* NULL: the token has a pad of its own, or wants none */
     enum custody require;
     enum key_transport transport;
-    unsigned workers;
+    unsigned sessions; /* lanes; 0: as many as pay off */
     unsigned deadline; /* seconds for the jobs in hand once the socket has ended */
 
     struct session *session;                  /* of the start; probes with it */
@@ -41,6 +44,7 @@ struct token_service {
     struct frame_channel *channel; /* read by the main thread alone */
     pthread_mutex_t output;        /* guards writing to it */
     struct job_queue *jobs;
+    struct lanes *lanes;
 
     pthread_mutex_t login;    /* one thread logs in again, the others wait */
     bool pin_refused;         /* for good: no PIN is tried after that */
@@ -71,8 +75,11 @@ void token_service_give_up(struct token_service *service, const char *why);
 bool token_service_login_again(struct token_service *service, struct session *session,
                                struct error *err) MUST_USE;
 
+/* How many sessions to work with: measured, with the keys that were probed. At least 1. */
+unsigned session_count_choose(struct token_service *service) MUST_USE;
+
 struct worker;
-/* Opens the worker's session, then starts its thread. */
+/* Starts a thread that takes jobs from the queue. */
 bool worker_start(struct token_service *service, struct worker **out, struct error *err) MUST_USE;
 /* Waits until the worker has done the jobs that are left; the queue was closed before. */
 void worker_join(struct worker **worker);

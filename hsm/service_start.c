@@ -7,10 +7,12 @@
 
 /* Locked memory: one whole content for each worker that works in custody host, and the PIN. Most
  * content is a password alone; a system's limit is often 8 MiB. */
-static size_t secret_heap_size(unsigned workers)
+static size_t secret_heap_size(unsigned sessions)
 {
     size_t size = (size_t)512 * 1024;
-    while (size < (size_t)workers * CMS_DER_MAX && size < (size_t)4 * 1024 * 1024)
+    if (sessions == 0) /* not chosen yet */
+        sessions = LANES_MAX;
+    while (size < (size_t)sessions * CMS_DER_MAX && size < (size_t)4 * 1024 * 1024)
         size *= 2;
     return size;
 }
@@ -45,14 +47,14 @@ static bool load_settings(struct token_service *service, const char *path, const
         return false;
     lock_memory();
     const struct config *config = service->config;
-    service->workers = settings_workers(config, service->section);
+    service->sessions = settings_workers(config, service->section);
     service->deadline = (unsigned)config_number(config, "connector", "helper_deadline");
     if (!custody_parse(config_text(config, "connector", "require"), &service->require) ||
         !key_transport_parse(config_text(config, "connector", "key_transport"),
                              &service->transport))
         return error_set(err, FAIL_USAGE, "%s: [connector] require or key_transport is not known",
                          config_path(config));
-    return secret_heap_open(secret_heap_size(service->workers), err) &&
+    return secret_heap_open(secret_heap_size(service->sessions), err) &&
            config_want(config, "connector", "device_ca", &device_ca, err) &&
            device_trust_load(device_ca, config_text(config, "connector", "device_crl"),
                              &service->trust, err);
@@ -81,8 +83,10 @@ static bool open_token(struct token_service *service, struct error *err)
     if (pin != NULL && !secret_read(pin, "PIN", PIN_MAX, &service->pin, err))
         return error_context(err, "the token's PIN");
     token_before_first_login(service->token, announce_login, service);
+    /* Once more in the session: a token that went and came back in between knows of no login. */
     return token_login(service->token, service->pin, err) &&
-           session_open(service->token, SESSION_READ_ONLY, &service->session, err);
+           session_open(service->token, SESSION_READ_ONLY, &service->session, err) &&
+           token_service_login_again(service, service->session, err);
 }
 
 /* The configured keys, one after the other; two names of one key would be two answers to one

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <stdlib.h>
 #include "token_private.h"
 #include "reseal/log.h"
@@ -39,7 +40,15 @@ static CK_RV open_on_slot(struct token *token, CK_FLAGS flags, CK_SESSION_HANDLE
 bool session_open(struct token *token, enum session_mode mode, struct session **out,
                   struct error *err)
 {
+    CK_RV ignored;
+    return session_try_open(token, mode, out, &ignored, err);
+}
+
+bool session_try_open(struct token *token, enum session_mode mode, struct session **out,
+                      CK_RV *answer, struct error *err)
+{
     *out = NULL;
+    *answer = CKR_HOST_MEMORY;
     struct session *session = calloc(1, sizeof *session);
     if (session == NULL)
         return error_memory(err);
@@ -48,7 +57,7 @@ bool session_open(struct token *token, enum session_mode mode, struct session **
     CK_FLAGS flags = CKF_SERIAL_SESSION;
     if (mode == SESSION_READ_WRITE)
         flags |= CKF_RW_SESSION;
-    CK_RV rv = open_on_slot(token, flags, &session->handle);
+    CK_RV rv = *answer = open_on_slot(token, flags, &session->handle);
     if (rv != CKR_OK) {
         free(session);
         return token_fail(token, "C_OpenSession", NO_MECHANISM, rv, err);
@@ -86,10 +95,28 @@ bool session_lost(const struct session *session)
     return false;
 }
 
-void session_spoil(struct session *session)
+/* A lost session stays lost, whatever fails after it. */
+static void set_trouble(struct session *session, enum ck_class class, const char *call, CK_RV rv)
 {
-    if (!session_lost(session))
-        session->trouble = CK_CLASS_SESSION_LOST;
+    if (session_lost(session))
+        return;
+    session->trouble = class;
+    if (session_lost(session)) {
+        snprintf(session->lost_call, sizeof session->lost_call, "%s", call);
+        session->lost_rv = rv;
+    }
+}
+
+void session_spoil(struct session *session, const char *function, CK_RV rv)
+{
+    set_trouble(session, CK_CLASS_SESSION_LOST, function, rv);
+}
+
+bool session_fail_lost(struct session *session, struct error *err)
+{
+    token_fail(session->token, session->lost_call, NO_MECHANISM, session->lost_rv, err);
+    err->kind = FAIL_TOKEN; /* even where the answer alone would say something else */
+    return false;
 }
 
 static enum ck_class note(struct session *session, const char *function,
@@ -102,9 +129,8 @@ static enum ck_class note(struct session *session, const char *function,
         session->ended = true;
         atomic_store(&session->token->anchor_doubtful, true);
     }
-    /* A lost session stays lost, whatever fails after it. */
-    if (ck_class_is_trouble(class) && !session_lost(session))
-        session->trouble = class;
+    if (ck_class_is_trouble(class))
+        set_trouble(session, class, session->call, rv);
     char name[CK_RV_TEXT];
     ck_rv_text(rv, name);
     const char *call_shown = session->call, *rv_shown = name;

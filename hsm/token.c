@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include "reseal/clock.h"
 #include "reseal/text.h"
 
 #define SLOTS_MAX 256
@@ -78,7 +78,8 @@ static void address_pin(struct token_address *address, const CK_TOKEN_INFO *info
     ck_field_text(info->model, sizeof info->model, address->model);
 }
 
-/* The tokens that are there, for an error text: a person sees the misspelt label at once. */
+/* The tokens that are there, for an error text: a person sees the misspelt label at once, and which
+ * slot did not tell what it holds. */
 static void describe_tokens(CK_FUNCTION_LIST_PTR f, const CK_SLOT_ID *slots, size_t count,
                             struct buf *out)
 {
@@ -87,11 +88,17 @@ static void describe_tokens(CK_FUNCTION_LIST_PTR f, const CK_SLOT_ID *slots, siz
         CK_TOKEN_INFO info = {0};
         const CK_INFO no_library = {0};
         struct token_facts facts;
-        if (f->C_GetTokenInfo(slots[i], &info) != CKR_OK || !(info.flags & CKF_TOKEN_INITIALIZED))
-            continue;
-        token_facts_fill(&info, &no_library, slots[i], &facts);
-        buf_printf(out, "%s\"%s\" (serial %s)", named++ == 0 ? "" : ", ", facts.label,
-                   facts.serial);
+        CK_RV rv = f->C_GetTokenInfo(slots[i], &info);
+        if (rv != CKR_OK) {
+            char name[CK_RV_TEXT];
+            ck_rv_text(rv, name);
+            buf_printf(out, "%sslot %lu (C_GetTokenInfo: %s)", named++ == 0 ? "" : ", ", slots[i],
+                       name);
+        } else if (info.flags & CKF_TOKEN_INITIALIZED) {
+            token_facts_fill(&info, &no_library, slots[i], &facts);
+            buf_printf(out, "%s\"%s\" (serial %s)", named++ == 0 ? "" : ", ", facts.label,
+                       facts.serial);
+        }
     }
     if (named == 0)
         buf_put_text(out, "none");
@@ -123,14 +130,19 @@ bool token_find_slot(CK_FUNCTION_LIST_PTR f, const struct token_address *address
 {
     CK_SLOT_ID slots[SLOTS_MAX];
     CK_ULONG count = SLOTS_MAX;
+    for (size_t i = 0; i < SLOTS_MAX; i++)
+        slots[i] = CK_UNAVAILABLE_INFORMATION;
     CK_RV rv = f->C_GetSlotList(CK_TRUE, slots, &count);
     if (rv != CKR_OK) {
         char name[CK_RV_TEXT];
         ck_rv_text(rv, name);
         return error_set(err, FAIL_TOKEN, "module %s: C_GetSlotList: %s", address->module, name);
     }
-    if (count > SLOTS_MAX) /* a module that says CKR_OK where it had no room */
+    /* A module may say CKR_OK where it had no room, or count slots that it did not write. */
+    if (count > SLOTS_MAX)
         count = SLOTS_MAX;
+    while (count > 0 && slots[count - 1] == CK_UNAVAILABLE_INFORMATION)
+        count--;
     size_t matches = 0;
     for (size_t i = 0; i < count; i++) {
         CK_TOKEN_INFO found = {0};
@@ -168,8 +180,7 @@ static bool find_with_patience(struct token *token, CK_SLOT_ID *slot, CK_TOKEN_I
         if (i == ARRAY_LEN(pauses_ms) || !token->module->initialized_here)
             return false;
         module_close(&token->module);
-        struct timespec pause = {0, pauses_ms[i] * 1000000};
-        nanosleep(&pause, NULL);
+        clock_sleep_ms(pauses_ms[i]);
     }
 }
 
@@ -225,6 +236,18 @@ void token_facts_get(const struct token *token, struct token_facts *out)
     *out = token->facts;
 }
 
+unsigned token_session_room(const struct token *token, unsigned most)
+{
+    CK_TOKEN_INFO info = {0};
+    if (token->f->C_GetTokenInfo(token->slot, &info) != CKR_OK ||
+        info.ulMaxSessionCount == CK_EFFECTIVELY_INFINITE ||
+        info.ulMaxSessionCount == CK_UNAVAILABLE_INFORMATION)
+        return most;
+    CK_ULONG taken = info.ulSessionCount == CK_UNAVAILABLE_INFORMATION ? 0 : info.ulSessionCount;
+    CK_ULONG room = info.ulMaxSessionCount > taken ? info.ulMaxSessionCount - taken : 0;
+    return room < most ? (unsigned)(room > 0 ? room : 1) : most;
+}
+
 bool token_fail(const struct token *token, const char *function, CK_MECHANISM_TYPE mechanism,
                 CK_RV rv, struct error *err)
 {
@@ -233,9 +256,16 @@ bool token_fail(const struct token *token, const char *function, CK_MECHANISM_TY
     ck_call_text(function, mechanism, call);
     ck_rv_text(rv, name);
     enum ck_class class = ck_rv_class(rv);
+    if (class == CK_CLASS_RESTART)
+        atomic_store(&token->module->lost, true);
     enum failure kind = class == CK_CLASS_NOT_THIS_WAY ? FAIL_UNSUPPORTED
                         : class == CK_CLASS_PIN        ? FAIL_PIN
                                                        : FAIL_TOKEN;
     error_set(err, kind, "token \"%s\": %s: %s", token->facts.label, call, name);
     return error_hint(err, "%s", ck_class_hint(class));
+}
+
+bool token_module_lost(const struct token *token)
+{
+    return atomic_load(&token->module->lost);
 }

@@ -30,10 +30,12 @@ struct session {
     struct token *token;
     CK_FUNCTION_LIST_PTR f;
     CK_SESSION_HANDLE handle;
-    bool ended;              /* by the token itself: the handle is not ours any more */
-    enum ck_class trouble;   /* class of the last failure that was the token's; FINE: none */
-    char call[CK_CALL_TEXT]; /* the call that failed last ... */
-    CK_RV rv;                /* ... and its answer */
+    bool ended;                   /* by the token itself: the handle is not ours any more */
+    enum ck_class trouble;        /* class of the last failure that was the token's; FINE: none */
+    char call[CK_CALL_TEXT];      /* the call that failed last ... */
+    CK_RV rv;                     /* ... and its answer */
+    char lost_call[CK_CALL_TEXT]; /* where it is lost: the call by which it was ... */
+    CK_RV lost_rv;                /* ... and its answer */
 };
 
 /* Text of a PKCS#11 field: cut at NUL, spaces at the end taken away. */
@@ -49,6 +51,10 @@ bool token_find_slot(CK_FUNCTION_LIST_PTR f, const struct token_address *address
 /* Whether the token with that info is the one that was found first, and not one with its label. */
 bool token_is_same(const struct token *token, const CK_TOKEN_INFO *info) MUST_USE;
 
+/* How many more sessions the token says that it has (PKCS#11 v3.1, section 3.2), at most `most` and
+ * at least one: what it says is a hint, C_OpenSession decides. */
+unsigned token_session_room(const struct token *token, unsigned most) MUST_USE;
+
 /* Closes the session that holds the login; with the last session the login ends. NULL is allowed.
  */
 void token_logout(struct token *token);
@@ -56,7 +62,9 @@ void token_logout(struct token *token);
 /* An error about a call that is not about one message; kind and hint follow from the class. */
 bool token_fail(const struct token *token, const char *function, CK_MECHANISM_TYPE mechanism,
                 CK_RV rv, struct error *err);
-/* The same, remembered in the session for session_lost and for the probe. */
+/* True after an answer of the class CK_CLASS_RESTART, whichever call it was. */
+bool token_module_lost(const struct token *token) MUST_USE;
+/* As token_fail, remembered in the session for session_lost and for the probe. */
 bool session_fail(struct session *session, const char *function, CK_MECHANISM_TYPE mechanism,
                   CK_RV rv, struct error *err);
 /* A failure while a sealed password was opened: FAIL_TOKEN where the session or the token is in
@@ -65,8 +73,14 @@ bool session_fail_message(struct session *session, const char *function,
                           CK_MECHANISM_TYPE mechanism, CK_RV rv, struct error *err);
 /* The uniform error itself: every cause reads the same (design: no Manger oracle). */
 bool fail_message(struct error *err);
-/* The session must not be used again, for a reason that is not a CK_RV of the last call. */
-void session_spoil(struct session *session);
+/* The session must not be used again, whatever class that answer is of. */
+void session_spoil(struct session *session, const char *function, CK_RV rv);
+/* The error about the call by which a lost session was lost, whatever has failed since. */
+bool session_fail_lost(struct session *session, struct error *err);
+
+/* session_open, with the answer of the token. */
+bool session_try_open(struct token *token, enum session_mode mode, struct session **out,
+                      CK_RV *answer, struct error *err) MUST_USE;
 
 /* Whether the user is logged in, as this session sees it, or needs no login. */
 bool session_logged_in(struct session *session, bool *out, struct error *err) MUST_USE;

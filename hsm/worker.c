@@ -10,42 +10,11 @@
 struct worker {
     struct token_service *service;
     pthread_t thread;
-    struct session *session; /* NULL after it was lost */
-    struct sealing_key *keys[PROBE_KEYS_MAX];
 };
 
-static void drop_session(struct worker *worker)
-{
-    for (size_t i = 0; i < PROBE_KEYS_MAX; i++)
-        sealing_key_free(&worker->keys[i]);
-    session_close(&worker->session);
-}
-
-/* A session with the user logged in, and a handle of every key. */
-static bool have_session(struct worker *worker, struct error *err)
-{
-    struct token_service *service = worker->service;
-    if (worker->session != NULL)
-        return true;
-    if (!session_open(service->token, SESSION_READ_ONLY, &worker->session, err))
-        return false;
-    if (!token_service_login_again(service, worker->session, err))
-        goto fail;
-    for (size_t i = 0; i < service->hello.report.key_count; i++) {
-        if (!sealing_key_find(worker->session, service->hello.report.keys[i].name, &worker->keys[i],
-                              err))
-            goto fail;
-        sealing_key_adopt_ways(worker->keys[i], service->keys[i]);
-    }
-    return true;
-fail:
-    drop_session(worker);
-    return false;
-}
-
-/* Which key, and with which custody: as the probe found it, and the configuration accepts it. */
+/* Which key: as the probe found it, and the configuration accepts it. */
 static bool choose_key(const struct token_service *service, const struct reseal_message *message,
-                       size_t *index, enum custody *custody, struct error *err)
+                       size_t *index, struct error *err)
 {
     const struct probe_report *report = &service->hello.report;
     const struct key_finding *key = probe_key(report, message->key_name);
@@ -67,8 +36,36 @@ static bool choose_key(const struct token_service *service, const struct reseal_
         return error_set(err, FAIL_POLICY, "key transport %s is not the one that is configured",
                          key_transport_name(message->transport));
     *index = (size_t)(key - report->keys);
-    *custody = finding->custody;
     return true;
+}
+
+/* The strongest custody that the token reaches for this device and this text. `require` decides
+ * whether that is enough; where it is host, the result says which it was. */
+static bool choose_custody(const struct token_service *service, const struct sealing_key *key,
+                           const struct reseal_message *message, X509 *device,
+                           enum custody *custody, struct error *err)
+{
+    const struct way *way = &key->ways[message->padding - PADDING_FIRST];
+    enum cms_form form;
+    const char *call = "the form", *rv = "not one that a token makes", *name = "this device";
+    *custody = way->host == LEARNED_YES ? CUSTODY_HOST : CUSTODY_UNUSABLE;
+    if (cms_form_for(device, message->transport, &form)) {
+        const struct form_way *found = &way->forms[form];
+        bool room = message->prefix.len + message->suffix.len <= way->affixes;
+        if (found->token == LEARNED_YES && room)
+            *custody = CUSTODY_TOKEN;
+        name = cms_form_name(form);
+        call = found->token == LEARNED_YES ? "text around the password" : found->call;
+        rv = found->token == LEARNED_YES ? "more than the token takes" : found->rv;
+    }
+    if (*custody != CUSTODY_UNUSABLE && *custody >= service->require)
+        return true;
+    error_set(err, FAIL_UNSUPPORTED,
+              "with sealing key \"%s\" the token reaches custody %s for %s, and custody %s is "
+              "required: %s: %s",
+              key->label, custody_name(*custody), name, custody_name(service->require), call, rv);
+    return error_hint(err,
+                      "`reseal token probe` shows for which device keys the token reaches what");
 }
 
 /*
@@ -76,59 +73,109 @@ static bool choose_key(const struct token_service *service, const struct reseal_
  * So a message is only called bad by a token that opens a secret of our own right afterwards. This
  * is done for every bad message alike, whatever the token said about it.
  */
-static bool token_works(struct worker *worker, size_t index, const struct reseal_job *job)
+static bool token_works(struct lane *lane, size_t index, const struct reseal_job *job,
+                        bool *mistrusted, struct error *err)
 {
-    struct error ignored = ERROR_INIT;
+    struct error trouble = ERROR_INIT;
     bool works = false;
-    return way_still_works(worker->session, worker->keys[index], job->padding, job->custody, &works,
-                           &ignored) &&
-           works;
-}
-
-/* The job, and once more on a new session where the old one was lost. */
-static bool reseal(struct worker *worker, size_t index, const struct reseal_job *job,
-                   struct buf *der, struct error *err)
-{
-    bool suspect = false;
-    for (int attempt = 0; attempt < 2; attempt++) {
-        if (!have_session(worker, err))
-            return false;
-        buf_reset(der);
-        if (token_reseal(worker->session, worker->keys[index], job, der, err)) {
-            /* What could not be destroyed goes with the session. */
-            if (session_lost(worker->session))
-                drop_session(worker);
-            return true;
-        }
-        if (worker->session->trouble == CK_CLASS_RESTART) {
-            token_service_give_up(worker->service, err->text);
-            return false;
-        }
-        suspect = err->kind == FAIL_CRYPTO;
-        if (suspect ? token_works(worker, index, job) : !session_lost(worker->session))
-            return false;
-        if (suspect)
-            error_set(err, FAIL_TOKEN, "the token does not open what was sealed a moment ago");
-        log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "a session was lost and is opened anew", err);
-        drop_session(worker);
-    }
-    if (suspect)
-        token_service_give_up(worker->service, err->text);
+    enum cms_form form;
+    if (!cms_form_for(job->recipient, job->transport, &form))
+        form = CMS_RSA_PKCS1; /* custody host: any will do */
+    bool tried = way_still_works(lane->session, lane->keys[index], job->padding, job->custody, form,
+                                 &works, &trouble);
+    if (tried && works)
+        return true;
+    *mistrusted = tried; /* it was not in trouble, and yet did not open it */
+    if (!tried && trouble.kind == FAIL_TOKEN)
+        *err = trouble;
+    else
+        error_set(err, FAIL_TOKEN, "the token does not open what was sealed a moment ago");
     return false;
 }
 
-static bool work_on(struct worker *worker, const struct job *job, struct resealed_message *answer,
-                    struct buf *der, struct error *err)
+/* What became of the token's part of a job on one lane. */
+enum attempt {
+    ATTEMPT_DONE,
+    ATTEMPT_FAILED,     /* and another would fail as well */
+    ATTEMPT_LOST,       /* the session was lost: another one may do */
+    ATTEMPT_MISTRUSTED, /* the same; the token opens nothing, without being in trouble */
+    ATTEMPT_NO_SESSION, /* the token has none for this lane, and others have one */
+};
+
+static enum attempt attempt_on(struct token_service *service, struct lane *lane, size_t index,
+                               const struct reseal_job *job, struct harvest *harvest,
+                               struct error *err)
 {
-    struct token_service *service = worker->service;
+    bool mistrusted = false;
+    if (!lane_open(service, lane, err)) {
+        bool spare = lane->rest_until_ms != 0 && lanes_have_another(service->lanes, lane);
+        return spare ? ATTEMPT_NO_SESSION : ATTEMPT_FAILED;
+    }
+    if (token_reseal_begin(lane->session, lane->keys[index], job, harvest, err)) {
+        /* What could not be destroyed goes with the session. */
+        if (session_lost(lane->session))
+            lane_drop(lane);
+        return ATTEMPT_DONE;
+    }
+    if (err->kind == FAIL_CRYPTO ? token_works(lane, index, job, &mistrusted, err)
+                                 : !session_lost(lane->session))
+        return ATTEMPT_FAILED;
+    if (token_module_lost(service->token))
+        return ATTEMPT_FAILED;
+    log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "a session was lost and is opened anew", err);
+    lane_drop(lane);
+    return mistrusted ? ATTEMPT_MISTRUSTED : ATTEMPT_LOST;
+}
+
+/* The token's part, and once more on a new session where the old one was lost. A module that is
+ * lost, or a token that opens nothing on a new session either, is left to a new process. */
+static bool use_token(struct token_service *service, size_t index, const struct reseal_job *job,
+                      struct harvest *harvest, struct error *err)
+{
+    enum attempt outcome = ATTEMPT_LOST;
+    struct lane *lane = lanes_take(service->lanes);
+    for (int attempt = 0; attempt < 2; attempt++) {
+        outcome = attempt_on(service, lane, index, job, harvest, err);
+        while (outcome ==
+               ATTEMPT_NO_SESSION) { /* fewer sessions, then: wait for one of the others */
+            lanes_give(service->lanes, lane);
+            lane = lanes_take(service->lanes);
+            outcome = attempt_on(service, lane, index, job, harvest, err);
+        }
+        if (outcome == ATTEMPT_DONE || outcome == ATTEMPT_FAILED)
+            break;
+    }
+    lanes_give(service->lanes, lane);
+    if (outcome == ATTEMPT_MISTRUSTED || token_module_lost(service->token))
+        token_service_give_up(service, err->text);
+    return outcome == ATTEMPT_DONE;
+}
+
+static bool reseal(struct token_service *service, size_t index, const struct reseal_job *job,
+                   struct buf *der, struct error *err)
+{
+    struct harvest harvest = HARVEST_INIT;
+    bool ok =
+        use_token(service, index, job, &harvest, err) && harvest_finish(&harvest, job, der, err);
+    harvest_free(&harvest);
+    return ok;
+}
+
+static bool work_on(struct token_service *service, const struct job *job,
+                    struct resealed_message *answer, struct buf *der, struct error *err)
+{
     const struct reseal_message *message = &job->message;
     size_t index = 0;
     enum custody custody = CUSTODY_UNUSABLE;
     X509 *device = NULL;
-    if (!choose_key(service, message, &index, &custody, err) ||
+    if (!choose_key(service, message, &index, err) ||
         !device_certificate_check(service->trust, message->device_certificate, clock_real_ms(),
                                   &device, err))
         return false;
+    if (!choose_custody(service, service->keys[index], message, device, &custody, err)) {
+        X509_free(device);
+        return false;
+    }
     const struct reseal_job todo = {
         .padding = message->padding,
         .custody = custody,
@@ -138,20 +185,20 @@ static bool work_on(struct worker *worker, const struct job *job, struct reseale
         .recipient = device,
         .transport = message->transport,
     };
-    bool ok = reseal(worker, index, &todo, der, err);
+    bool ok = reseal(service, index, &todo, der, err);
     X509_free(device);
     *answer = (struct resealed_message){.custody = custody, .der = buf_bytes(der)};
     return ok;
 }
 
-static void do_job(struct worker *worker, const struct job *job, struct buf *der, struct buf *body)
+static void do_job(struct token_service *service, const struct job *job, struct buf *der,
+                   struct buf *body)
 {
-    struct token_service *service = worker->service;
     struct error err = ERROR_INIT;
     struct resealed_message answer = {.custody = CUSTODY_UNUSABLE};
     buf_reset(der);
     buf_reset(body);
-    if (work_on(worker, job, &answer, der, &err) && resealed_encode(&answer, body, &err)) {
+    if (work_on(service, job, &answer, der, &err) && resealed_encode(&answer, body, &err)) {
         atomic_fetch_add(&service->done, 1);
         token_service_answer(service, job->number, HELPER_RESEALED, body);
     } else {
@@ -169,14 +216,13 @@ static void *worker_main(void *argument)
     while ((job = job_queue_take(service->jobs)) != NULL) {
         if (!atomic_load(&service->unheard)) {
             atomic_fetch_add(&service->busy, 1);
-            do_job(worker, job, &der, &body);
+            do_job(service, job, &der, &body);
             atomic_fetch_sub(&service->busy, 1);
         }
         job_free(&job);
     }
     buf_free(&der);
     buf_free(&body);
-    drop_session(worker);
     OPENSSL_thread_stop();
     return NULL;
 }
@@ -198,8 +244,7 @@ bool worker_start(struct token_service *service, struct worker **out, struct err
     if (worker == NULL)
         return error_memory(err);
     worker->service = service;
-    if (!have_session(worker, err) || !start_thread(worker, err)) {
-        drop_session(worker);
+    if (!start_thread(worker, err)) {
         free(worker);
         return false;
     }

@@ -7,8 +7,8 @@
 #   scripts/debian-packages.sh missing SET...   prints those that are not installed
 #   scripts/debian-packages.sh install SET...   installs those (as root, or by sudo)
 #
-# Sets: build (compile and link), softhsm, nss (the software tokens), quickstart (what the script
-# itself calls), tests (what tests/run calls beyond all these).
+# Sets: build (compile and link), softhsm, nss, opencryptoki (the software tokens), quickstart (what
+# the script itself calls), tests (what tests/run calls beyond all these).
 set -euo pipefail
 
 packages() {
@@ -19,12 +19,15 @@ packages() {
         ;;
     softhsm) echo softhsm2 ;;
     nss) echo libnss3 libnss3-tools ;;
+    opencryptoki) echo opencryptoki libopencryptoki0 ;;
     quickstart) echo openssl jq ;;
     tests)
-        echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck
+        echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck \
+            gpgsm gpg-agent default-jre-headless libbcpkix-java \
+            python3-pyasn1-modules python3-pycryptodome
         ;;
     *)
-        echo "debian-packages: there is no set \"$1\": build, softhsm, nss, quickstart, tests" >&2
+        echo "debian-packages: there is no set \"$1\": build, softhsm, nss, opencryptoki, quickstart, tests" >&2
         return 2
         ;;
     esac

@@ -11,6 +11,9 @@
 
 /* Never goes back; only differences mean something. */
 int64_t clock_monotonic_ms(void) MUST_USE;
+int64_t clock_monotonic_us(void) MUST_USE; /* the same in microseconds */
+/* Suspends this thread, whatever signals come. */
+void clock_sleep_ms(int64_t ms);
 /* Since 1970-01-01T00:00:00Z. */
 int64_t clock_real_ms(void) MUST_USE;
 /* Writes milliseconds since 1970 as "YYYY-MM-DDThh:mm:ss.mmmZ". */

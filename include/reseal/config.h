@@ -19,7 +19,7 @@
 enum config_type {
     CONFIG_TEXT,   /* min..max bytes (max 0: 1024) */
     CONFIG_PATH,   /* made absolute: relative to the folder of the file */
-    CONFIG_NUMBER, /* whole number, min..max */
+    CONFIG_NUMBER, /* whole number, min..max; or one of `choices` where given, which is 0 */
     CONFIG_CHOICE, /* one of `choices`, "a|b|c" */
     CONFIG_FLAG,   /* yes or no */
     CONFIG_LIST,   /* texts separated by commas, each one of `choices` where given */
@@ -39,7 +39,7 @@ struct config_key {
     enum config_type type;
     long min;             /* NUMBER: smallest value; TEXT: shortest length */
     long max;             /* NUMBER: largest value; TEXT: longest length */
-    const char *choices;  /* CHOICE, LIST */
+    const char *choices;  /* CHOICE, LIST, NUMBER */
     const char *fallback; /* the value where the file has none; NULL: none */
     const char *help;     /* one line for `config show` and the manual */
 };

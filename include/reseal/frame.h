@@ -5,7 +5,7 @@
  * A frame is: length of the body (32 bits), request number (32 bits), type (16 bits), body;
  * integers big-endian. Each side treats the other's bytes as hostile: a frame with a body over the
  * ceiling ends the channel. A channel works on blocking and on non-blocking descriptors; it has no
- * lock of its own.
+ * lock of its own. What was sent, and what was taken, is wiped.
  */
 #ifndef RESEAL_FRAME_H
 #define RESEAL_FRAME_H

@@ -4,11 +4,13 @@
 #ifndef RESEAL_PROBE_REPORT_H
 #define RESEAL_PROBE_REPORT_H
 
+#include "reseal/cms.h"
 #include "reseal/custody.h"
 #include "reseal/padding.h"
 #include "reseal/public_key.h"
 
 #define PROBE_KEYS_MAX 16
+#define CK_CALL_TEXT   64 /* a call by name: "C_DeriveKey(CKM_CONCATENATE_DATA_AND_BASE)" */
 #define CK_RV_TEXT     48 /* longest name of a return value, e.g. "CKR_MECHANISM_PARAM_INVALID" */
 
 /* Texts of CK_INFO and CK_TOKEN_INFO without their padding (PKCS#11 v3.1, section 3). */
@@ -22,14 +24,24 @@ struct token_facts {
     unsigned long slot;
 };
 
+/* The outcome for one form of message, that is for one kind of device key. */
+struct form_finding {
+    enum custody custody;
+    char call[CK_CALL_TEXT]; /* what kept it from custody token: "C_UnwrapKey(CKM_RSA_PKCS_OAEP)";
+                             empty if nothing did */
+    char ck_rv[CK_RV_TEXT];  /* by name; empty if nothing failed */
+};
+
 /* The outcome for one OAEP hash. */
 struct padding_finding {
     enum padding padding;
-    enum custody custody;
-    char call[48]; /* what kept it from custody token: "C_UnwrapKey(CKM_RSA_PKCS_OAEP)"; empty if
-                      nothing did */
-    char ck_rv[CK_RV_TEXT]; /* by name; empty if nothing failed */
-    char quirk[96];         /* what was done differently for this token, in words; may be empty */
+    enum custody custody;    /* the best that any form reaches */
+    char call[CK_CALL_TEXT]; /* what kept it from custody token, as above */
+    char ck_rv[CK_RV_TEXT];  /* by name; empty if nothing failed */
+    char quirk[160];         /* what was done differently for this token, in words; may be empty */
+    struct form_finding forms[CMS_FORM_COUNT];
+    char advice[256]; /* what would raise the lowest of these, in words; empty: nothing could */
+    uint32_t affixes; /* bytes of text around the password that custody token takes; 0: none */
 };
 
 /* Attributes of the private key as read back: 1 true, 0 false, -1 the token does not say. */
@@ -60,6 +72,10 @@ const struct padding_finding *probe_padding(const struct key_finding *key,
                                             enum padding padding) MUST_USE;
 
 struct json_writer;
+/* Writes an object named `name`; NULL: as an element of an array. */
+void probe_key_write(struct json_writer *json, const char *name, const struct key_finding *key);
+/* Writes the member "token" into an open object. */
+void probe_token_write(struct json_writer *json, const struct token_facts *token);
 /* Writes the members "token" and "keys" into an open object. */
 void probe_report_write(struct json_writer *json, const struct probe_report *report);
 

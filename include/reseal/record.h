@@ -6,7 +6,6 @@
 #define RESEAL_RECORD_H
 
 #include "reseal/buf.h"
-#include "reseal/json.h"
 #include "reseal/padding.h"
 
 #define RECORD_ID_MAX     128   /* "{user id}-{thumbprint}" */
@@ -51,6 +50,8 @@ enum record_secrets {
     RECORD_WITH_SECRETS,
 };
 
+struct json_value;
+struct json_writer;
 /* Reads the JSON object; both blob and password must be there with RECORD_WITH_SECRETS, and are not
  * looked at otherwise. `record` was initialised by record_init and is to be freed in any case. */
 bool record_read(const struct json_value *object, enum record_secrets secrets,

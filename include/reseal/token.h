@@ -93,6 +93,11 @@ struct sealing_key;
 bool sealing_key_find(struct session *session, const char *label, struct sealing_key **out,
                       struct error *err) MUST_USE;
 void sealing_key_free(struct sealing_key **key);
+/* A new key pair for one custody that ends with the session: to probe what a token can do without
+ * leaving anything on it. `bits`: 2048, 3072 or 4096. Whoever is done with it before the session
+ * ends destroys it by key_destroy (reseal/ceremony.h). */
+bool sealing_key_make_trial(struct session *session, int bits, enum custody custody,
+                            struct sealing_key **out, struct error *err) MUST_USE;
 /* Attributes, bits, id, fingerprint; the padding findings are left empty. */
 bool sealing_key_describe(struct session *session, const struct sealing_key *key,
                           struct key_finding *out, struct error *err) MUST_USE;

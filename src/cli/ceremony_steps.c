@@ -276,8 +276,8 @@ static bool judge_padding(const struct ceremony *ceremony, enum padding padding,
               padding_name(padding), custody_name(found->custody), custody_name(wanted),
               found->call, found->ck_rv);
     return error_hint(err, wanted == CUSTODY_TOKEN
-                               ? "use a token, or a release of it, that can do this call, or plan "
-                                 "the key with custody = host"
+                               ? "use a token, or a release of it, that keeps the secret to itself "
+                                 "all the way, or plan the key with custody = host"
                                : "leave this padding out of the plan, or use another token");
 }
 

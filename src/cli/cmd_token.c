@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `reseal token list` and `reseal token probe`. */
+/* `reseal token list` and `reseal token probe`; `reseal token matrix` is in a file of its own. */
 #include <stdlib.h>
 #include <string.h>
-#include "token_options.h"
+#include "cmd_token.h"
 #include "token_report.h"
 
 static const char *item_state(const struct token_list_item *item)
@@ -222,5 +222,7 @@ const struct command token_commands[] = {
     {"token", "probe", "[KEY...]",
      "find out by doing which custody a token reaches with its sealing keys", probe_options, 0,
      PROBE_KEYS_MAX, run_probe},
+    {"token", "matrix", "", "find out what a token can do, for all key sizes; a table to publish",
+     probe_options, 0, 0, run_token_matrix},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };

@@ -28,19 +28,51 @@ static bool copy_text(const struct json_value *object, const char *name, char *o
     return true;
 }
 
+static bool read_custody(const struct json_value *object, enum custody *out, struct error *err)
+{
+    char name[16];
+    if (!copy_text(object, "custody", name, sizeof name, err))
+        return false;
+    return custody_parse(name, out) || error_set(err, FAIL_INPUT, "\"%s\" is no custody", name);
+}
+
+static bool read_form(const struct json_value *object, struct padding_finding *out,
+                      struct error *err)
+{
+    char name[32];
+    enum cms_form form;
+    if (!copy_text(object, "form", name, sizeof name, err))
+        return false;
+    if (!cms_form_parse(name, &form))
+        return error_set(err, FAIL_INPUT, "\"%s\" is no form of message", name);
+    struct form_finding *finding = &out->forms[form];
+    return read_custody(object, &finding->custody, err) &&
+           copy_text(object, "call", finding->call, sizeof finding->call, err) &&
+           copy_text(object, "ckRv", finding->ck_rv, sizeof finding->ck_rv, err);
+}
+
 static bool read_padding(const struct json_value *object, struct padding_finding *out,
                          struct error *err)
 {
-    char name[32], custody[16];
+    const struct json_value *forms = NULL;
+    char name[32];
+    int64_t affixes;
     if (!copy_text(object, "padding", name, sizeof name, err) ||
-        !copy_text(object, "custody", custody, sizeof custody, err) ||
+        !read_custody(object, &out->custody, err) ||
         !copy_text(object, "call", out->call, sizeof out->call, err) ||
         !copy_text(object, "ckRv", out->ck_rv, sizeof out->ck_rv, err) ||
         !copy_text(object, "quirk", out->quirk, sizeof out->quirk, err) ||
+        !copy_text(object, "advice", out->advice, sizeof out->advice, err) ||
+        !json_want_integer(object, WHERE, "affixes", 0, CMS_DER_MAX, &affixes, err) ||
+        !json_want_array(object, WHERE, "forms", &forms, err) ||
         !padding_parse(name, &out->padding, err))
         return false;
-    return custody_parse(custody, &out->custody) ||
-           error_set(err, FAIL_INPUT, "\"%s\" is no custody", custody);
+    out->affixes = (uint32_t)affixes;
+    for (size_t i = 0; i < json_count(forms); i++) {
+        if (!read_form(json_at(forms, i), out, err))
+            return false;
+    }
+    return true;
 }
 
 /* Reads what probe_report_write writes of one key. */

@@ -75,6 +75,24 @@ static enum custody required(const struct doctor *doctor)
     return require;
 }
 
+/* Devices of that kind are answered with a lower custody than others, or not at all. */
+static void judge_forms(struct doctor *doctor, const struct key_finding *key,
+                        const struct padding_finding *found, enum custody require)
+{
+    for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
+        const struct form_finding *form = &found->forms[i];
+        if (form->custody == found->custody)
+            continue;
+        doctor_say(doctor, DOCTOR_KEY, form->custody < require ? MARK_WARNING : MARK_OK,
+                   form->custody < require ? found->advice : NULL,
+                   "%s: %s for %s device keys reaches custody %s%s: %s answered %s", key->name,
+                   padding_name(found->padding), cms_form_name((enum cms_form)i),
+                   custody_name(form->custody),
+                   form->custody < require ? ", and they are refused" : "", form->call,
+                   form->ck_rv);
+    }
+}
+
 static void judge_padding(struct doctor *doctor, const struct key_finding *key,
                           const struct padding_finding *found, enum custody require,
                           bool another_reaches_it)
@@ -86,10 +104,11 @@ static void judge_padding(struct doctor *doctor, const struct key_finding *key,
     if (found->custody >= require) {
         doctor_say(doctor, DOCTOR_KEY, MARK_OK, NULL, "%s: %s reaches custody %s", key->name, name,
                    custody_name(found->custody));
+        judge_forms(doctor, key, found, require);
         return;
     }
     enum mark mark = another_reaches_it && !used_here ? MARK_WARNING : MARK_FAILURE;
-    doctor_say(doctor, DOCTOR_KEY, mark, custody_advice(key, found),
+    doctor_say(doctor, DOCTOR_KEY, mark, found->advice,
                "%s: %s reaches custody %s, and [connector] require is %s%s%s%s%s", key->name, name,
                custody_name(found->custody), custody_name(require),
                found->call[0] != '\0' ? ": " : "", found->call,

@@ -4,7 +4,8 @@
 #include "reseal/log.h"
 #include "reseal/secret.h"
 
-#define SECRET_HEAP (64 * 1024)
+/* Room for a probe with 64 KiB of text around a password, expected and opened. */
+#define SECRET_HEAP (512 * 1024)
 
 static const struct command *const tables[] = {
     ceremony_commands, token_commands,  key_commands,    pfx_commands,    device_commands,

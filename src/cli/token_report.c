@@ -4,24 +4,6 @@
 #include <string.h>
 #include "command.h"
 
-const char *custody_advice(const struct key_finding *key, const struct padding_finding *finding)
-{
-    if (finding->custody == CUSTODY_TOKEN)
-        return NULL;
-    if (key->attributes.unwrap == 0)
-        return "the key was made for custody host (CKA_UNWRAP is false): custody token needs a "
-               "key that a ceremony makes with custody = token";
-    if (strncmp(finding->call, "C_GetAttributeValue", 19) == 0)
-        return "the token shows unwrapped secrets in clear: a token, or a release of it, that "
-               "keeps CKA_SENSITIVE of an unwrapped secret is needed";
-    if (finding->custody == CUSTODY_UNUSABLE && key->attributes.decrypt == 0)
-        return "the token cannot do the whole job inside, and the key may not decrypt: use a "
-               "token or a release of it that can, or make a key with custody = host";
-    if (finding->custody == CUSTODY_UNUSABLE)
-        return "use another padding, or a token or a release of it that can do this call";
-    return "a token, or a release of it, that can do this call would raise it to custody token";
-}
-
 static const char *three_valued(signed char value)
 {
     return value > 0 ? "yes" : value == 0 ? "no" : "not told";
@@ -40,24 +22,64 @@ static void print_key(const struct key_finding *key, FILE *out)
             three_valued(has->sign));
 }
 
+static bool same_outcome(const struct form_finding *one, const struct form_finding *other)
+{
+    return one->custody == other->custody && strcmp(one->call, other->call) == 0 &&
+           strcmp(one->ck_rv, other->ck_rv) == 0;
+}
+
+/* "rsaPkcs1, ecP256": the forms from `first` on that share its outcome; false where an earlier form
+ * has named them already. */
+static bool name_forms(const struct padding_finding *finding, size_t first, char *out, size_t size)
+{
+    const struct form_finding *forms = finding->forms;
+    size_t count = 0, used = 0;
+    for (size_t i = 0; i < first; i++) {
+        if (same_outcome(&forms[i], &forms[first]))
+            return false;
+    }
+    for (size_t i = first; i < CMS_FORM_COUNT; i++) {
+        if (!same_outcome(&forms[i], &forms[first]))
+            continue;
+        used += (size_t)snprintf(out + used, size - used, "%s%s", count++ > 0 ? ", " : "",
+                                 cms_form_name((enum cms_form)i));
+    }
+    if (count == CMS_FORM_COUNT)
+        snprintf(out, size, "all");
+    return true;
+}
+
+/* One row for each outcome; the forms that share it share the row. */
+static bool add_padding(struct table *table, const struct padding_finding *finding,
+                        struct error *err)
+{
+    char name[32];
+    snprintf(name, sizeof name, "  %s", padding_name(finding->padding));
+    for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
+        const struct form_finding *form = &finding->forms[i];
+        char forms[128];
+        if (!name_forms(finding, i, forms, sizeof forms))
+            continue;
+        const char *cells[] = {name, forms, custody_name(form->custody),
+                               form->call[0] != '\0' ? form->call : NULL,
+                               form->ck_rv[0] != '\0' ? form->ck_rv : NULL};
+        if (!table_row(table, cells, err))
+            return false;
+    }
+    return true;
+}
+
 static bool print_paddings(const struct key_finding *key, FILE *out, struct error *err)
 {
-    static const char *const headers[] = {"  PADDING", "CUSTODY", "DECIDED BY", "ANSWER", "QUIRK"};
+    static const char *const headers[] = {"  PADDING", "DEVICE KEYS", "CUSTODY", "DECIDED BY",
+                                          "ANSWER"};
     struct table *table = NULL;
     bool ok = false;
     if (!table_new(headers, ARRAY_LEN(headers), &table, err))
         return false;
     for (size_t i = 0; i < PADDING_COUNT; i++) {
         const struct padding_finding *finding = &key->paddings[i];
-        char name[32];
-        if (!padding_valid((int)finding->padding)) /* not probed */
-            continue;
-        snprintf(name, sizeof name, "  %s", padding_name(finding->padding));
-        const char *cells[] = {name, custody_name(finding->custody),
-                               finding->call[0] != '\0' ? finding->call : NULL,
-                               finding->ck_rv[0] != '\0' ? finding->ck_rv : NULL,
-                               finding->quirk[0] != '\0' ? finding->quirk : NULL};
-        if (!table_row(table, cells, err))
+        if (padding_valid((int)finding->padding) && !add_padding(table, finding, err)) /* probed */
             goto done;
     }
     table_print(table, out);
@@ -67,17 +89,35 @@ done:
     return ok;
 }
 
-/* One line for each piece of advice, however many paddings share it. */
-static void print_advice(const struct key_finding *key, FILE *out)
+/* One line for each text, with the paddings that share it. */
+static void print_shared(const struct key_finding *key, const char *what,
+                         const char *(*text_of)(const struct padding_finding *finding), FILE *out)
 {
     for (size_t i = 0; i < PADDING_COUNT; i++) {
-        const char *advice = custody_advice(key, &key->paddings[i]);
-        bool said = advice == NULL;
+        const char *text = text_of(&key->paddings[i]);
+        bool said = text[0] == '\0';
         for (size_t j = 0; j < i && !said; j++)
-            said = custody_advice(key, &key->paddings[j]) == advice;
-        if (!said)
-            fprintf(out, "  %s: %s\n", padding_name(key->paddings[i].padding), advice);
+            said = strcmp(text_of(&key->paddings[j]), text) == 0;
+        if (said)
+            continue;
+        fprintf(out, "  %s (", what);
+        for (size_t j = i, count = 0; j < PADDING_COUNT; j++) {
+            if (strcmp(text_of(&key->paddings[j]), text) == 0)
+                fprintf(out, "%s%s", count++ > 0 ? ", " : "",
+                        padding_name(key->paddings[j].padding));
+        }
+        fprintf(out, "): %s\n", text);
     }
+}
+
+static const char *quirk_of(const struct padding_finding *finding)
+{
+    return finding->quirk;
+}
+
+static const char *advice_of(const struct padding_finding *finding)
+{
+    return finding->advice;
 }
 
 bool token_report_print(const struct probe_report *report, FILE *out, struct error *err)
@@ -90,7 +130,8 @@ bool token_report_print(const struct probe_report *report, FILE *out, struct err
         print_key(&report->keys[i], out);
         if (!print_paddings(&report->keys[i], out, err))
             return false;
-        print_advice(&report->keys[i], out);
+        print_shared(&report->keys[i], "done otherwise", quirk_of, out);
+        print_shared(&report->keys[i], "to raise it", advice_of, out);
     }
     return true;
 }

@@ -12,8 +12,4 @@ bool token_examine_key(struct session *session, const char *name, struct key_fin
 
 bool token_report_print(const struct probe_report *report, FILE *out, struct error *err) MUST_USE;
 
-/* What would raise this custody, in words, or NULL where it is the highest. */
-const char *custody_advice(const struct key_finding *key,
-                           const struct padding_finding *finding) MUST_USE;
-
 #endif

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "connector.h"
 #include "reseal/clock.h"
+#include "reseal/json.h"
 #include "reseal/log.h"
 
 #define STATUS_BYTES (256 * 1024) /* fits into the socket's buffer: written at once or not at all */

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* timegm */
 #include "reseal/clock.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +17,20 @@ static int64_t now_ms(clockid_t id)
 int64_t clock_monotonic_ms(void)
 {
     return now_ms(CLOCK_MONOTONIC);
+}
+
+int64_t clock_monotonic_us(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+void clock_sleep_ms(int64_t ms)
+{
+    struct timespec left = {ms / 1000, (ms % 1000) * 1000000};
+    while (ms > 0 && nanosleep(&left, &left) != 0 && errno == EINTR)
+        ;
 }
 
 int64_t clock_real_ms(void)

@@ -197,11 +197,17 @@ static bool value_number(const struct config_key *row, const char *text, long *o
                          struct error *err)
 {
     char *end = NULL;
+    if (row->choices != NULL && choice_has(row->choices, text)) {
+        *out = 0;
+        return true;
+    }
     errno = 0;
     long number = strtol(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || number < row->min || number > row->max)
-        return error_set(err, FAIL_USAGE, "%s must be a whole number from %ld to %ld, not \"%s\"",
-                         row->name, row->min, row->max, text);
+        return error_set(err, FAIL_USAGE,
+                         "%s must be a whole number from %ld to %ld%s%s, not \"%s\"", row->name,
+                         row->min, row->max, row->choices != NULL ? ", or " : "",
+                         row->choices != NULL ? row->choices : "", text);
     *out = number;
     return true;
 }

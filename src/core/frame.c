@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "reseal/secret.h"
 
 /* Enough pipelined frames for any peer that waits for answers; more means it does not read. */
 #define FRAMES_AHEAD 256
@@ -75,6 +76,7 @@ bool frame_receive(struct frame_channel *channel, bool *ended, struct error *err
     }
     *ended = got == 0;
     buf_put(&channel->in, chunk, (size_t)got);
+    memory_wipe(chunk, (size_t)got);
     return buf_check(&channel->in, "the input of a frame channel", err);
 }
 
@@ -104,7 +106,7 @@ bool frame_queue(struct frame_channel *channel, uint32_t number, uint16_t type, 
     if (body.len > channel->body_max)
         return error_set(err, FAIL_TOO_LARGE, "a frame of %zu bytes is over the bound of %zu",
                          body.len, channel->body_max);
-    if (channel->written == channel->out.len) {
+    if (channel->written == channel->out.len) { /* and a failure is over */
         buf_reset(&channel->out);
         channel->written = 0;
     }
@@ -129,6 +131,8 @@ bool frame_flush(struct frame_channel *channel, struct error *err)
             return error_errno(err, FAIL_IO, "cannot write to the other process");
         channel->written += (size_t)put;
     }
+    buf_reset(&channel->out);
+    channel->written = 0;
     return true;
 }
 

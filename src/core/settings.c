@@ -21,7 +21,7 @@ const struct config_key reseal_settings[] = {
      "where the user PIN is: file:PATH, fd:N or credential:NAME"},
     {"token *", "key", CONFIG_LIST, 0, 0, NULL, NULL,
      "labels of the sealing keys that the connector serves"},
-    {"token *", "workers", CONFIG_NUMBER, 1, 64, NULL, NULL,
+    {"token *", "workers", CONFIG_NUMBER, 1, 64, "auto", NULL,
      "sessions on this token, each with a thread of its own (default: workers of [connector])"},
 
     /* The connector. */
@@ -35,8 +35,8 @@ const struct config_key reseal_settings[] = {
      "weakest custody that is accepted: token, or host"},
     {"connector", "key_transport", CONFIG_CHOICE, 0, 0, "pkcs1|oaepSha256", "pkcs1",
      "how CMS wraps the content key for an RSA device: pkcs1 (v1.5) or oaepSha256"},
-    {"connector", "workers", CONFIG_NUMBER, 1, 64, NULL, "2",
-     "sessions on each token that has no workers of its own"},
+    {"connector", "workers", CONFIG_NUMBER, 1, 64, "auto", "auto",
+     "sessions on each token that has no workers of its own; auto: as many as pay off"},
     {"connector", "helper", CONFIG_PATH, 0, 0, NULL, NULL,
      "path of reseal-hsm (default: the installed one)"},
     {"connector", "helper_deadline", CONFIG_NUMBER, 1, 600, NULL, "30",

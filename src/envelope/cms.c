@@ -8,6 +8,7 @@
 #include <string.h>
 #include <openssl/bio.h>
 #include <openssl/cms.h>
+#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
@@ -33,20 +34,85 @@ bool key_transport_parse(const char *name, enum key_transport *out)
     return false;
 }
 
-static bool add_recipient(CMS_ContentInfo *cms, X509 *recipient, enum key_transport transport)
+static const char *const form_names[CMS_FORM_COUNT] = {
+    [CMS_RSA_PKCS1] = "rsaPkcs1",
+    [CMS_RSA_OAEP_SHA256] = "rsaOaepSha256",
+    [CMS_EC_P256] = "ecP256",
+    [CMS_EC_P384] = "ecP384",
+};
+
+const char *cms_form_name(enum cms_form form)
 {
-    /* CMS_KEY_PARAM leaves the key context open for the padding; the recipient is named by issuer
-     * and serial. */
-    CMS_RecipientInfo *info = CMS_add1_recipient_cert(cms, recipient, CMS_KEY_PARAM);
-    if (info == NULL)
+    return (size_t)form < CMS_FORM_COUNT ? form_names[form] : "unknown";
+}
+
+bool cms_form_parse(const char *name, enum cms_form *out)
+{
+    for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
+        if (strcmp(name, form_names[i]) == 0) {
+            *out = (enum cms_form)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cms_form_for(X509 *recipient, enum key_transport transport, enum cms_form *out)
+{
+    EVP_PKEY *key = X509_get0_pubkey(recipient);
+    char group[32];
+    if (key == NULL)
         return false;
-    if (transport != KEY_TRANSPORT_OAEP_SHA256 ||
-        CMS_RecipientInfo_type(info) != CMS_RECIPINFO_TRANS)
+    switch (EVP_PKEY_get_base_id(key)) {
+    case EVP_PKEY_RSA:
+        *out = transport == KEY_TRANSPORT_OAEP_SHA256 ? CMS_RSA_OAEP_SHA256 : CMS_RSA_PKCS1;
         return true;
+    case EVP_PKEY_EC:
+        if (EVP_PKEY_get_group_name(key, group, sizeof group, NULL) != 1)
+            return false;
+        *out = strcmp(group, SN_secp384r1) == 0 ? CMS_EC_P384 : CMS_EC_P256;
+        return *out == CMS_EC_P384 || strcmp(group, SN_X9_62_prime256v1) == 0;
+    default:
+        return false;
+    }
+}
+
+bool cms_form_is_ec(enum cms_form form)
+{
+    return form == CMS_EC_P256 || form == CMS_EC_P384;
+}
+
+/* Left to itself, OpenSSL derives with SHA-1. */
+static bool set_agreement(CMS_RecipientInfo *info, X509 *recipient)
+{
+    enum cms_form form;
     EVP_PKEY_CTX *context = CMS_RecipientInfo_get0_pkey_ctx(info);
+    if (!cms_form_for(recipient, KEY_TRANSPORT_PKCS1, &form))
+        form = CMS_EC_P256;
+    /* The function itself, X9.63, is OpenSSL's to set: it refuses a context that has one. */
+    return context != NULL && EVP_PKEY_CTX_set_ecdh_kdf_md(
+                                  context, form == CMS_EC_P384 ? EVP_sha384() : EVP_sha256()) == 1;
+}
+
+static bool set_transport(CMS_RecipientInfo *info, enum key_transport transport)
+{
+    EVP_PKEY_CTX *context = CMS_RecipientInfo_get0_pkey_ctx(info);
+    if (transport != KEY_TRANSPORT_OAEP_SHA256)
+        return true;
     return context != NULL && EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) == 1 &&
            EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) == 1 &&
            EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) == 1;
+}
+
+static bool add_recipient(CMS_ContentInfo *cms, X509 *recipient, enum key_transport transport)
+{
+    /* CMS_KEY_PARAM leaves the key context open for the parameters; the recipient is named by
+     * issuer and serial. */
+    CMS_RecipientInfo *info = CMS_add1_recipient_cert(cms, recipient, CMS_KEY_PARAM);
+    if (info == NULL)
+        return false;
+    return CMS_RecipientInfo_type(info) == CMS_RECIPINFO_AGREE ? set_agreement(info, recipient)
+                                                               : set_transport(info, transport);
 }
 
 static bool write_content(CMS_ContentInfo *cms, struct bytes content)

@@ -4,7 +4,7 @@
 #include <string.h>
 #include "reseal/text.h"
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 
 static bool malformed(const char *what, struct error *err)
 {
@@ -121,7 +121,33 @@ static void put_key(struct buf *out, const struct key_finding *key)
         buf_put_text_block(out, finding->call);
         buf_put_text_block(out, finding->ck_rv);
         buf_put_text_block(out, finding->quirk);
+        buf_put_text_block(out, finding->advice);
+        buf_put_u32(out, finding->affixes);
+        for (size_t j = 0; j < CMS_FORM_COUNT; j++) {
+            buf_put_u8(out, (uint8_t)finding->forms[j].custody);
+            buf_put_text_block(out, finding->forms[j].call);
+            buf_put_text_block(out, finding->forms[j].ck_rv);
+        }
     }
+}
+
+static bool take_padding(struct cursor *cursor, struct padding_finding *out)
+{
+    if (!cursor_padding(cursor, &out->padding) || !cursor_custody(cursor, &out->custody) ||
+        !cursor_words(cursor, out->call, sizeof out->call) ||
+        !cursor_words(cursor, out->ck_rv, sizeof out->ck_rv) ||
+        !cursor_words(cursor, out->quirk, sizeof out->quirk) ||
+        !cursor_words(cursor, out->advice, sizeof out->advice) ||
+        !cursor_u32(cursor, &out->affixes))
+        return false;
+    for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
+        struct form_finding *form = &out->forms[i];
+        if (!cursor_custody(cursor, &form->custody) ||
+            !cursor_words(cursor, form->call, sizeof form->call) ||
+            !cursor_words(cursor, form->ck_rv, sizeof form->ck_rv))
+            return false;
+    }
+    return true;
 }
 
 static bool take_key(struct cursor *cursor, struct key_finding *out)
@@ -141,12 +167,7 @@ static bool take_key(struct cursor *cursor, struct key_finding *out)
             return false;
     }
     for (size_t i = 0; i < PADDING_COUNT; i++) {
-        struct padding_finding *finding = &out->paddings[i];
-        if (!cursor_padding(cursor, &finding->padding) ||
-            !cursor_custody(cursor, &finding->custody) ||
-            !cursor_words(cursor, finding->call, sizeof finding->call) ||
-            !cursor_words(cursor, finding->ck_rv, sizeof finding->ck_rv) ||
-            !cursor_words(cursor, finding->quirk, sizeof finding->quirk))
+        if (!take_padding(cursor, &out->paddings[i]))
             return false;
     }
     return true;

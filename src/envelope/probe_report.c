@@ -30,7 +30,7 @@ static void write_attribute(struct json_writer *json, const char *name, signed c
         json_put_bool(json, name, value != 0);
 }
 
-static void write_token(struct json_writer *json, const struct token_facts *token)
+void probe_token_write(struct json_writer *json, const struct token_facts *token)
 {
     json_object(json, "token");
     json_put_text(json, "label", token->label);
@@ -57,9 +57,24 @@ static void write_attributes(struct json_writer *json, const struct key_attribut
     json_object_end(json);
 }
 
-static void write_key(struct json_writer *json, const struct key_finding *key)
+static void write_forms(struct json_writer *json, const struct padding_finding *finding)
 {
-    json_object(json, NULL);
+    json_array(json, "forms");
+    for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
+        const struct form_finding *form = &finding->forms[i];
+        json_object(json, NULL);
+        json_put_text(json, "form", cms_form_name((enum cms_form)i));
+        json_put_text(json, "custody", custody_name(form->custody));
+        json_put_text(json, "call", form->call[0] != '\0' ? form->call : NULL);
+        json_put_text(json, "ckRv", form->ck_rv[0] != '\0' ? form->ck_rv : NULL);
+        json_object_end(json);
+    }
+    json_array_end(json);
+}
+
+void probe_key_write(struct json_writer *json, const char *name, const struct key_finding *key)
+{
+    json_object(json, name);
     json_put_text(json, "name", key->name);
     json_put_text(json, "id", key->id);
     json_put_integer(json, "bits", key->bits);
@@ -76,6 +91,9 @@ static void write_key(struct json_writer *json, const struct key_finding *key)
         json_put_text(json, "call", finding->call[0] != '\0' ? finding->call : NULL);
         json_put_text(json, "ckRv", finding->ck_rv[0] != '\0' ? finding->ck_rv : NULL);
         json_put_text(json, "quirk", finding->quirk[0] != '\0' ? finding->quirk : NULL);
+        json_put_text(json, "advice", finding->advice[0] != '\0' ? finding->advice : NULL);
+        json_put_integer(json, "affixes", finding->affixes);
+        write_forms(json, finding);
         json_object_end(json);
     }
     json_array_end(json);
@@ -84,9 +102,9 @@ static void write_key(struct json_writer *json, const struct key_finding *key)
 
 void probe_report_write(struct json_writer *json, const struct probe_report *report)
 {
-    write_token(json, &report->token);
+    probe_token_write(json, &report->token);
     json_array(json, "keys");
     for (size_t i = 0; i < report->key_count; i++)
-        write_key(json, &report->keys[i]);
+        probe_key_write(json, NULL, &report->keys[i]);
     json_array_end(json);
 }

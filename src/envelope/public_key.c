@@ -53,6 +53,11 @@ bool public_key_from_numbers(struct bytes modulus, struct bytes exponent, EVP_PK
     OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
     OSSL_PARAM *params = NULL;
     EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    /* Both are odd (RFC 8017, section 3.1), and with 1 nothing would be sealed. */
+    if (n != NULL && e != NULL && (!BN_is_odd(n) || !BN_is_odd(e) || BN_is_one(e))) {
+        error_set(err, FAIL_INPUT, "modulus and exponent are no RSA public key");
+        goto done;
+    }
     if (n == NULL || e == NULL || build == NULL || context == NULL ||
         !OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) ||
         !OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e) ||

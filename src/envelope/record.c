@@ -4,6 +4,7 @@
 #include <string.h>
 #include "names.h"
 #include "reseal/clock.h"
+#include "reseal/json.h"
 #include "reseal/text.h"
 
 static const struct name_row purposes[] = {

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "names.h"
 #include "reseal/clock.h"
+#include "reseal/json.h"
 
 #define REQUEST_TYPE "reseal.request.v1"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "names.h"
 #include "reseal/clock.h"
+#include "reseal/json.h"
 
 #define RESULT_TYPE "reseal.result.v1"
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <openssl/evp.h>
 #include "reseal/clock.h"
+#include "reseal/json.h"
 #include "store_queue.h"
 #include "store_records.h"
 

@@ -294,6 +294,7 @@ static bool find_holding(struct database *database, int64_t queue, const char *r
 {
     char wanted[2 * RECEIPT_BYTES + 1], newest[2 * RECEIPT_BYTES + 1];
     bool row;
+    *out = (struct holding){0};
     *state = RECEIPT_MALFORMED;
     if (!parse_receipt_handle(receipt_handle, &out->row, wanted))
         return true;

@@ -18,8 +18,7 @@
 #include <string.h>
 #include <time.h>
 #include <curl/curl.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
+#include "devices.h"
 #include "reseal/json.h"
 
 #define ANSWER_MAX (512 * 1024)
@@ -53,37 +52,11 @@ static double now(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static _Noreturn void give_up(const char *what)
-{
-    fprintf(stderr, "load: %s\n", what);
-    exit(1);
-}
-
 static size_t on_data(char *data, size_t size, size_t items, void *context)
 {
     struct connection *connection = context;
     buf_put(&connection->answer, data, size * items);
     return size * items;
-}
-
-static X509 *read_certificate(const char *path)
-{
-    FILE *file = fopen(path, "r");
-    X509 *certificate = file != NULL ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
-    if (certificate == NULL)
-        give_up(path);
-    fclose(file);
-    return certificate;
-}
-
-static EVP_PKEY *read_key(const char *path)
-{
-    FILE *file = fopen(path, "r");
-    EVP_PKEY *key = file != NULL ? PEM_read_PrivateKey(file, NULL, NULL, NULL) : NULL;
-    if (key == NULL)
-        give_up(path);
-    fclose(file);
-    return key;
 }
 
 static char *make_body(const char *record, X509 *certificate)
@@ -94,7 +67,7 @@ static char *make_body(const char *record, X509 *certificate)
     unsigned char *der = NULL;
     int len = i2d_X509(certificate, &der);
     if (!json_writer_new(false, &json, &err))
-        give_up(err.text);
+        bench_give_up(err.text);
     json_object(json, NULL);
     json_put_text(json, "recordId", record);
     json_object(json, "device");
@@ -105,7 +78,7 @@ static char *make_body(const char *record, X509 *certificate)
     json_put_text(json, "format", "cms");
     json_object_end(json);
     if (!json_finish(json, &text, &err))
-        give_up(err.text);
+        bench_give_up(err.text);
     char *body = strdup(buf_text(&text));
     json_writer_free(&json);
     buf_free(&text);
@@ -113,23 +86,9 @@ static char *make_body(const char *record, X509 *certificate)
     return body;
 }
 
-/* The first body names the device's own certificate, the others copies of it with serial numbers of
- * their own. */
-static void make_bodies(const char *record, const char *device_path, const char *ca_folder)
+static void add_body(void *context, size_t index, X509 *certificate)
 {
-    char path[512];
-    post_bodies = calloc(devices, sizeof *post_bodies);
-    X509 *device = read_certificate(device_path);
-    snprintf(path, sizeof path, "%s/ca.key", ca_folder);
-    EVP_PKEY *ca_key = devices > 1 ? read_key(path) : NULL;
-    for (size_t i = 0; i < devices; i++) {
-        if (i > 0 && (ASN1_INTEGER_set(X509_get_serialNumber(device), (long)(100000 + i)) != 1 ||
-                      X509_sign(device, ca_key, EVP_sha256()) <= 0))
-            give_up("a certificate cannot be issued");
-        post_bodies[i] = make_body(record, device);
-    }
-    EVP_PKEY_free(ca_key);
-    X509_free(device);
+    post_bodies[index] = make_body(context, certificate);
 }
 
 static void begin(CURLM *multi, struct connection *connection)
@@ -171,13 +130,13 @@ static void answered(CURLM *multi, struct connection *connection)
     const char *text;
     curl_easy_getinfo(connection->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status != 200 && status != 202)
-        give_up(buf_text(&connection->answer));
+        bench_give_up(buf_text(&connection->answer));
     if (!json_parse(connection->answer.data, connection->answer.len, &limits, "answer", &json,
                     &err))
-        give_up(err.text);
+        bench_give_up(err.text);
     if (connection->step == STEP_POST) {
         if (!json_want_text(json_root(json), "", "id", 63, &text, &err))
-            give_up(err.text);
+            bench_give_up(err.text);
         snprintf(connection->id, sizeof connection->id, "%s", text);
         if (want_fetch) {
             connection->step = STEP_FETCH;
@@ -188,7 +147,7 @@ static void answered(CURLM *multi, struct connection *connection)
         memcpy(ids[ended], connection->id, sizeof connection->id);
     } else {
         if (!json_want_text(json_root(json), "", "state", 63, &text, &err))
-            give_up(err.text);
+            bench_give_up(err.text);
         if (strcmp(text, "pending") == 0) {
             begin(multi, connection);
             json_free(&json);
@@ -223,7 +182,7 @@ static void run(size_t connections)
             struct connection *connection = NULL;
             curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&connection);
             if (message->data.result != CURLE_OK)
-                give_up(curl_easy_strerror(message->data.result));
+                bench_give_up(curl_easy_strerror(message->data.result));
             curl_multi_remove_handle(multi, connection->easy);
             answered(multi, connection);
         }
@@ -248,12 +207,12 @@ static void exchange_ids(const char *path, bool write)
 {
     FILE *file = fopen(path, write ? "w" : "r");
     if (file == NULL)
-        give_up(path);
+        bench_give_up(path);
     for (size_t i = 0; i < count; i++) {
         if (write)
             fprintf(file, "%s\n", ids[i]);
         else if (fscanf(file, "%63s", ids[i]) != 1)
-            give_up("too few ids");
+            bench_give_up("too few ids");
     }
     fclose(file);
 }
@@ -262,12 +221,12 @@ int main(int argc, char **argv)
 {
     char token[512] = "", header[600];
     if (argc != 11)
-        give_up("usage: load HUB_URL TOKEN_FILE RECORD_ID DEVICE_PEM CA_FOLDER DEVICES COUNT "
-                "CONNECTIONS post|fetch|both IDS_FILE");
+        bench_give_up("usage: load HUB_URL TOKEN_FILE RECORD_ID DEVICE_PEM CA_FOLDER DEVICES COUNT "
+                      "CONNECTIONS post|fetch|both IDS_FILE");
     hub = argv[1];
     FILE *file = fopen(argv[2], "r");
     if (file == NULL || fscanf(file, "%511s", token) != 1)
-        give_up("no bearer token");
+        bench_give_up("no bearer token");
     fclose(file);
     snprintf(header, sizeof header, "Authorization: Bearer %s", token);
     headers = curl_slist_append(curl_slist_append(NULL, header), "Content-Type: application/json");
@@ -276,11 +235,13 @@ int main(int argc, char **argv)
     size_t connections = strtoul(argv[8], NULL, 10);
     if (count < 1 || count > 1000000 || connections < 1 || connections > 256 || devices < 1 ||
         devices > 10000)
-        give_up("devices, count or connections out of range");
+        bench_give_up("devices, count or connections out of range");
     want_post = strcmp(argv[9], "fetch") != 0;
     want_fetch = strcmp(argv[9], "post") != 0;
     if (want_post)
-        make_bodies(argv[3], argv[4], argv[5]);
+        post_bodies = calloc(devices, sizeof *post_bodies);
+    if (want_post)
+        bench_devices(argv[4], argv[5], devices, add_body, argv[3]);
     ids = calloc(count, sizeof *ids);
     latencies = calloc(count, sizeof *latencies);
     if (!want_post)

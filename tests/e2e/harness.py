@@ -20,11 +20,11 @@ from daemon import Daemon, children, process_exists, wait_until  # noqa: F401
 from hub_client import Answer, Api, Sqs, http_call  # noqa: F401
 from peer import (HASHES, PATIENCE, Device, DeviceCa, b64, make_pfx, modulus, room,  # noqa: F401
                   seal, tool)
-from token_support import BIN, make_nss, make_softhsm, write_secret  # noqa: F401
+from token_support import BIN, MAKERS, write_secret  # noqa: F401
 
 SOURCE = os.environ["RESEAL_SOURCE"]
 LONG = os.environ.get("RESEAL_LONG", "") not in ("", "0")
-CUSTODY = {"softhsm": "host", "nss": "token"}
+CUSTODY = {"softhsm": "host", "nss": "token", "opencryptoki": "host"}
 
 os.environ.setdefault("LSAN_OPTIONS", f"suppressions={SOURCE}/tests/lsan.supp:print_suppressions=0")
 os.environ.setdefault("ASAN_OPTIONS", "exitcode=99:detect_stack_use_after_return=1")
@@ -75,14 +75,13 @@ class Stage:
     """A token with sealing keys `keys` (name -> bits), a hub, and connectors by configuration."""
 
     def __init__(self, kind="softhsm", keys=None, pin=None, port=0, level="info", lease=60,
-                 require=None, hub=None):
-        self.kind, self.custody, self.level = kind, CUSTODY[kind], level
+                 require=None, hub=None, custody=None):
+        self.kind, self.custody, self.level = kind, custody or CUSTODY[kind], level
         self.folder = tempfile.mkdtemp(prefix="reseal-e2e-")
-        self.daemons, self.secrets = [], []
+        self.daemons, self.secrets, self.token = [], [], None
         self.lease, self.require = lease, require or self.custody
         try:
-            make = make_nss if kind == "nss" else make_softhsm
-            self.token = make(f"{self.folder}/token", pin=pin)
+            self.token = self.make_token(pin)
             self.env = self.token.env
             self.public_keys = {}
             for name, bits in (keys if keys is not None else {"sealing": 2048}).items():
@@ -94,6 +93,9 @@ class Stage:
             raise
 
     # -- parts --
+
+    def make_token(self, pin):
+        return MAKERS[self.kind](f"{self.folder}/token", pin=pin)
 
     def token_section(self, **more):
         section = {"module": self.token.module, "label": self.token.label,
@@ -204,6 +206,8 @@ class Stage:
                     daemon.stop(30)
                 except AssertionError:
                     daemon.kill()
+        if self.token is not None:
+            self.token.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def complaints(self):
@@ -222,11 +226,12 @@ class StageTest(unittest.TestCase):
     """Tests that share one stage, `kind` and `options` naming it; looked over when all have run."""
     kind = "softhsm"
     options = {}
+    stage_class = Stage
     maxDiff = None
 
     @classmethod
     def setUpClass(cls):
-        cls.stage = Stage(cls.kind, **cls.options)
+        cls.stage = cls.stage_class(cls.kind, **cls.options)
         cls.addClassCleanup(cls.stage.close)
         cls.prepare()
 

@@ -104,5 +104,10 @@ class AlikeOnSofthsm(Alike, StageTest):
 class AlikeOnNss(Alike, StageTest):
     kind = "nss"
 
+
+class AlikeOnOpencryptoki(Alike, StageTest):
+    kind = "opencryptoki"
+
+
 if __name__ == "__main__":
     unittest.main()

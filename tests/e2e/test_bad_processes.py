@@ -10,23 +10,9 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import BIN, PATIENCE, DeviceCa, StageTest, b64, seal, together  # noqa: E402
-
-HELLO, RESEAL, RESEALED, FAILED, STATUS, STATUS_IS, LOGGING_IN = range(1, 8)
-
-
-def frame(number, kind, body=b""):
-    return struct.pack(">IIH", len(body), number, kind) + body
-
-
-def block(data):
-    data = data.encode() if isinstance(data, str) else data
-    return struct.pack(">I", len(data)) + data
-
-
-def reseal_body(key, padding, sealed, certificate, prefix=b"", suffix=b"", transport=0):
-    return (block(key) + bytes([padding, transport]) + block(sealed) + block(prefix) +
-            block(suffix) + block(certificate))
+from harness import BIN, DeviceCa, StageTest, b64, seal, together  # noqa: E402
+from helper_peer import (BODY_MAX, CUSTODIES, FAILED, HELLO, RESEAL, RESEALED, HelperPeer,  # noqa: E402
+                         block, frame, reseal_body)
 
 
 class TokenHelper:
@@ -43,50 +29,16 @@ class TokenHelper:
         self.start()
 
     def start(self):
-        self.socket, theirs = socket.socketpair()
-        self.socket.settimeout(PATIENCE)
-
-        def link():
-            os.dup2(theirs.fileno(), 3, inheritable=True)
-
-        self.daemon = self.stage.daemon("reseal-hsm", self.stage.config("alone"), "hsm.log",
-                                        preexec_fn=link, pass_fds=(3, theirs.fileno())).start()
-        theirs.close()
-        number, kind, _ = self.receive()
-        self.assertEqual((number, kind), (0, LOGGING_IN))
-        number, kind, _ = self.receive()
-        self.assertEqual((number, kind), (0, HELLO))
+        self.helper = HelperPeer(self.stage)
 
     def tearDown(self):
-        self.socket.close()
-        self.assertEqual(self.daemon.wait_exit(), 0, self.daemon.tail())
-        self.assertEqual(self.daemon.complaints(), [])
-
-    def receive(self):
-        header = self.exactly(10)
-        length, number, kind = struct.unpack(">IIH", header)
-        self.assertLessEqual(length, 160 * 1024)
-        return number, kind, self.exactly(length)
-
-    def exactly(self, count):
-        data = b""
-        while len(data) < count:
-            more = self.socket.recv(count - len(data))
-            if not more:
-                raise EOFError("the helper closed its socket")
-            data += more
-        return data
-
-    def ask(self, body, number=5):
-        self.socket.sendall(frame(number, RESEAL, body))
-        answer, kind, data = self.receive()
-        self.assertEqual(answer, number)
-        return kind, data
+        self.assertEqual(self.helper.end(), 0, self.helper.daemon.tail())
+        self.assertEqual(self.helper.daemon.complaints(), [])
 
     def serves(self):
-        kind, data = self.ask(reseal_body("sealing", 5, self.sealed, self.device.der), 77)
+        kind, data = self.helper.ask(reseal_body("sealing", 5, self.sealed, self.device.der), 77)
         self.assertEqual(kind, RESEALED, data)
-        self.assertEqual(data[0], {"host": 1, "token": 2}[self.stage.custody])
+        self.assertEqual(CUSTODIES[data[0]], self.stage.custody)
         self.assertEqual(self.device.open(b64(data[5:])), self.password)
 
     def test_a_good_request_is_served(self):
@@ -107,7 +59,7 @@ class TokenHelper:
                  "RSA-1024": {"certificate": ca.issue("weak", "rsa:1024").der}}
         for name, change in cases.items():
             with self.subTest(name):
-                kind, data = self.ask(reseal_body(**{**good, **change}))
+                kind, data = self.helper.ask(reseal_body(**{**good, **change}))
                 self.assertEqual(kind, FAILED)
                 self.assertNotIn(self.password, data)
                 self.serves()
@@ -116,7 +68,7 @@ class TokenHelper:
         chance = random.Random(11)
         good = reseal_body("sealing", 5, self.sealed, self.device.der)
         cases = {"a huge length": struct.pack(">IIH", 0xffffffff, 1, RESEAL),
-                 "one over the bound": struct.pack(">IIH", 160 * 1024 + 1, 1, RESEAL),
+                 "one over the bound": struct.pack(">IIH", BODY_MAX + 1, 1, RESEAL),
                  "10 MB": frame(1, RESEAL, bytes(10_000_000)),
                  "an unknown type": frame(1, 99, b"x"), "a type of its own": frame(1, HELLO, b"x"),
                  "an answer": frame(1, RESEALED, b"\1" + block(b"x")),
@@ -134,8 +86,7 @@ class TokenHelper:
         for name, data in cases.items():
             with self.subTest(name):
                 if self.ended_or_answered(data):
-                    self.socket.close()
-                    self.assertNotIn(self.daemon.wait_exit(), (99, -6, -11), self.daemon.tail())
+                    self.assertNotIn(self.helper.end(), (99, -6, -11), self.helper.daemon.tail())
                     self.start()
                 else:
                     self.serves()
@@ -143,9 +94,9 @@ class TokenHelper:
     def ended_or_answered(self, data):
         """Sends; True where the helper then closed its side, False where it answered."""
         try:
-            self.socket.sendall(data)
-            self.socket.shutdown(socket.SHUT_WR) if len(data) < 10 else None
-            number, kind, body = self.receive()
+            self.helper.send(data)
+            self.helper.socket.shutdown(socket.SHUT_WR) if len(data) < 10 else None
+            number, kind, body = self.helper.receive()
         except (EOFError, OSError):
             return True
         self.assertIn(kind, (FAILED, RESEALED))
@@ -153,9 +104,8 @@ class TokenHelper:
 
     def test_the_end_of_the_connector_is_the_end_of_the_helper(self):
         for half in (b"", b"\0\0", frame(1, RESEAL, b"x" * 100)[:50]):
-            self.socket.sendall(half)
-            self.socket.close()
-            self.assertEqual(self.daemon.wait_exit(), 0, self.daemon.tail())
+            self.helper.send(half)
+            self.assertEqual(self.helper.end(), 0, self.helper.daemon.tail())
             self.start()
 
 

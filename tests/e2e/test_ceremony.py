@@ -139,6 +139,9 @@ class Accepted(CeremonyTest):
     def test_token_custody_on_nss_4096(self):
         self.run_accepted(self.nss(), 4096, "token")
 
+    def test_host_custody_on_opencryptoki_3072(self):
+        self.run_accepted(self.opencryptoki(), 3072, "host")
+
     def test_host_custody_on_nss_where_only_that_is_planned(self):
         self.run_accepted(self.nss(), 3072, "host")
 
@@ -246,16 +249,21 @@ class Refused(CeremonyTest):
                                  capture_output=True).stdout.strip()
         if version != "2.6.1":
             self.skipTest(f"SoftHSM {version} may be able to do it")
+        self.key_is_destroyed_for(token, "C_UnwrapKey(CKM_RSA_PKCS_OAEP)", "CKR_ARGUMENTS_BAD")
+
+    def test_a_token_that_shows_unwrapped_secrets_gets_no_key_for_custody_token(self):
+        self.key_is_destroyed_for(self.opencryptoki(), "C_GetAttributeValue(CKA_VALUE)", "CKR_OK")
+
+    def key_is_destroyed_for(self, token, call, ck_rv):
         plan = self.plan(token, key="bits = 2048\ncustody = token\n")
         done = self.fails(1, "ceremony", "run", plan, "--yes", env=token.env)
-        self.assertIn("C_UnwrapKey", done.stderr)
-        self.assertIn("CKR_ARGUMENTS_BAD", done.stderr)
+        self.assertIn(f"{call} answered {ck_rv}", done.stderr)
         self.assertEqual(self.keys(token), [])
         lines, _ = self.transcript()
         self.assertEqual([line["step"] for line in lines], STEPS[:9] + ["destroy", "close"])
         self.assertEqual(lines[8]["outcome"], "failed")
-        self.assertIn("C_UnwrapKey", lines[8]["paddings"][0]["call"])
-        self.assertEqual(lines[8]["paddings"][0]["ckRv"], "CKR_ARGUMENTS_BAD")
+        self.assertEqual(lines[8]["paddings"][0]["call"], call)
+        self.assertEqual(lines[8]["paddings"][0]["ckRv"], ck_rv)
         self.assertEqual(lines[9]["outcome"], "done")
         self.assertEqual(lines[10]["outcome"], "failed")
         self.assertFalse(os.path.exists(f"{self.folder}/plan.pem"))

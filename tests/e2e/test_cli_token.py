@@ -51,6 +51,23 @@ class Lists(TokenTest):
         self.assertEqual(self.labels(token, cwd=self.folder), ["vault"])
 
 
+    def test_openCryptoki_has_one_token_and_a_key_is_one_line_there(self):
+        token = self.opencryptoki()
+        self.assertEqual(self.labels(token), ["vault"])
+        self.assertEqual(self.labels(token, "--label", "vualt"), [])
+        plan = self.write("plan.ini", f"[ceremony]\nname = rehearsal\n{token.section()}[key]\n"
+                          "label = sealing\nbits = 2048\ncustody = host\n[output]\n"
+                          "public_key = plan.pem\ntranscript = plan.jsonl\n")
+        self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
+        done = self.succeeds("key", "list", "--json", *token.options(), env=token.env)
+        key, = json.loads(done.stdout)["keys"]
+        self.assertEqual((key["label"], key["bits"]), ("sealing", 2048))
+        self.assertTrue(key["private"] and key["public"])
+        done = self.succeeds("key", "export", "sealing", *token.options(pin=False), env=token.env)
+        with open(f"{self.folder}/plan.pem") as file:
+            self.assertEqual(done.stdout, file.read())
+
+
 class Missing(TokenTest):
     def test_what_is_missing_at_the_token_ends_with_4(self):
         token = self.softhsm()

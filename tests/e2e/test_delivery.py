@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The main job with the programs as a person uses them, and how a connector starts and ends."""
 import base64
-import glob
 import json
 import os
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from fault_support import Fault  # noqa: E402
 from harness import (Stage, StageTest, b64, children, make_pfx, process_exists,  # noqa: E402
                      record, seal, together, tool, wait_until, write_secret)
 
@@ -133,6 +133,10 @@ class MainJobOnSofthsm(MainJob, StageTest):
 
 class MainJobOnNss(MainJob, StageTest):
     kind = "nss"
+
+
+class MainJobOnOpencryptoki(MainJob, StageTest):
+    kind = "opencryptoki"
 
 
 class Lifetime(StageTest):
@@ -261,24 +265,16 @@ class WrongPin(unittest.TestCase):
     def setUp(self):
         self.stage = Stage("softhsm")
         self.addCleanup(self.stage.close)
-        spy = glob.glob("/usr/lib/*/pkcs11-spy.so")
-        self.assertTrue(spy, "pkcs11-spy.so (Debian package opensc) counts the calls")
-        self.calls = f"{self.stage.folder}/calls"
-        # The spy keeps its own memory until the end, which is not what is tested here.
-        self.stage.env = dict(self.stage.env, PKCS11SPY=self.stage.token.module,
-                              PKCS11SPY_OUTPUT=self.calls,
-                              ASAN_OPTIONS=os.environ["ASAN_OPTIONS"] + ":detect_leaks=0")
-        self.spied = {"module": spy[0]}
+        self.fault = Fault(self.stage)
 
     def count(self, call):
-        with open(self.calls, errors="replace") as file:
-            return sum(line.rstrip().endswith(f": {call}") for line in file)
+        return len(self.fault.calls(call))
 
     def test_one_try_is_burned_and_no_more(self):
         wrong = f"{self.stage.folder}/wrong-pin"
         write_secret(wrong, "0" * 16 + "\n")
         connector = self.stage.connector("wrong", ready=False,
-                                         token={**self.spied, "pin": f"file:{wrong}"})
+                                         token={**self.fault.token, "pin": f"file:{wrong}"})
         self.assertEqual(connector.wait_exit(), 4, connector.tail())
         self.assertIn("PIN", connector.tail())
         self.assertEqual((self.count("C_Initialize"), self.count("C_Login")), (1, 1))
@@ -287,13 +283,13 @@ class WrongPin(unittest.TestCase):
         self.assertEqual(connector.wait_exit(), 4, connector.tail())
         self.assertEqual((self.count("C_Initialize"), self.count("C_Login")), (2, 1))
         # Also with the right PIN, until a person has looked.
-        right = self.stage.connector("right", ready=False, token=self.spied)
+        right = self.stage.connector("right", ready=False, token=self.fault.token)
         self.assertEqual(right.wait_exit(), 4, right.tail())
         self.assertEqual(self.count("C_Login"), 1)
         self.assertEqual(self.stage.complaints(), [])
 
     def test_a_right_pin_is_tried_once(self):
-        connector = self.stage.connector("right", token=self.spied)
+        connector = self.stage.connector("right", token=self.fault.token)
         self.assertEqual(self.count("C_Login"), 1)
         connector.stop()
         self.assertEqual(self.stage.complaints(), [])

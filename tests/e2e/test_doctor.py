@@ -134,6 +134,17 @@ class Tokens(DoctorTest):
         self.assertEqual(len([text for text in self.of_area(findings, "key", "ok")
                               if "custody token" in text]), 3)
 
+    def test_a_token_that_shows_unwrapped_secrets_serves_with_custody_host_only(self):
+        token = self.opencryptoki()
+        self.ceremony(token, "host")
+        strict = self.config(token.section(), "key = sealing\n")
+        findings = self.findings(4, "--login", "--config", strict, env=token.env)
+        self.assertEqual(len(self.of_area(findings, "key", "failure")), 3, findings)
+        lenient = self.config(token.section(), "key = sealing\n[connector]\nrequire = host\n")
+        findings = self.findings(0, "--login", "--config", lenient, env=token.env)
+        self.assertEqual(len([text for text in self.of_area(findings, "key", "ok")
+                              if "custody host" in text]), 3)
+
     def test_a_key_that_can_be_read_out_is_a_failure(self):
         token = self.softhsm()
         subprocess.run(["pkcs11-tool", "--module", token.module, "--token-label", token.label,

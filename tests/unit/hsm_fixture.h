@@ -36,6 +36,8 @@ struct fixture {
     char folder[64];
     struct token_address address;
     struct secret *pin;
+    pid_t keeper;      /* of openCryptoki's room; 0: there is none ... */
+    int keeper_orders; /* ... and the pipe whose end is its end */
 };
 
 /* Shows the error of a step that must succeed. */
@@ -152,6 +154,12 @@ static inline void fixture_nss(struct fixture *fixture, const char *password)
 static inline void fixture_end(struct fixture *fixture)
 {
     secret_free(&fixture->pin);
+    if (fixture->keeper != 0) {
+        int status;
+        close(fixture->keeper_orders);
+        assert_int_equal(waitpid(fixture->keeper, &status, 0), fixture->keeper);
+        assert_int_equal(status, 0);
+    }
     const char *const argv[] = {"rm", "-rf", fixture->folder, NULL};
     assert_int_equal(fixture_run(argv), 0);
 }

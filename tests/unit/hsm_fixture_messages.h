@@ -3,8 +3,10 @@
 #ifndef RESEAL_TESTS_HSM_FIXTURE_MESSAGES_H
 #define RESEAL_TESTS_HSM_FIXTURE_MESSAGES_H
 
+#include <openssl/core_names.h>
 #include <openssl/rand.h>
 #include "hsm_fixture.h"
+#include "reseal/helper_message.h"
 
 /* The password of `len` bytes: every byte value comes up, NUL and markup among them. */
 static inline void fixture_password(size_t len, uint8_t *out)
@@ -214,6 +216,52 @@ static inline void assert_reseals_all_lengths(const struct fixture *fixture,
             assert_reseals(fixture, device, session, key, &test);
         }
     }
+}
+
+/* The certificate carries its point compressed (SEC 1, section 2.3.3), as some CAs write it. */
+static inline void assert_reseals_to_a_compressed_point(const struct fixture *fixture,
+                                                        struct session *session,
+                                                        struct sealing_key *key,
+                                                        enum custody custody, const char *curve,
+                                                        int point_len)
+{
+    struct fixture_device compressed;
+    EVP_PKEY *pkey = EVP_EC_gen(curve);
+    assert_int_equal(EVP_PKEY_set_utf8_string_param(
+                         pkey, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, "compressed"),
+                     1);
+    fixture_device_make(fixture, pkey, &compressed);
+    assert_int_equal(X509_get0_pubkey_bitstr(compressed.certificate)->length, point_len);
+    const struct fixture_case test = {
+        .padding = OAEP_SHA256, .custody = custody, .len = 17, .prefix = "<", .suffix = ">"};
+    assert_reseals(fixture, &compressed, session, key, &test);
+    fixture_device_free(&compressed);
+}
+
+/* As much text as a job may have, for the longest device key, by both transports. */
+static inline void assert_reseals_the_largest(const struct fixture *fixture,
+                                              struct session *session, struct sealing_key *key,
+                                              enum custody custody)
+{
+    enum {
+        HALF = HELPER_AFFIX_MAX / 2
+    };
+    static char text[HALF + 1];
+    struct fixture_device longest;
+    fixture_device_make(fixture, EVP_RSA_gen(4096), &longest);
+    for (size_t i = 0; i < HALF; i++)
+        text[i] = "<![CDATA[ ]]> \r\n"[i % 16];
+    const enum key_transport transports[] = {KEY_TRANSPORT_PKCS1, KEY_TRANSPORT_OAEP_SHA256};
+    for (size_t i = 0; i < ARRAY_LEN(transports); i++) {
+        const struct fixture_case test = {.padding = OAEP_SHA256,
+                                          .custody = custody,
+                                          .transport = transports[i],
+                                          .len = padding_room(OAEP_SHA256, 2048),
+                                          .prefix = text,
+                                          .suffix = text};
+        assert_reseals(fixture, &longest, session, key, &test);
+    }
+    fixture_device_free(&longest);
 }
 
 static inline struct sealing_key *fixture_key(struct session *session, const char *label, int bits,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NSS softokn: a token that does the whole job inside. */
 #include "hsm/custody.h"
+#include "reseal/helper_message.h"
 #include "hsm_fixture_messages.h"
 
 /* NSS unwraps a secret key into a place of 256 bytes. */
@@ -47,6 +48,12 @@ static void probe_finds_custody_token_for_every_padding(void **state)
         assert_string_equal(finding.paddings[i].call, "");
         assert_string_equal(finding.paddings[i].ck_rv, "");
         assert_string_equal(finding.paddings[i].quirk, "");
+        for (size_t j = 0; j < CMS_FORM_COUNT; j++) {
+            if (finding.paddings[i].forms[j].custody != CUSTODY_TOKEN)
+                fail_msg("%s: %s: %s", cms_form_name((enum cms_form)j),
+                         finding.paddings[i].forms[j].call, finding.paddings[i].forms[j].ck_rv);
+        }
+        assert_int_equal(finding.paddings[i].affixes, HELPER_AFFIX_MAX);
     }
     assert_int_equal(finding.attributes.unwrap, 1);
     assert_int_equal(finding.attributes.decrypt, 0);
@@ -154,14 +161,49 @@ static void bad_messages_cannot_be_told_apart(void **state)
     assert_reseals(&fixture, &device, session, key, &test);
 }
 
-static void an_elliptic_curve_device_is_refused_in_custody_token(void **state)
+static void elliptic_curve_devices_are_served_inside_the_token(void **state)
+{
+    (void)state;
+    static const char *const curves[] = {"P-256", "P-384"};
+    for (size_t i = 0; i < ARRAY_LEN(curves); i++) {
+        struct fixture_device curve;
+        fixture_device_make(&fixture, EVP_EC_gen(curves[i]), &curve);
+        const struct fixture_case cases[] = {
+            {.padding = OAEP_SHA256, .custody = CUSTODY_TOKEN, .len = 0},
+            {.padding = OAEP_SHA384, .custody = CUSTODY_TOKEN, .len = 16},
+            {.padding = OAEP_SHA512,
+             .custody = CUSTODY_TOKEN,
+             .len = 9,
+             .prefix = "<",
+             .suffix = ">"},
+        };
+        for (size_t j = 0; j < ARRAY_LEN(cases); j++)
+            assert_reseals(&fixture, &curve, session, key, &cases[j]);
+        fixture_device_free(&curve);
+    }
+}
+
+static void a_compressed_point_in_a_certificate_is_understood(void **state)
+{
+    (void)state;
+    assert_reseals_to_a_compressed_point(&fixture, session, key, CUSTODY_TOKEN, "P-256", 33);
+    assert_reseals_to_a_compressed_point(&fixture, session, key, CUSTODY_TOKEN, "P-384", 49);
+}
+
+static void the_largest_content_reaches_the_longest_device_key(void **state)
+{
+    (void)state;
+    assert_reseals_the_largest(&fixture, session, key, CUSTODY_TOKEN);
+}
+
+static void a_device_whose_curve_no_token_is_asked_for_is_refused_in_custody_token(void **state)
 {
     (void)state;
     struct error err = ERROR_INIT;
     struct fixture_device curve;
     EVP_PKEY *pkey = NULL;
     struct buf sealed = BUF_INIT(1024), der = BUF_INIT(CMS_DER_MAX);
-    fixture_device_make(&fixture, EVP_EC_gen("P-256"), &curve);
+    fixture_device_make(&fixture, EVP_EC_gen("P-521"), &curve);
     MUST(sealing_key_public(session, key, &pkey, &err), err);
     fixture_seal(pkey, OAEP_SHA256, "Secret-4711", 11, &sealed);
     const struct reseal_job job = {.padding = OAEP_SHA256,
@@ -452,7 +494,10 @@ int main(void)
         cmocka_unit_test(text_around_the_password_is_joined_inside_the_token),
         cmocka_unit_test(a_token_that_opens_by_itself_is_used_for_custody_host_too),
         cmocka_unit_test(bad_messages_cannot_be_told_apart),
-        cmocka_unit_test(an_elliptic_curve_device_is_refused_in_custody_token),
+        cmocka_unit_test(elliptic_curve_devices_are_served_inside_the_token),
+        cmocka_unit_test(a_compressed_point_in_a_certificate_is_understood),
+        cmocka_unit_test(the_largest_content_reaches_the_longest_device_key),
+        cmocka_unit_test(a_device_whose_curve_no_token_is_asked_for_is_refused_in_custody_token),
         cmocka_unit_test(no_object_is_left_behind_by_good_or_bad_messages),
         cmocka_unit_test(a_token_that_would_hand_out_the_secret_is_not_custody_token),
         cmocka_unit_test(a_secret_that_becomes_readable_later_is_refused_in_that_job),

@@ -1,48 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A PIN is tried once, and not at all where a wrong one could lock the token. */
 #include "hsm/token_private.h"
-#include "hsm_fixture.h"
+#include "fault_fixture.h"
 
 static struct fixture fixture;
 static struct token *token;
-static CK_FUNCTION_LIST counting;
-static CK_FUNCTION_LIST_PTR real;
-static int logins;
-static CK_RV login_rv;      /* CKR_OK: the real answer */
-static CK_FLAGS more_flags; /* that the token seems to have */
-
-static CK_RV counted_login(CK_SESSION_HANDLE handle, CK_USER_TYPE type, CK_UTF8CHAR_PTR pin,
-                           CK_ULONG len)
-{
-    logins++;
-    return login_rv != CKR_OK ? login_rv : real->C_Login(handle, type, pin, len);
-}
-
-static CK_RV flagged_info(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
-{
-    CK_RV rv = real->C_GetTokenInfo(slot, info);
-    info->flags |= more_flags;
-    return rv;
-}
+static const struct fault_control *fault;
 
 static int start(void **state)
 {
     (void)state;
     struct error err = ERROR_INIT;
     fixture_softhsm(&fixture);
+    fault = fault_load(&fixture);
     MUST(token_open(&fixture.address, &token, &err), err);
-    real = token->f;
-    counting = *real;
-    counting.C_Login = counted_login;
-    counting.C_GetTokenInfo = flagged_info;
-    token->f = &counting;
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    token->f = real;
     token_close(&token);
     fixture_end(&fixture);
     return 0;
@@ -61,19 +38,21 @@ static void a_token_that_counts_down_is_left_alone(void **state)
 {
     (void)state;
     static const struct {
-        CK_FLAGS flag;
+        const char *flag;
         enum pin_state state;
     } rows[] = {
-        {CKF_USER_PIN_COUNT_LOW, PIN_STATE_COUNT_LOW},
-        {CKF_USER_PIN_FINAL_TRY, PIN_STATE_FINAL_TRY},
-        {CKF_USER_PIN_LOCKED, PIN_STATE_LOCKED},
-        {CKF_USER_PIN_TO_BE_CHANGED, PIN_STATE_EXPIRED},
+        {"CKF_USER_PIN_COUNT_LOW", PIN_STATE_COUNT_LOW},
+        {"CKF_USER_PIN_FINAL_TRY", PIN_STATE_FINAL_TRY},
+        {"CKF_USER_PIN_LOCKED", PIN_STATE_LOCKED},
+        {"CKF_USER_PIN_TO_BE_CHANGED", PIN_STATE_EXPIRED},
     };
-    logins = 0;
+    fault->reset();
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct error err = ERROR_INIT;
         enum pin_state found;
-        more_flags = rows[i].flag;
+        char script[96];
+        snprintf(script, sizeof script, "C_GetTokenInfo * flags %s", rows[i].flag);
+        fault_set(fault, script);
         MUST(token_pin_state(token, &found, &err), err);
         assert_int_equal(found, rows[i].state);
         assert_false(try_pin(TEST_PIN, &err));
@@ -81,8 +60,8 @@ static void a_token_that_counts_down_is_left_alone(void **state)
         assert_non_null(strstr(err.text, pin_state_text(rows[i].state)));
         assert_true(err.hint[0] != '\0');
     }
-    more_flags = 0;
-    assert_int_equal(logins, 0);
+    fault_set(fault, "");
+    assert_int_equal(fault->calls("C_Login"), 0);
 }
 
 static void a_pin_of_impossible_length_burns_no_try(void **state)
@@ -93,12 +72,12 @@ static void a_pin_of_impossible_length_burns_no_try(void **state)
     enum pin_state found;
     token_pin_bounds(token, &min, &max);
     assert_true(min > 1 && max >= min);
-    logins = 0;
+    fault->reset();
     assert_false(try_pin("", &err));
     assert_int_equal(err.kind, FAIL_PIN);
     assert_false(token_login(token, NULL, &err)); /* no PIN pad */
     assert_int_equal(err.kind, FAIL_USAGE);
-    assert_int_equal(logins, 0);
+    assert_int_equal(fault->calls("C_Login"), 0);
     MUST(token_pin_state(token, &found, &err), err);
     assert_int_equal(found, PIN_STATE_OK);
 }
@@ -129,18 +108,20 @@ static void only_a_failure_that_is_not_the_pins_is_worth_another_try(void **stat
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct error err = ERROR_INIT;
-        login_rv = rows[i].rv;
-        logins = 0;
+        char script[96];
+        snprintf(script, sizeof script, "C_Login * return 0x%lx", rows[i].rv);
+        fault_set(fault, script);
+        fault->reset();
         assert_false(try_pin(TEST_PIN, &err));
-        assert_int_equal(logins, 1);
+        assert_int_equal(fault->calls("C_Login"), 1);
         assert_int_equal(err.kind, rows[i].kind);
         assert_non_null(strstr(err.text, rows[i].name));
         bool again = strstr(err.text, "not be tried again by itself") == NULL;
         assert_int_equal(again, rows[i].kind != FAIL_PIN);
     }
-    login_rv = CKR_OK;
+    fault_set(fault, "");
     /* Those that the token seemed to have ended are open in truth. */
-    assert_int_equal(real->C_CloseAllSessions(token->slot), CKR_OK);
+    assert_int_equal(token->f->C_CloseAllSessions(token->slot), CKR_OK);
 }
 
 static int announced; /* times */
@@ -149,7 +130,8 @@ static bool heard;
 static bool announce(void *context, struct error *err)
 {
     assert_ptr_equal(context, &announced);
-    assert_int_equal(logins, 0); /* before, not after: the module may never return */
+    assert_int_equal(fault->calls("C_Login"),
+                     0); /* before, not after: the module may never return */
     announced++;
     return heard ? true : error_set(err, FAIL_IO, "nobody hears");
 }
@@ -158,21 +140,21 @@ static void a_pin_is_tried_only_after_it_was_announced(void **state)
 {
     (void)state;
     struct error err = ERROR_INIT;
-    logins = 0;
+    fault->reset();
     token_before_first_login(token, announce, &announced);
-    more_flags = CKF_USER_PIN_FINAL_TRY;
+    fault_set(fault, "C_GetTokenInfo * flags CKF_USER_PIN_FINAL_TRY");
     assert_false(try_pin(TEST_PIN, &err)); /* not tried, so there is nothing to say */
-    more_flags = 0;
+    fault_set(fault, "");
     assert_int_equal(announced, 0);
     heard = false;
     assert_false(try_pin(TEST_PIN, &err));
     assert_int_equal(err.kind, FAIL_IO);
     assert_int_equal(announced, 1);
-    assert_int_equal(logins, 0);
+    assert_int_equal(fault->calls("C_Login"), 0);
     heard = true;
     MUST(try_pin(TEST_PIN, &err), err);
     assert_int_equal(announced, 2);
-    assert_int_equal(logins, 1);
+    assert_int_equal(fault->calls("C_Login"), 1);
     MUST(try_pin(TEST_PIN, &err), err);
     assert_int_equal(announced, 2);
     token_logout(token);
@@ -203,12 +185,12 @@ static void a_wrong_pin_burns_exactly_one_try(void **state)
     (void)state;
     struct error err = ERROR_INIT;
     enum pin_state found;
-    logins = 0;
+    fault->reset();
     assert_false(try_pin("9999-wrong", &err));
     assert_int_equal(err.kind, FAIL_PIN);
     assert_non_null(strstr(err.text, "CKR_PIN_INCORRECT"));
     assert_null(strstr(err.text, "9999"));
-    assert_int_equal(logins, 1);
+    assert_int_equal(fault->calls("C_Login"), 1);
     MUST(token_pin_state(token, &found, &err), err);
     assert_int_equal(found, PIN_STATE_COUNT_LOW);
     for (int i = 0; i < 5; i++) {
@@ -216,7 +198,7 @@ static void a_wrong_pin_burns_exactly_one_try(void **state)
         assert_int_equal(err.kind, FAIL_PIN);
         assert_non_null(strstr(err.hint, "pkcs11-tool"));
     }
-    assert_int_equal(logins, 1);
+    assert_int_equal(fault->calls("C_Login"), 1);
 }
 
 int main(void)

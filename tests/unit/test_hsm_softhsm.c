@@ -160,6 +160,19 @@ static void a_device_with_an_elliptic_curve_key_is_served(void **state)
     fixture_device_free(&curve);
 }
 
+static void a_compressed_point_in_a_certificate_is_understood(void **state)
+{
+    (void)state;
+    assert_reseals_to_a_compressed_point(&fixture, session, key, CUSTODY_HOST, "P-256", 33);
+    assert_reseals_to_a_compressed_point(&fixture, session, key, CUSTODY_HOST, "P-384", 49);
+}
+
+static void the_largest_content_reaches_the_longest_device_key(void **state)
+{
+    (void)state;
+    assert_reseals_the_largest(&fixture, session, key, CUSTODY_HOST);
+}
+
 static void bad_messages_cannot_be_told_apart(void **state)
 {
     (void)state;
@@ -394,6 +407,8 @@ int main(void)
         cmocka_unit_test(what_the_device_opens_is_what_was_sealed),
         cmocka_unit_test(text_around_the_password_is_kept),
         cmocka_unit_test(a_device_with_an_elliptic_curve_key_is_served),
+        cmocka_unit_test(a_compressed_point_in_a_certificate_is_understood),
+        cmocka_unit_test(the_largest_content_reaches_the_longest_device_key),
         cmocka_unit_test(bad_messages_cannot_be_told_apart),
         cmocka_unit_test(a_label_in_use_is_refused),
         cmocka_unit_test(two_keys_of_one_label_are_not_guessed_between),

@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 #include <unistd.h>
 #include "reseal/clock.h"
+#include "reseal/json.h"
 #include "src/hub/store_deliveries.h"
 #include "src/hub/store_queue.h"
 #include "src/hub/store_records.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests, results and records: written as read, and refused with the right kind. */
 #include "tests/unit/check.h"
+#include "reseal/json.h"
 #include "reseal/request.h"
 #include "reseal/result.h"
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -149,12 +151,47 @@ static void the_heap_for_secrets_is_locked_memory(void **state)
     assert_true(locked_kib >= 64);
 }
 
+/* The flags of the memory at that address, as in "VmFlags: rd wr mr mw me lo dd ac". */
+static void memory_flags(const void *address, char out[static 256])
+{
+    char line[256];
+    bool here = false;
+    out[0] = '\0';
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    assert_non_null(maps);
+    while (out[0] == '\0' && fgets(line, sizeof line, maps) != NULL) {
+        uintptr_t start, end;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) == 2)
+            here = start <= (uintptr_t)address && (uintptr_t)address < end;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            snprintf(out, 256, "%s", line + 8);
+    }
+    fclose(maps);
+}
+
+static void a_secret_is_in_memory_that_is_neither_swapped_nor_dumped(void **state)
+{
+    (void)state;
+    char flags[256];
+    struct error err = ERROR_INIT;
+    struct secret *secret = NULL;
+    assert_ok(secret_copy("0123456789", 10, &secret, &err), &err);
+    memory_flags(secret_data(secret), flags);
+    assert_non_null(strstr(flags, " lo"));
+    assert_non_null(strstr(flags, " dd"));
+    memory_flags(flags, flags); /* the stack is neither: the flags tell memory apart */
+    assert_null(strstr(flags, " dd"));
+    secret_free(&secret);
+}
+
 static void a_hardened_process_leaves_no_core(void **state)
 {
     (void)state;
     struct error err = ERROR_INIT;
     struct rlimit limit;
+    assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 1);
     assert_ok(process_harden(&err), &err);
+    assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 0);
     assert_int_equal(getrlimit(RLIMIT_CORE, &limit), 0);
     assert_int_equal(limit.rlim_cur, 0);
     assert_int_equal(limit.rlim_max, 0);
@@ -190,6 +227,7 @@ int main(void)
 #ifndef RESEAL_SANITIZED /* the sanitizers make mlock a no-operation */
         cmocka_unit_test(the_heap_for_secrets_is_locked_memory),
 #endif
+        cmocka_unit_test(a_secret_is_in_memory_that_is_neither_swapped_nor_dumped),
         cmocka_unit_test(a_hardened_process_leaves_no_core),
         cmocka_unit_test(a_new_file_never_replaces_another),
     };

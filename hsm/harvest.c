@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From what the token has given to the message (RFC 5652, section 6). */
+#include <string.h>
+#include "custody.h"
+
+void harvest_free(struct harvest *harvest)
+{
+    buf_free(&harvest->encrypted_key);
+    buf_free(&harvest->encrypted_content);
+    buf_free(&harvest->originator);
+    secret_free(&harvest->password);
+}
+
+void harvest_reset(struct harvest *harvest)
+{
+    buf_reset(&harvest->encrypted_key);
+    buf_reset(&harvest->encrypted_content);
+    buf_reset(&harvest->originator);
+    secret_free(&harvest->password);
+}
+
+static bool join(const struct reseal_job *job, struct secret **password, struct error *err)
+{
+    size_t len = secret_len(*password);
+    if (job->prefix.len == 0 && job->suffix.len == 0)
+        return true;
+    struct secret *whole = NULL;
+    if (!secret_new(job->prefix.len + len + job->suffix.len, &whole, err)) {
+        err->kind = FAIL_TOKEN; /* other jobs hold the locked memory for now: worth another try */
+        return false;
+    }
+    uint8_t *at = secret_data(whole);
+    if (job->prefix.len > 0)
+        memcpy(at, job->prefix.data, job->prefix.len);
+    memcpy(at + job->prefix.len, secret_data(*password), len);
+    if (job->suffix.len > 0)
+        memcpy(at + job->prefix.len + len, job->suffix.data, job->suffix.len);
+    secret_free(password);
+    *password = whole;
+    return true;
+}
+
+bool harvest_finish(struct harvest *harvest, const struct reseal_job *job, struct buf *der,
+                    struct error *err)
+{
+    if (harvest->custody == CUSTODY_TOKEN)
+        return cms_assemble(job->recipient, &harvest->parts, der, err);
+    bool ok =
+        join(job, &harvest->password, err) &&
+        cms_encrypt(job->recipient, secret_bytes(harvest->password), job->transport, der, err);
+    secret_free(&harvest->password);
+    return ok;
+}

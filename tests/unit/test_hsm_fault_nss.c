@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sweep of faults over custody token. */
+#include "hsm_fixture_lies.h"
+
+static void make_nss(struct fixture *made)
+{
+    fixture_nss(made, TEST_PIN);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    promised = CUSTODY_TOKEN;
+    service_fixture_start(make_nss, CUSTODY_TOKEN);
+    setting_config(&setting, token_lines, "require = token\nworkers = 1");
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    print_message("%lu cases\n", cases);
+    service_fixture_end();
+    return 0;
+}
+
+static void whatever_a_call_of_a_job_says_it_is_judged_right(void **state)
+{
+    (void)state;
+    sweep_jobs("");
+}
+
+static void whatever_a_call_says_after_a_lost_session_it_is_judged_right(void **state)
+{
+    (void)state;
+    sweep_jobs("C_UnwrapKey 1 after CKR_SESSION_CLOSED close");
+}
+
+static void whatever_a_call_says_after_a_lost_login_it_is_judged_right(void **state)
+{
+    (void)state;
+    sweep_jobs("C_UnwrapKey 1 after CKR_USER_NOT_LOGGED_IN logout");
+}
+
+static void whatever_a_call_of_the_start_says_it_is_judged_right(void **state)
+{
+    (void)state;
+    sweep_start();
+}
+
+static void what_the_token_lies_about_leads_to_no_wrong_answer(void **state)
+{
+    (void)state;
+    sweep_lies("C_UnwrapKey");
+}
+
+static void a_token_that_counts_down_is_not_logged_in_to(void **state)
+{
+    (void)state;
+    no_pin_where_the_token_counts_down();
+}
+
+static void assert_no_custody_token(const char *script, const char *call)
+{
+    struct run *run = run_try(script);
+    assert_false(hello.ready);
+    /* The key may not decrypt: there is no custody host either. */
+    assert_int_equal(hello.error.kind, FAIL_UNSUPPORTED);
+    if (strstr(hello.error.text, call) == NULL)
+        fail_msg("%s", hello.error.text);
+    assert_int_equal(run_end(run, true), 4);
+}
+
+static void a_secret_that_can_be_read_is_never_in_custody_token(void **state)
+{
+    (void)state;
+    assert_no_custody_token("C_GetAttributeValue * of CKA_SENSITIVE value 00",
+                            "C_GetAttributeValue(CKA_SENSITIVE)");
+    assert_no_custody_token("C_GetAttributeValue * of CKA_SENSITIVE value 01\n"
+                            "C_GetAttributeValue * of CKA_VALUE return CKR_OK\n"
+                            "C_GetAttributeValue * of CKA_VALUE length 16\n",
+                            "C_GetAttributeValue(CKA_VALUE)");
+    assert_no_custody_token(
+        "C_GetAttributeValue * of CKA_SENSITIVE return CKR_ATTRIBUTE_TYPE_INVALID",
+        "CKR_ATTRIBUTE_TYPE_INVALID");
+    must_start();
+}
+
+/* Custody token was promised: a token that changes its mind is refused, not followed. */
+static void a_secret_that_becomes_readable_later_is_refused(void **state)
+{
+    (void)state;
+    struct error failure = ERROR_INIT;
+    const struct scene scene = {.setup = "", .calls = "", .when = "later"};
+    struct run *run = run_start();
+    fault_set(fault, "C_GetAttributeValue * of CKA_VALUE return CKR_OK\n"
+                     "C_GetAttributeValue * of CKA_VALUE length 16\n");
+    assert_false(job_done(&scene, run, &failure));
+    assert_int_equal(failure.kind, FAIL_POLICY);
+    fault_set(fault, "");
+    job_must_succeed(&scene, run);
+    assert_int_equal(run_end(run, true), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whatever_a_call_of_the_start_says_it_is_judged_right),
+        cmocka_unit_test(whatever_a_call_of_a_job_says_it_is_judged_right),
+        cmocka_unit_test(whatever_a_call_says_after_a_lost_session_it_is_judged_right),
+        cmocka_unit_test(whatever_a_call_says_after_a_lost_login_it_is_judged_right),
+        cmocka_unit_test(what_the_token_lies_about_leads_to_no_wrong_answer),
+        cmocka_unit_test(a_token_that_counts_down_is_not_logged_in_to),
+        cmocka_unit_test(a_secret_that_can_be_read_is_never_in_custody_token),
+        cmocka_unit_test(a_secret_that_becomes_readable_later_is_refused),
+    };
+    log_open("test", LOG_AS_JSON, LEVEL_ERROR);
+    return cmocka_run_group_tests(tests, start, end);
+}
