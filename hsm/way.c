@@ -151,6 +151,8 @@ static enum verdict try_variant(struct session *session, const struct sealing_ke
     struct buf der = BUF_INIT(CMS_DER_MAX);
     session->call[0] = '\0';
     session->rv = CKR_OK;
+    if (!session_lost(session))
+        session->trouble = CK_CLASS_FINE; /* a shortage of before is none of this trial's */
     if (run(session, key, &trial->job, variant, &der, err)) {
         if (opens(trial, buf_bytes(&der))) {
             verdict = VERDICT_WORKS;
@@ -173,6 +175,19 @@ static enum verdict try_variant(struct session *session, const struct sealing_ke
         ck_rv_text(session->rv, ck_rv);
     }
     buf_free(&der);
+    return verdict;
+}
+
+/* An answer that says nothing may be one of the moment; what is learned is kept for the life of
+ * this process, so it is asked for twice. */
+static enum verdict try_variant_twice(struct session *session, const struct sealing_key *key,
+                                      const struct trial *trial, run_fn *run, size_t variant,
+                                      char call[static CK_CALL_TEXT], char ck_rv[static CK_RV_TEXT],
+                                      struct error *err)
+{
+    enum verdict verdict = try_variant(session, key, trial, run, variant, call, ck_rv, err);
+    if (verdict == VERDICT_FAILS && ck_rv_class(session->rv) != CK_CLASS_NOT_THIS_WAY)
+        verdict = try_variant(session, key, trial, run, variant, call, ck_rv, err);
     return verdict;
 }
 
@@ -211,7 +226,7 @@ bool way_learn(struct session *session, struct sealing_key *key, enum padding pa
     enum learned learned = LEARNED_NO;
     for (size_t i = 0; i < count && learned == LEARNED_NO; i++) {
         char call[CK_CALL_TEXT] = "", ck_rv[CK_RV_TEXT] = "";
-        switch (try_variant(session, key, &trial, run, i, call, ck_rv, err)) {
+        switch (try_variant_twice(session, key, &trial, run, i, call, ck_rv, err)) {
         case VERDICT_TROUBLE:
             goto done;
         case VERDICT_WORKS:
@@ -244,8 +259,8 @@ bool way_learn_affixes(struct session *session, struct sealing_key *key, enum pa
     struct trial trial;
     if (!trial_make(key, padding, TRIAL_SECRET, "<before>", "<behind>", &trial, err))
         return false;
-    enum verdict verdict =
-        try_variant(session, key, &trial, custody_token_run, way->unwrap_variant, call, ck_rv, err);
+    enum verdict verdict = try_variant_twice(session, key, &trial, custody_token_run,
+                                             way->unwrap_variant, call, ck_rv, err);
     if (verdict != VERDICT_TROUBLE)
         way->affixes = verdict == VERDICT_WORKS ? LEARNED_YES : LEARNED_NO;
     trial_free(&trial);
@@ -266,8 +281,8 @@ bool way_learn_longest(struct session *session, struct sealing_key *key, enum pa
             continue;
         if (!trial_make(key, padding, lengths[i], "", "", &trial, err))
             return false;
-        enum verdict verdict = try_variant(session, key, &trial, custody_token_run,
-                                           way->unwrap_variant, call, ck_rv, err);
+        enum verdict verdict = try_variant_twice(session, key, &trial, custody_token_run,
+                                                 way->unwrap_variant, call, ck_rv, err);
         trial_free(&trial);
         if (verdict == VERDICT_TROUBLE)
             return false;
