@@ -202,7 +202,8 @@ bool way_learn_host(struct session *session, struct sealing_key *key, enum paddi
     for (size_t i = 0; i < host_variant_count() && verdict == VERDICT_FAILS; i++) {
         struct reason reason;
         variants.host = i;
-        verdict = try_variants_twice(session, key, &trial, custody_host_run, &variants, &reason, err);
+        verdict =
+            try_variants_twice(session, key, &trial, custody_host_run, &variants, &reason, err);
         /* The last one's failure counts, that of the most modest wish. */
         memcpy(way->host_call, reason.call, sizeof way->host_call);
         memcpy(way->host_rv, reason.rv, sizeof way->host_rv);
