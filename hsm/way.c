@@ -54,6 +54,8 @@ static enum verdict try_variants(struct session *session, const struct sealing_k
     *reason = (struct reason){"", ""};
     session->call[0] = '\0';
     session->rv = CKR_OK;
+    if (!session_lost(session))
+        session->trouble = CK_CLASS_FINE; /* a shortage of before is none of this trial's */
     if (run(session, key, &trial->job, variants, &harvest, err) &&
         harvest_finish(&harvest, &trial->job, &der, err)) {
         if (trial_opens(trial, buf_bytes(&der))) {
@@ -78,6 +80,19 @@ static enum verdict try_variants(struct session *session, const struct sealing_k
     }
     buf_free(&der);
     harvest_free(&harvest);
+    return verdict;
+}
+
+/* An answer that says nothing may be one of the moment; what is learned is kept for the life of
+ * this process, so it is asked for twice. */
+static enum verdict try_variants_twice(struct session *session, const struct sealing_key *key,
+                                       const struct trial *trial, run_fn *run,
+                                       const struct variants *variants, struct reason *reason,
+                                       struct error *err)
+{
+    enum verdict verdict = try_variants(session, key, trial, run, variants, reason, err);
+    if (verdict == VERDICT_FAILS && ck_rv_class(session->rv) != CK_CLASS_NOT_THIS_WAY)
+        verdict = try_variants(session, key, trial, run, variants, reason, err);
     return verdict;
 }
 
@@ -128,7 +143,7 @@ static enum verdict try_form(struct session *session, struct sealing_key *key, s
             variants.unwrap = i;
             variants.point = cms_form_is_ec(form) ? j : way->variants.point;
             enum verdict verdict =
-                try_variants(session, key, trial, custody_token_run, &variants, &reason, err);
+                try_variants_twice(session, key, trial, custody_token_run, &variants, &reason, err);
             if (verdict == VERDICT_WORKS) {
                 way->variants = variants;
                 return verdict;
@@ -187,7 +202,8 @@ bool way_learn_host(struct session *session, struct sealing_key *key, enum paddi
     for (size_t i = 0; i < host_variant_count() && verdict == VERDICT_FAILS; i++) {
         struct reason reason;
         variants.host = i;
-        verdict = try_variants(session, key, &trial, custody_host_run, &variants, &reason, err);
+        verdict =
+            try_variants_twice(session, key, &trial, custody_host_run, &variants, &reason, err);
         /* The last one's failure counts, that of the most modest wish. */
         memcpy(way->host_call, reason.call, sizeof way->host_call);
         memcpy(way->host_rv, reason.rv, sizeof way->host_rv);
@@ -212,7 +228,7 @@ static enum verdict try_wish(struct session *session, const struct sealing_key *
     if (!trial_make(key, wish, &trial, err))
         return VERDICT_TROUBLE;
     enum verdict verdict =
-        try_variants(session, key, &trial, custody_token_run, &way->variants, &ignored, err);
+        try_variants_twice(session, key, &trial, custody_token_run, &way->variants, &ignored, err);
     trial_free(&trial);
     return verdict;
 }

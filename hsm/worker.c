@@ -24,9 +24,9 @@ static bool choose_key(const struct token_service *service, const struct reseal_
     const struct padding_finding *finding = probe_padding(key, message->padding);
     if (finding == NULL || finding->custody == CUSTODY_UNUSABLE)
         return error_set(
-            err, FAIL_UNSUPPORTED, "the token cannot open %s with sealing key \"%s\": %s: %s",
+            err, FAIL_UNSUPPORTED, "the token cannot open %s with sealing key \"%s\": %s: %s; %s",
             padding_name(message->padding), key->name, finding != NULL ? finding->call : "",
-            finding != NULL ? finding->ck_rv : "");
+            finding != NULL ? finding->ck_rv : "", finding != NULL ? finding->quirk : "");
     if (finding->custody < service->require)
         return error_set(err, FAIL_POLICY,
                          "%s with sealing key \"%s\" would have custody %s, and %s is required",

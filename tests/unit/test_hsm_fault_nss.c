@@ -48,6 +48,12 @@ static void whatever_a_call_of_the_start_says_it_is_judged_right(void **state)
     sweep_start();
 }
 
+static void whatever_is_said_of_a_bad_message_it_is_told_alike(void **state)
+{
+    (void)state;
+    sweep_bad_messages("C_UnwrapKey");
+}
+
 static void what_the_token_lies_about_leads_to_no_wrong_answer(void **state)
 {
     (void)state;
@@ -86,6 +92,24 @@ static void a_secret_that_can_be_read_is_never_in_custody_token(void **state)
     must_start();
 }
 
+static void an_answer_of_the_moment_spoils_nothing_that_is_learned(void **state)
+{
+    (void)state;
+    static const char *const scripts[] = {
+        "C_UnwrapKey 1 return CKR_GENERAL_ERROR", "C_WrapKey 2 return CKR_FUNCTION_FAILED",
+        "C_GenerateKey 1 return CKR_VENDOR_DEFINED+0x5", "C_DeriveKey 1 after CKR_GENERAL_ERROR"};
+    for (size_t i = 0; i < ARRAY_LEN(scripts); i++) {
+        struct run *run = run_try(scripts[i]);
+        assert_true(hello.ready);
+        assert_int_equal(fault->faults(), 1);
+        for (size_t k = 0; k < PADDING_COUNT; k++) {
+            assert_int_equal(hello.report.keys[0].paddings[k].custody, CUSTODY_TOKEN);
+            assert_string_equal(hello.report.keys[0].paddings[k].quirk, "");
+        }
+        assert_int_equal(run_end(run, true), 0);
+    }
+}
+
 /* Custody token was promised: a token that changes its mind is refused, not followed. */
 static void a_secret_that_becomes_readable_later_is_refused(void **state)
 {
@@ -109,9 +133,11 @@ int main(void)
         cmocka_unit_test(whatever_a_call_of_a_job_says_it_is_judged_right),
         cmocka_unit_test(whatever_a_call_says_after_a_lost_session_it_is_judged_right),
         cmocka_unit_test(whatever_a_call_says_after_a_lost_login_it_is_judged_right),
+        cmocka_unit_test(whatever_is_said_of_a_bad_message_it_is_told_alike),
         cmocka_unit_test(what_the_token_lies_about_leads_to_no_wrong_answer),
         cmocka_unit_test(a_token_that_counts_down_is_not_logged_in_to),
         cmocka_unit_test(a_secret_that_can_be_read_is_never_in_custody_token),
+        cmocka_unit_test(an_answer_of_the_moment_spoils_nothing_that_is_learned),
         cmocka_unit_test(a_secret_that_becomes_readable_later_is_refused),
     };
     log_open("test", LOG_AS_JSON, LEVEL_ERROR);

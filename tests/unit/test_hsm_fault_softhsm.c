@@ -43,6 +43,12 @@ static void whatever_a_call_of_the_start_says_it_is_judged_right(void **state)
     sweep_start();
 }
 
+static void whatever_is_said_of_a_bad_message_it_is_told_alike(void **state)
+{
+    (void)state;
+    sweep_bad_messages("C_Decrypt");
+}
+
 static void what_the_token_lies_about_leads_to_no_wrong_answer(void **state)
 {
     (void)state;
@@ -62,6 +68,7 @@ int main(void)
         cmocka_unit_test(whatever_a_call_of_a_job_says_it_is_judged_right),
         cmocka_unit_test(whatever_a_call_says_after_a_lost_session_it_is_judged_right),
         cmocka_unit_test(whatever_a_call_says_after_a_lost_login_it_is_judged_right),
+        cmocka_unit_test(whatever_is_said_of_a_bad_message_it_is_told_alike),
         cmocka_unit_test(what_the_token_lies_about_leads_to_no_wrong_answer),
         cmocka_unit_test(a_token_that_counts_down_is_not_logged_in_to),
     };
