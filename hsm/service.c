@@ -52,8 +52,8 @@ static bool say_hello(struct token_service *service, struct error *err)
     return ok;
 }
 
-/* proc(5), /proc/PID/statm: the second figure is the resident pages. The connector asks for it here,
- * as a helper that is not dumpable is hidden from it by ProtectProc=invisible. */
+/* proc(5), /proc/PID/statm: the second figure is the resident pages. The connector asks for it
+ * here, as a helper that is not dumpable is hidden from it by ProtectProc=invisible. */
 static uint64_t resident_kib(void)
 {
     unsigned long pages = 0;

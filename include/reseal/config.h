@@ -52,9 +52,9 @@ bool config_load(const char *path, const struct config_key *table, struct config
 void config_free(struct config **config);
 const char *config_path(const struct config *config) MUST_USE;
 
-/* Values by section ("token", "token MEMBER") and name; the name must be in the table (anything else
- * is a bug and aborts). NULL, or 0, where neither the file nor the table gives a value. Owned by the
- * configuration. */
+/* Values by section ("token", "token MEMBER") and name; the name must be in the table (anything
+ * else is a bug and aborts). NULL, or 0, where neither the file nor the table gives a value. Owned
+ * by the configuration. */
 const char *config_text(const struct config *config, const char *section,
                         const char *name) MUST_USE;
 long config_number(const struct config *config, const char *section, const char *name) MUST_USE;
@@ -65,8 +65,8 @@ const char *config_list_at(const struct config *config, const char *section, con
                            size_t index) MUST_USE;
 /* True where the file itself gives the value. */
 bool config_given(const struct config *config, const char *section, const char *name) MUST_USE;
-/* The sections in the table's order, the members of a family in the file's: NULL after the last. The
- * first section of a family, "token", is left out where the file gives members alone. */
+/* The sections in the table's order, the members of a family in the file's: NULL after the last.
+ * The first section of a family, "token", is left out where the file gives members alone. */
 const char *config_section_at(const struct config *config, size_t index) MUST_USE;
 /* True where the file gives a value of the section. */
 bool config_section_given(const struct config *config, const char *section) MUST_USE;

@@ -16,8 +16,8 @@ extern const struct config_key reseal_settings[];
 bool settings_load(const char *path, struct config **out, struct error *err) MUST_USE;
 
 /*
- * The tokens: section [token] is the token "default", section [token NAME] the token NAME. A file that
- * gives none of them has one token, of which nothing is known.
+ * The tokens: section [token] is the token "default", section [token NAME] the token NAME. A file
+ * that gives none of them has one token, of which nothing is known.
  */
 #define TOKENS_MAX     CONFIG_FAMILY_MAX
 #define TOKEN_NAME_MAX CONFIG_MEMBER_MAX

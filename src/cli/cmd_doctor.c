@@ -10,8 +10,10 @@ static void list_roles(const struct config *config, char *out, size_t size)
     static const struct {
         const char *section, *name, *role;
     } roles[] = {
-        {"connector", "device_ca", "connector"}, {"queue", "credentials", "queue"},
-        {"hub", "database", "hub"},              {"client", "public_key", "importer"},
+        {"connector", "device_ca", "connector"},
+        {"queue", "credentials", "queue"},
+        {"hub", "database", "hub"},
+        {"client", "public_key", "importer"},
         {"client", "api_token", "client"},
     };
     size_t tokens = 0, used = 0;

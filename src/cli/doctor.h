@@ -50,8 +50,8 @@ bool doctor_has_token(const struct config *config, const char *section) MUST_USE
 void doctor_token(struct doctor *doctor);
 /* Asks the running connector once; doctor->status is to be freed. */
 void doctor_connector(struct doctor *doctor);
-/* What the running connector says of doctor->section: true where its helper is ready, that is, where
- * it has proved PIN and keys; then their findings have been added. */
+/* What the running connector says of doctor->section: true where its helper is ready, that is,
+ * where it has proved PIN and keys; then their findings have been added. */
 bool doctor_connector_token(struct doctor *doctor) MUST_USE;
 /* Attributes and custody of one key. */
 void doctor_key(struct doctor *doctor, const struct key_finding *key);

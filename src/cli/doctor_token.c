@@ -103,7 +103,8 @@ static void examine_pin_source(struct doctor *doctor, const struct token *token,
                    "[%s] pin is not set: the connector cannot log in", doctor->section);
     } else if (invocation_option(doctor->invocation, "pin") == NULL && pin_is_elsewhere(source)) {
         doctor_say(doctor, DOCTOR_PIN, MARK_WARNING, "give it to doctor with --pin SOURCE",
-                   "[%s] pin is %s, which only the service itself can read", doctor->section, source);
+                   "[%s] pin is %s, which only the service itself can read", doctor->section,
+                   source);
     } else if (strcmp(source, "prompt") == 0 && !doctor->login) {
         doctor_say(doctor, DOCTOR_PIN, MARK_WARNING, login_hint,
                    "the PIN is asked for when needed");

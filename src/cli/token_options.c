@@ -64,8 +64,9 @@ bool token_options_address(const struct invocation *invocation, struct token_add
 {
     memset(out, 0, sizeof *out);
     if (invocation_option(invocation, "token") != NULL && given_by_options(invocation)) {
-        error_set(err, FAIL_USAGE, "--token names a token of the configuration, and --module or "
-                                   "--uri another");
+        error_set(err, FAIL_USAGE,
+                  "--token names a token of the configuration, and --module or "
+                  "--uri another");
         return error_hint(err, "give one of them");
     }
     if (invocation_option(invocation, "module") != NULL) {

@@ -10,8 +10,8 @@
  *   anything that cannot be answered now: -> returning (given back to the queue) -> over
  *
  * Each configured token is a *station*: the helper that serves it, and its share of the work. A job
- * belongs to no station until it is handed to a helper, and to none again when that helper is lost or
- * its token fails: then it goes to another station that holds the same sealing key.
+ * belongs to no station until it is handed to a helper, and to none again when that helper is lost
+ * or its token fails: then it goes to another station that holds the same sealing key.
  *
  * The order is fixed: the request is deleted only after the queue has taken the result. Whatever is
  * killed in between, the request comes back when its lease ends, is done again, and gives a result
@@ -46,14 +46,14 @@ struct job {
     enum job_state state;
     char message_id[QUEUE_MESSAGE_ID_MAX + 1];
     char receipt[QUEUE_RECEIPT_MAX + 1];
-    bool receipt_renewed;   /* the message was handed out again while it is in hand */
-    unsigned receive_count; /* at least 1 */
-    unsigned calls;         /* queue operations whose callback is to come */
-    bool extending;         /* an extension of its lease is under way */
-    bool curtailed;         /* the queue did not take its result: only that is told */
-    unsigned return_s;      /* while returning: hidden for so long */
-    struct request request; /* the PFX is dropped: no format that we make needs it */
-    uint32_t number;        /* of the frame, while resealing */
+    bool receipt_renewed;    /* the message was handed out again while it is in hand */
+    unsigned receive_count;  /* at least 1 */
+    unsigned calls;          /* queue operations whose callback is to come */
+    bool extending;          /* an extension of its lease is under way */
+    bool curtailed;          /* the queue did not take its result: only that is told */
+    unsigned return_s;       /* while returning: hidden for so long */
+    struct request request;  /* the PFX is dropped: no format that we make needs it */
+    uint32_t number;         /* of the frame, while resealing */
     struct station *station; /* while resealing; otherwise NULL */
     struct helper *helper;   /* of that station, which has it; otherwise NULL */
     unsigned tries;          /* that every token that could serve it has failed */
@@ -62,11 +62,11 @@ struct job {
     bool suspect;            /* a token failed on it while it served another */
     unsigned losses;         /* helpers that were lost with it in hand */
     int64_t received_ms;
-    int64_t extend_ms;    /* when its lease is to be extended */
-    int64_t due_ms;       /* waiting: not before; resealing: the helper's deadline */
-    int64_t latest_ms;    /* resealing: the deadline whatever else the helper answers */
+    int64_t extend_ms;             /* when its lease is to be extended */
+    int64_t due_ms;                /* waiting: not before; resealing: the helper's deadline */
+    int64_t latest_ms;             /* resealing: the deadline whatever else the helper answers */
     int64_t failed_ms[TOKENS_MAX]; /* when that station's token failed on it last; 0: never */
-    enum outcome outcome; /* of the result, for the log */
+    enum outcome outcome;          /* of the result, for the log */
     enum custody custody;
     enum result_code code;
 };
@@ -131,10 +131,11 @@ struct connector {
     size_t conflict_count;
     bool served; /* a helper was ready once */
     bool stopping;
-    bool abort;         /* a second signal */
-    int64_t stop_ms;    /* when stopping ends in any case */
-    int64_t cancel_ms;  /* while stopping: until then a receive under way may be answered */
-    struct error fatal; /* ends the connector, orderly where it has served; FAIL_NONE while it runs */
+    bool abort;        /* a second signal */
+    int64_t stop_ms;   /* when stopping ends in any case */
+    int64_t cancel_ms; /* while stopping: until then a receive under way may be answered */
+    struct error
+        fatal; /* ends the connector, orderly where it has served; FAIL_NONE while it runs */
 };
 
 /* -- connector.c -- */
@@ -189,14 +190,15 @@ void jobs_free(struct connector *connector);
 size_t jobs_in_hand(const struct connector *connector) MUST_USE;
 
 /* -- work.c: jobs and helpers -- */
-/* The token failed on it: goes to another one at once, waits for one that is away, or is tried again
- * here, then by giving back, then answered. `away`: the token that failed is away. */
+/* The token failed on it: goes to another one at once, waits for one that is away, or is tried
+ * again here, then by giving back, then answered. `away`: the token that failed is away. */
 void job_failed(struct job *job, const struct error *why, bool away);
 /* Something else failed that another try may mend. */
 void job_retry(struct job *job, const struct error *why);
 /* The token said that it cannot do this job: another may, otherwise it is refused. */
 void job_unfit(struct job *job, const struct error *why);
-/* Hands waiting jobs to helpers, extends leases, replaces a helper that hangs, frees what is over. */
+/* Hands waiting jobs to helpers, extends leases, replaces a helper that hangs, frees what is over.
+ */
 void jobs_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms);
 /* The helper is lost: what it had waits again. */
 void jobs_requeue(struct connector *connector, struct helper *helper);
@@ -226,7 +228,8 @@ bool routes_check(struct connector *connector) MUST_USE;
 
 /* -- outage.c: while a token is away -- */
 /* The token failed on this job; true if it is away now. */
-bool outage_failed(struct station *station, const struct job *job, const struct error *why) MUST_USE;
+bool outage_failed(struct station *station, const struct job *job,
+                   const struct error *why) MUST_USE;
 /* There is reason to try at once. */
 void outage_retry_now(struct station *station);
 /* The token has done something. */

@@ -112,9 +112,12 @@ static void close_others_on_exec(int keep_fd)
 static _Noreturn void become_helper(const struct helper_options *options, int fd, pid_t parent)
 {
     char name[] = "reseal-hsm", config[] = "--config", token[] = "--token";
-    char *const argv[] = {
-        name, config, (char *)(uintptr_t)options->config_path,
-        token, (char *)(uintptr_t)options->token, NULL};
+    char *const argv[] = {name,
+                          config,
+                          (char *)(uintptr_t)options->config_path,
+                          token,
+                          (char *)(uintptr_t)options->token,
+                          NULL};
     sigset_t none;
     /* The connector's end may be anywhere, this one must be HELPER_FD and survive exec. */
     if (fd == HELPER_FD ? fcntl(fd, F_SETFD, 0) != 0 : dup2(fd, HELPER_FD) < 0)
@@ -363,8 +366,8 @@ static bool on_resealed(struct helper *helper, const struct frame *frame, struct
 {
     struct resealed_message message = {0};
     return resealed_decode(frame->body, &message, err) &&
-           helper->options.events->resealed(helper->options.context, helper, frame->number, &message,
-                                            err);
+           helper->options.events->resealed(helper->options.context, helper, frame->number,
+                                            &message, err);
 }
 
 static bool on_failed(struct helper *helper, const struct frame *frame, struct error *err)

@@ -10,8 +10,8 @@
  *   lost with a refusal -> halted: never started again by itself
  *   retired, then lost -> gone
  *
- * A wrong PIN must never be tried twice: whoever owns the helper calls helper_halt on FAIL_PIN. What
- * is known of the PIN belongs to the token and outlives each helper.
+ * A wrong PIN must never be tried twice: whoever owns the helper calls helper_halt on FAIL_PIN.
+ * What is known of the PIN belongs to the token and outlives each helper.
  */
 #ifndef RESEAL_CONNECTOR_HELPER_H
 #define RESEAL_CONNECTOR_HELPER_H

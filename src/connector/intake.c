@@ -9,11 +9,11 @@
 #include "reseal/clock.h"
 #include "reseal/log.h"
 
-#define IDLE_MS        1000        /* between receives that do not wait */
-#define EARLY_MS       100         /* an empty answer sooner than this: the service does not wait */
-#define ONE_BY_ONE     20          /* receives of one message, after an answer that was too large */
-#define HELD_MAX       32          /* jobs received for tokens that are away, beside what others do */
-#define UNREADABLE_MAX 60          /* seconds: longest pause for a message that cannot be read */
+#define IDLE_MS        1000 /* between receives that do not wait */
+#define EARLY_MS       100  /* an empty answer sooner than this: the service does not wait */
+#define ONE_BY_ONE     20   /* receives of one message, after an answer that was too large */
+#define HELD_MAX       32   /* jobs received for tokens that are away, beside what others do */
+#define UNREADABLE_MAX 60   /* seconds: longest pause for a message that cannot be read */
 
 static const struct backoff poll_retry = {.first_ms = 500, .most_ms = 20000};
 

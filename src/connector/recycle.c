@@ -55,14 +55,15 @@ static bool is_worn(const struct station *station)
             recycling->resident_kib >= recycling->base_kib + growth_kib);
 }
 
-/* A pipe gives the PIN once, and a person at a terminal or at the token's own pad is not asked again
- * and again. */
+/* A pipe gives the PIN once, and a person at a terminal or at the token's own pad is not asked
+ * again and again. */
 static bool pin_is_at_hand(const struct station *station)
 {
     const char *source = config_text(station->connector->config, station->section, "pin");
     if (source == NULL || strcmp(source, "prompt") == 0)
         return false;
-    return station->pin.fd < 0 || (!station->pin.closed && lseek(station->pin.fd, 0, SEEK_CUR) >= 0);
+    return station->pin.fd < 0 ||
+           (!station->pin.closed && lseek(station->pin.fd, 0, SEEK_CUR) >= 0);
 }
 
 static void begin(struct station *station)

@@ -6,8 +6,8 @@
  *
  * A label that means different keys on different tokens says nothing: opened with the wrong key, a
  * good request would be answered for good as bad cryptography. So such a label is served by none of
- * these tokens until a person has acted; requests for it wait, since a wait can be mended. While the
- * connector starts it is a mistake of the configuration that ends it.
+ * these tokens until a person has acted; requests for it wait, since a wait can be mended. While
+ * the connector starts it is a mistake of the configuration that ends it.
  */
 #include <string.h>
 #include "connector.h"
@@ -94,8 +94,7 @@ static unsigned stations_with(const struct connector *connector, const struct ke
     return stations;
 }
 
-void route_find(const struct connector *connector, const struct request *request,
-                struct route *out)
+void route_find(const struct connector *connector, const struct request *request, struct route *out)
 {
     const char *label = request->key_name;
     bool conflict, halted = false;

@@ -58,8 +58,8 @@ static bool nothing_to_hope_for(const struct connector *connector)
     return true;
 }
 
-/* Nothing tries the PIN again until a person has acted. What is in hand goes to other tokens, or back
- * to its queue. */
+/* Nothing tries the PIN again until a person has acted. What is in hand goes to other tokens, or
+ * back to its queue. */
 static void halt_for_pin(struct station *station, const struct error *why)
 {
     struct connector *connector = station->connector;
@@ -92,6 +92,8 @@ static void judge(struct station *station, const struct error *why)
     station->judged = true;
     if (nothing_to_hope_for(connector) || (first && mistake)) {
         helper_halt(station->helper, &reason);
+        if (reason.kind == FAIL_NOT_FOUND) /* a token or key that is not there: status 4 */
+            reason.kind = FAIL_TOKEN;
         connector_fail(connector, &reason);
     } else if (reason.kind == FAIL_PIN) {
         halt_for_pin(station, &reason);
@@ -258,7 +260,8 @@ static void on_lost(void *context, struct helper *helper, const struct error *re
     if (station->successor != NULL)
         promote(station);
     else if (station->recycling.over && station->recycling.trouble.kind == FAIL_PIN)
-        halt_for_pin(station, &station->recycling.trouble); /* refused while this one still served */
+        halt_for_pin(station,
+                     &station->recycling.trouble); /* refused while this one still served */
     else if (refusal != NULL)
         judge(station, refusal);
 }
@@ -450,9 +453,10 @@ unsigned station_restarts(const struct station *station)
 }
 
 /*
- * One for each session, and ahead of these what the token does within a few milliseconds, so that no
- * session waits for the network; at least as many again as sessions. A slow token takes little more
- * than it works on, and leaves the rest to other tokens and connectors; a fast one gets full batches.
+ * One for each session, and ahead of these what the token does within a few milliseconds, so that
+ * no session waits for the network; at least as many again as sessions. A slow token takes little
+ * more than it works on, and leaves the rest to other tokens and connectors; a fast one gets full
+ * batches.
  */
 size_t station_slots(const struct station *station)
 {

@@ -3,9 +3,10 @@
  * A station: one configured token as the connector sees it. It has one helper that serves, and at
  * times a second one.
  *
- * recycle.c: a helper that has done many jobs, or has grown, is replaced by a fresh one, since modules
- * leak memory. The successor is started, logs in and probes while the old helper serves; when it is
- * ready it takes over; the old one gets no more jobs, finishes what it has and is closed.
+ * recycle.c: a helper that has done many jobs, or has grown, is replaced by a fresh one, since
+ * modules leak memory. The successor is started, logs in and probes while the old helper serves;
+ * when it is ready it takes over; the old one gets no more jobs, finishes what it has and is
+ * closed.
  *
  *   helper                          successor            leaving
  *   serves                          -                    -

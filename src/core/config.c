@@ -444,8 +444,10 @@ static bool finish_sections(struct config *config, struct error *err)
         for (size_t j = 0; j <= i; j++)
             given += same_family(section, &config->sections[j]) && config->sections[j].given;
         if (given > CONFIG_FAMILY_MAX)
-            return error_set(err, FAIL_USAGE, "%s: section [%s] is one too many: at most %d of them "
-                             "are possible", config->path, section->name, CONFIG_FAMILY_MAX);
+            return error_set(err, FAIL_USAGE,
+                             "%s: section [%s] is one too many: at most %d of them "
+                             "are possible",
+                             config->path, section->name, CONFIG_FAMILY_MAX);
     }
     return true;
 }

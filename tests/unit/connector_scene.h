@@ -176,8 +176,9 @@ static inline void make_request(const struct scene *scene, const char *id, struc
     pki_der(scene->device, &request->device_certificate);
 }
 
-static inline void put_message(struct json_writer *json, const char *message_id, const char *receipt,
-                        unsigned receive_count, const char *body, size_t len)
+static inline void put_message(struct json_writer *json, const char *message_id,
+                               const char *receipt, unsigned receive_count, const char *body,
+                               size_t len)
 {
     char count[16];
     snprintf(count, sizeof count, "%u", receive_count);
@@ -195,7 +196,8 @@ static inline void put_message(struct json_writer *json, const char *message_id,
 
 /* Puts `copies` messages with that body into the queue; more than one get ids of their own. */
 static inline void offer_copies(struct scene *scene, const char *message_id, const char *receipt,
-                         unsigned receive_count, const char *body, size_t len, unsigned copies)
+                                unsigned receive_count, const char *body, size_t len,
+                                unsigned copies)
 {
     struct error err = ERROR_INIT;
     struct json_writer *json = NULL;
@@ -217,7 +219,7 @@ static inline void offer_copies(struct scene *scene, const char *message_id, con
 }
 
 static inline void offer_body(struct scene *scene, const char *message_id, const char *receipt,
-                       unsigned receive_count, const char *body, size_t len)
+                              unsigned receive_count, const char *body, size_t len)
 {
     offer_copies(scene, message_id, receipt, receive_count, body, len, 1);
 }

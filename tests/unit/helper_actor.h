@@ -2,10 +2,11 @@
 /*
  * A token helper that misbehaves as told, for tests of its supervision: a test program starts
  * itself as the helper. What it is told stands in the file that the connector passes as the
- * configuration, in a comment "# actor: WORD" for every token, or "# actor NAME: WORD" for one; a file
- * "<configuration>.starts" counts its starts, and "<configuration>.NAME.starts" those of [token NAME].
- * It has the key ACTOR_KEY, or what lines "# key NAME: LABEL LETTER" say, where keys with one letter are
- * one public key.
+ * configuration, in a comment "# actor: WORD" for every token, or "# actor NAME: WORD" for one; a
+ * file
+ * "<configuration>.starts" counts its starts, and "<configuration>.NAME.starts" those of [token
+ * NAME]. It has the key ACTOR_KEY, or what lines "# key NAME: LABEL LETTER" say, where keys with
+ * one letter are one public key.
  */
 #ifndef TEST_HELPER_ACTOR_H
 #define TEST_HELPER_ACTOR_H
@@ -159,7 +160,11 @@ static inline void actor_job(struct actor *actor, const struct frame *frame)
     else if (actor_is(actor, "token-trouble-once") && first) {
         actor->start = 2;
         actor_failed(actor, frame->number, FAIL_TOKEN);
-    } else if (actor_is(actor, "pin-in-job"))
+    } else if (actor_is(actor, "unsupported"))
+        actor_failed(actor, frame->number, FAIL_UNSUPPORTED);
+    else if (actor_is(actor, "neighbour") && first) /* the next number is another helper's */
+        actor_resealed(actor, frame->number + 1, CUSTODY_TOKEN);
+    else if (actor_is(actor, "pin-in-job"))
         actor_failed(actor, frame->number, FAIL_PIN);
     else if (actor_is(actor, "policy"))
         actor_failed(actor, frame->number, FAIL_POLICY);
@@ -175,7 +180,8 @@ static inline void actor_status(struct actor *actor, uint32_t number)
     struct error err = ERROR_INIT;
     struct buf body = BUF_INIT(HELPER_BODY_MAX);
     bool grows = actor_is(actor, "grow") && actor->start == 1;
-    const struct status_message status = {.resident_kib = 5000 + (grows ? 1024 * actor->asked++ : 0)};
+    const struct status_message status = {.resident_kib =
+                                              5000 + (grows ? 1024 * actor->asked++ : 0)};
     if (!status_encode(&status, &body, &err))
         _exit(3);
     actor_send(actor, number, HELPER_STATUS_IS, &body);

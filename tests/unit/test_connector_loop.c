@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The way of a request through the connector: what it answers, in which order, and that nothing is lost. */
+/* The way of a request through the connector: what it answers, in which order, and that nothing is
+ * lost. */
 #include "tests/unit/connector_scene.h"
 
 /* -- the way of a request -- */

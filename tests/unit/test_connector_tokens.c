@@ -83,7 +83,8 @@ static void a_helper_that_answers_for_another_is_replaced(void **state)
     struct scene *scene = *state;
     start_two(scene, "slow\n# actor a: neighbour");
     wait_for_state(scene, "serving");
-    offer_for(scene, ACTOR_KEY, "r", 1, 2); /* the first to a, the second, with the next number, to b */
+    offer_for(scene, ACTOR_KEY, "r", 1,
+              2); /* the first to a, the second, with the next number, to b */
     wait_for_counts(scene, "resealed", 2);
     assert_int_equal(actor_starts_of(scene->config, "a"), 2);
     assert_int_equal(actor_starts_of(scene->config, "b"), 1);
