@@ -131,7 +131,9 @@ class TokenGone(StageTest):
         with self.stage.server.control() as control:
             control.hold("C_DestroyObject")
             delivery = api.deliver(record_id, self.device)
-            control.wait_held()
+            control.wait_held()  # the device's public key, before the password is unwrapped
+            control.next()
+            control.wait_held()  # the password: nothing is asked of the token any more
             self.stage.server.kill()
         self.opens(self.device, api.outcome(delivery), password)
 
