@@ -7,8 +7,9 @@
 #include "reseal/clock.h"
 #include "reseal/log.h"
 
-#define POSTPONE_MAX 7U /* doublings of RETURN_DELAY_S where no token of ours can do it, and one   \
-                         */
+#define POSTPONE_MAX                                                                               \
+    7U /* doublings of RETURN_DELAY_S where no token of ours can do it, and one                    \
+        */
 
 /* No helper has it any more. */
 static void leave_helper(struct job *job)

@@ -7,8 +7,8 @@
 #include "reseal/clock.h"
 #include "reseal/log.h"
 
-#define MEASURE_EVERY 64  /* jobs between two questions how large the helper is */
-#define WARM_AFTER    256 /* jobs: before, buffers and caches of the module still grow */
+#define MEASURE_EVERY 32  /* jobs between two questions how large the helper is */
+#define WARM_AFTER    128 /* jobs: before, buffers and caches of the module still grow */
 
 static const struct backoff next_try = {.first_ms = 5000, .most_ms = 600000};
 

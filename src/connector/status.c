@@ -14,8 +14,9 @@
 #include "reseal/json.h"
 #include "reseal/log.h"
 
-#define STATUS_BYTES (256 * 1024) /* fits into the socket's buffer: written at once or not at all  \
-                                   */
+#define STATUS_BYTES                                                                               \
+    (256 * 1024) /* fits into the socket's buffer: written at once or not at all                   \
+                  */
 
 struct status_socket {
     int fd;
