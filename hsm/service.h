@@ -47,7 +47,7 @@ struct token_service {
     struct lanes *lanes;
 
     pthread_mutex_t login;    /* one thread logs in again, the others wait */
-    bool pin_refused;         /* for good: no PIN is tried after that */
+    struct error refusal;     /* of the PIN, for good: none is tried after that; FAIL_NONE before */
     unsigned login_failures;  /* in a row */
     int64_t login_not_before; /* monotonic milliseconds */
 

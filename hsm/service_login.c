@@ -13,10 +13,11 @@ static bool login_locked(struct token_service *service, struct session *session,
     if (!session_logged_in(session, &logged_in, err))
         return false;
     if (logged_in)
-        return true; /* another thread was faster, or it was never lost */
-    if (service->pin_refused)
-        return error_set(err, FAIL_PIN,
-                         "the PIN was refused before; it is not tried again by this process");
+        return true;                          /* another thread was faster, or it was never lost */
+    if (service->refusal.kind != FAIL_NONE) { /* whoever hears of it first hears the reason */
+        *err = service->refusal;
+        return false;
+    }
     if (clock_monotonic_ms() < service->login_not_before)
         return error_set(err, FAIL_TOKEN, "the login was lost, and the next try is not due yet");
     if (token_login(service->token, service->pin, err)) {
@@ -29,7 +30,7 @@ static bool login_locked(struct token_service *service, struct session *session,
         return true;
     }
     if (err->kind == FAIL_PIN)
-        service->pin_refused = true;
+        service->refusal = *err;
     service->login_not_before =
         clock_monotonic_ms() + backoff_ms(&login_backoff, ++service->login_failures);
     return false;

@@ -220,7 +220,7 @@ static inline void check_failure(const struct scene *scene, const struct error *
 static inline void forgive(struct run *run)
 {
     pthread_mutex_lock(&run->service.login);
-    run->service.pin_refused = false;
+    run->service.refusal = (struct error)ERROR_INIT;
     run->service.login_not_before = 0;
     pthread_mutex_unlock(&run->service.login);
 }
@@ -255,7 +255,7 @@ static inline void meet_in_job(struct scene *scene, struct run **run)
     if (!done && must_recover(scene))
         SCENE_FAIL(scene, "was not done again: %s", failure.text);
     if (!done && failure.kind == FAIL_PIN && scene_is(scene, "C_Login")) {
-        assert_true(service->pin_refused);
+        assert_int_equal(service->refusal.kind, FAIL_PIN);
         /* Where the module has logged in and said otherwise, the next job finds it so. */
         done = job_done(scene, *run, &failure);
         if (done ? strcmp(scene->when, "after") != 0 : failure.kind != FAIL_PIN)

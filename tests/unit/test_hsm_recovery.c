@@ -146,7 +146,7 @@ static void a_login_that_fails_without_a_clear_reason_is_never_tried_again(void 
             ask(run, i);
             peer_failure(run->channel, i, &failure);
             assert_int_equal(failure.kind, FAIL_PIN);
-            assert_true(run->service.pin_refused);
+            assert_int_equal(run->service.refusal.kind, FAIL_PIN);
         }
         assert_int_equal(fault->calls("C_Login"), 1);
         assert_int_equal(run_end(run, true), 0);
