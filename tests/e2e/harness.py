@@ -144,10 +144,12 @@ class Stage:
         self.daemons.append(daemon)
         return daemon
 
-    def config(self, name="connector", token=None, connector=None, queue=None, log=None):
-        """Writes the configuration of a connector, which the commands read too."""
+    def config(self, name="connector", token=None, connector=None, queue=None, log=None, tokens=None):
+        """Writes the configuration of a connector, which the commands read too; `tokens` are its
+        tokens instead of the stage's, by the names of their sections."""
+        own = {"token": self.token_section(key=", ".join(self.public_keys), **(token or {}))}
         sections = {
-            "token": self.token_section(key=", ".join(self.public_keys), **(token or {})),
+            **(tokens or own),
             "connector": {"name": name, "device_ca": self.ca.path, "require": self.require,
                           "workers": 2, "helper": f"{BIN}/reseal-hsm",
                           "status_socket": f"{self.folder}/{name}.sock", **(connector or {})},

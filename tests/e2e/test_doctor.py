@@ -53,10 +53,17 @@ class DoctorTest(TokenTest):
         return f"{self.folder}/{name}.pem"
 
     def expired(self, name):
-        """A CA whose time is over: openssl x509 takes negative days."""
+        """A CA whose time is over. Of the commands that sign, only openssl ca takes a time that is
+        past in every release: from 3.4 on the others refuse days below 0."""
         path = self.certificate(name)
-        subprocess.run(["openssl", "x509", "-in", path, "-signkey", f"{self.folder}/{name}.key",
-                        "-days", "-1", "-out", path + ".old"], check=True, capture_output=True)
+        config = self.write("ca.conf", "[ca]\ndefault_ca = past\n[past]\ndatabase = ca.index\n"
+                            "rand_serial = yes\ndefault_md = sha256\npolicy = any\n"
+                            "[any]\ncommonName = supplied\n")
+        self.write("ca.index", "")
+        subprocess.run(["openssl", "ca", "-batch", "-notext", "-config", config, "-outdir", ".",
+                        "-ss_cert", path, "-cert", path, "-keyfile", f"{self.folder}/{name}.key",
+                        "-startdate", "20200101000000Z", "-enddate", "20200102000000Z",
+                        "-out", path + ".old"], check=True, capture_output=True, cwd=self.folder)
         return path + ".old"
 
 
