@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off */
 /*
  * libreseal-fault.so: a PKCS#11 module for tests. It forwards every call to a real module, and by a
  * script answers some of them otherwise, lies, delays, hangs or dies.
@@ -9,13 +10,14 @@
  * with an error is told on standard error: C_Initialize fails, and so does every call later on.
  *
  *   module PATH             the real module; stays the same for the life of the process
- *   log PATH FUNCTION...    appends a line "PID FUNCTION CKR_NAME real|fault" for each call of
- * these functions, when it returns; * is all of them private-key-delay MS    C_UnwrapKey, C_Decrypt
- * and C_Sign take so much longer; the delay holds no lock, so that sessions wait at once, as with a
- * network HSM sessions-max N          C_OpenSession answers CKR_SESSION_COUNT while N are open gone
- * the token is away: all its sessions end, with them the login slot +N                 the token
- * comes back in another slot: its number is higher by N FUNCTION CALLS [of ATTRIBUTE] FAULT [late]
- * [once]
+ *   log PATH FUNCTION...    appends a line "PID FUNCTION CKR_NAME real|fault" for each call of these
+ *                           functions, when it returns; * is all of them
+ *   private-key-delay MS    C_UnwrapKey, C_Decrypt and C_Sign take so much longer; the delay holds no
+ *                           lock, so that sessions wait at once, as with a network HSM
+ *   sessions-max N          C_OpenSession answers CKR_SESSION_COUNT while N are open
+ *   gone                    the token is away: all its sessions end, with them the login
+ *   slot +N                 the token comes back in another slot: its number is higher by N
+ *   FUNCTION CALLS [of ATTRIBUTE] FAULT [late] [once]
  *
  * CALLS counts from the moment at which the script was read, per rule and process: "3", "3..5",
  * "from 3" or "*". "of CKA_VALUE" is for C_GetAttributeValue alone: calls that ask for it are meant
@@ -26,11 +28,12 @@
  *   delay MSms              and then the call
  *   hang                    until another script is set in this process
  *   die, abort              _exit(FAULT_EXIT), abort()
- *   length N                the length, count or handle that the call gives back: N, +N or -N of
- * the true one, or "unavailable" (CK_UNAVAILABLE_INFORMATION) value HEX               what the
- * attribute's value is said to be (with "of") garbage FIELD           label, serial, manufacturer
- * or model (C_GetTokenInfo), or library (C_GetInfo), without an end and no UTF-8 flags CKF... that
- * the token has as well (C_GetTokenInfo); CKF_USER_PIN_... and others
+ *   length N                the length, count or handle that the call gives back: N, +N or -N of the
+ *                           true one, or "unavailable" (CK_UNAVAILABLE_INFORMATION)
+ *   value HEX               what the attribute's value is said to be (with "of")
+ *   garbage FIELD           label, serial, manufacturer or model (C_GetTokenInfo), or library
+ *                           (C_GetInfo), without an end and no UTF-8
+ *   flags CKF...            that the token has as well (C_GetTokenInfo); CKF_USER_PIN_... and others
  *
  * EFFECT is "logout", "close" or "close-all" and is done to the real session that the call is
  * about. "late" lets delay, hang, die and abort come after the call. "once" is once for all
@@ -45,6 +48,7 @@
  *   C_UnwrapKey 2 hang once
  *   C_GetAttributeValue * of CKA_SENSITIVE value 00
  */
+/* clang-format on */
 #ifndef RESEAL_TESTS_FAULT_H
 #define RESEAL_TESTS_FAULT_H
 
