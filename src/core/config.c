@@ -153,7 +153,8 @@ static bool unknown_section(const struct config *config, const char *section, st
     error_set(err, FAIL_USAGE, "unknown section [%s]", section);
     if (nearest == NULL)
         return false;
-    bool member = blank != NULL && find_section(config, nearest)->family;
+    const struct config_section *found = find_section(config, nearest);
+    bool member = blank != NULL && found != NULL && found->family;
     return error_hint(err, "did you mean [%s%s]?", nearest, member ? blank : "");
 }
 
