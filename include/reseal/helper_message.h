@@ -10,9 +10,14 @@
  *   helper -> connector   FAILED      an error (kind, text, hint)
  *   connector -> helper   STATUS      asks for counters
  *   helper -> connector   STATUS_IS   the counters
+ *   connector -> helper   LOGIN       whether it may log in again once its login is lost
+ *   helper -> connector   LOGIN_IS    the rule that it keeps from now on: no login is under way
  *
  * A helper that dies or hangs between LOGGING_IN and HELLO may have spent a try of the PIN: that
  * counts as a refused PIN, for no module may lock a token by crashing again and again.
+ *
+ * One token has at times more than one helper, and a PIN that is wrong by now must be tried by one
+ * of them only: by LOGIN the others are told to wait for its outcome, or to leave it alone.
  *
  * Each side decodes with bounds and treats the other as hostile. Decoded views point into the
  * frame.
@@ -38,6 +43,8 @@ enum helper_message_type {
     HELPER_STATUS = 5,
     HELPER_STATUS_IS = 6,
     HELPER_LOGGING_IN = 7,
+    HELPER_LOGIN = 8,
+    HELPER_LOGIN_IS = 9,
 };
 
 struct hello_message {
@@ -68,6 +75,17 @@ struct status_message {
     uint64_t resident_kib; /* memory of the process, as it sees it itself; 0 where not known */
 };
 
+enum login_rule {
+    LOGIN_FREE,  /* as it must; so each helper begins */
+    LOGIN_HELD,  /* wait: another helper is trying the PIN */
+    LOGIN_NEVER, /* what cannot go on without a login fails for `why` */
+};
+
+struct login_message {
+    enum login_rule rule;
+    struct error why; /* LOGIN of LOGIN_NEVER; otherwise FAIL_NONE */
+};
+
 bool hello_encode(const struct hello_message *message, struct buf *out, struct error *err) MUST_USE;
 bool hello_decode(struct bytes body, struct hello_message *out, struct error *err) MUST_USE;
 bool reseal_encode(const struct reseal_message *message, struct buf *out,
@@ -81,5 +99,7 @@ bool failed_decode(struct bytes body, struct error *out, struct error *err) MUST
 bool status_encode(const struct status_message *message, struct buf *out,
                    struct error *err) MUST_USE;
 bool status_decode(struct bytes body, struct status_message *out, struct error *err) MUST_USE;
+bool login_encode(const struct login_message *message, struct buf *out, struct error *err) MUST_USE;
+bool login_decode(struct bytes body, struct login_message *out, struct error *err) MUST_USE;
 
 #endif
