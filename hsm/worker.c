@@ -106,12 +106,17 @@ static enum attempt attempt_on(struct token_service *service, struct lane *lane,
                                const struct reseal_job *job, struct harvest *harvest,
                                struct error *err)
 {
-    bool mistrusted = false;
-    if (!lane_open(service, lane, err)) {
-        bool spare = lane->rest_until_ms != 0 && lanes_have_another(service->lanes, lane);
+    bool mistrusted = false, denied;
+    struct sealing_key *key;
+    if (!lane_open(service, lane, &denied, err)) {
+        bool spare = denied && lanes_have_another(service->lanes, lane);
         return spare ? ATTEMPT_NO_SESSION : ATTEMPT_FAILED;
     }
-    if (token_reseal_begin(lane->session, lane->keys[index], job, harvest, err)) {
+    if (!lane_key(service, lane, index, &key, err)) {
+        lane_drop(lane); /* begins anew with the next job: the key may have come back */
+        return ATTEMPT_FAILED;
+    }
+    if (token_reseal_begin(lane->session, key, job, harvest, err)) {
         /* What could not be destroyed goes with the session. */
         if (session_lost(lane->session))
             lane_drop(lane);
