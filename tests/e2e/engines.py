@@ -149,7 +149,8 @@ class Azurite(Engine):
     def section(self, stage, connection=None, name="connection"):
         path = f"{stage.folder}/{name}"
         write_secret(path, (connection or self.connection) + "\n")
-        return {"engine": "azure", "credentials": path, "wait": 2, "idle_poll": 1}
+        # The connection string names the endpoint.
+        return {"engine": "azure", "endpoint": None, "credentials": path, "wait": 2, "idle_poll": 1}
 
 
 class EngineStage(Stage):
