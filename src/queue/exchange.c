@@ -187,14 +187,18 @@ static bool curl_failure(const struct exchange *exchange, struct error *err)
         return false;
     const char *reason =
         exchange->reason[0] != '\0' ? exchange->reason : curl_easy_strerror(exchange->code);
-    error_set(err, FAIL_REMOTE, "%s on queue \"%s\" at %s: %s",
-              call_name(exchange->client, exchange->call), exchange->queue->name, client->endpoint,
-              reason);
+    const char *proxy = client->proxy.url;
+    error_set(err, FAIL_REMOTE, "%s on queue \"%s\" at %s%s%s: %s",
+              call_name(client, exchange->call), exchange->queue->name, client->endpoint,
+              proxy != NULL ? ", proxy " : "", proxy != NULL ? proxy : "", reason);
     if (exchange->code == CURLE_COULDNT_RESOLVE_PROXY)
         return error_hint(err, "check proxy of [queue]");
     if (exchange->code == CURLE_PEER_FAILED_VERIFICATION ||
         exchange->code == CURLE_SSL_CACERT_BADFILE)
         return error_hint(err, "name the CA of the service in ca_file of [queue]");
+    if (proxy != NULL) /* some close the connection on whom they do not know, without a word */
+        return error_hint(err, "check proxy, proxy_credentials and no_proxy of [queue], and that "
+                               "proxy and service run");
     if (exchange->code == CURLE_COULDNT_CONNECT || exchange->code == CURLE_COULDNT_RESOLVE_HOST)
         return error_hint(err, "check endpoint of [queue], and that the service runs");
     return false;
