@@ -43,11 +43,11 @@ bool job_queue_put(struct job_queue *queue, struct job *job)
 {
     pthread_mutex_lock(&queue->lock);
     bool fits = !queue->closed && queue->count < queue->max;
-    if (fits) {
+    if (fits)
         queue->slots[(queue->first + queue->count++) % queue->max] = job;
-        pthread_cond_signal(&queue->changed);
-    }
     pthread_mutex_unlock(&queue->lock);
+    if (fits)
+        pthread_cond_signal(&queue->changed); /* who wakes finds the lock free */
     return fits;
 }
 
