@@ -288,6 +288,8 @@ static bool on_frame(struct helper *helper, const struct frame *frame, struct er
             return on_status(helper, frame, err);
         break;
     case HELPER_HELLO:
+    case HELPER_ROTATE: /* a connector asks for none */
+    case HELPER_ROTATED:
     case HELPER_RESEAL:
     case HELPER_STATUS:
     case HELPER_LOGGING_IN:
