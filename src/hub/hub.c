@@ -106,14 +106,13 @@ static bool ensure_queues(struct hub *hub, const struct config *config, struct e
 {
     struct database *database = store_database(hub->store);
     char dead[QUEUE_NAME_MAX + sizeof DEAD_SUFFIX];
-    int64_t requests_dead;
     long max_receives = config_number(config, "hub", "max_receives");
     if (!database_begin(database, err))
         return false;
     snprintf(dead, sizeof dead, "%s" DEAD_SUFFIX, hub->requests);
-    bool ok = ensure_queue(database, dead, DEAD_RETENTION_S, 0, 0, &requests_dead, err) &&
-              ensure_queue(database, hub->requests, hub->request_lifetime_ms / 1000, requests_dead,
-                           max_receives, &hub->requests_id, err);
+    bool ok = ensure_queue(database, dead, DEAD_RETENTION_S, 0, 0, &hub->requests_dead_id, err) &&
+              ensure_queue(database, hub->requests, hub->request_lifetime_ms / 1000,
+                           hub->requests_dead_id, max_receives, &hub->requests_id, err);
     snprintf(dead, sizeof dead, "%s" DEAD_SUFFIX, hub->results);
     ok = ok && ensure_queue(database, dead, DEAD_RETENTION_S, 0, 0, &hub->results_dead_id, err) &&
          ensure_queue(database, hub->results, 0, hub->results_dead_id, RESULT_RECEIVES,
@@ -124,6 +123,7 @@ static bool ensure_queues(struct hub *hub, const struct config *config, struct e
     }
     database->delivery_retention_ms = hub->delivery_retention_ms;
     database->requests_queue = hub->requests_id;
+    database->results_queue = hub->results_id;
     database->events.message_given_up = delivery_give_up;
     return database_commit(database, err);
 }

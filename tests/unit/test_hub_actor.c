@@ -381,7 +381,7 @@ static void what_is_too_old_is_deleted_without_being_asked_for(void **state)
         sqlite3_exec(store_database(setup->store)->handle,
                      "INSERT INTO messages(queue, visible_ms, sent_ms, message_id, md5)"
                      " SELECT id, 1, 1, 'old', x'00' FROM queues;"
-                     "INSERT INTO bodies SELECT id, x'41' FROM messages",
+                     "INSERT INTO bodies(id, body) SELECT id, x'41' FROM messages",
                      NULL, NULL, NULL),
         SQLITE_OK);
     submit(setup, &receiver, receive_one, 60000);
