@@ -15,7 +15,7 @@ static const struct {
 } rows[] = {
     [SQS_QUEUE_DOES_NOT_EXIST] = {400, SQS "QueueDoesNotExist", OLD "NonExistentQueue"},
     [SQS_QUEUE_NAME_EXISTS] = {400, SQS "QueueNameExists", "QueueAlreadyExists"},
-    [SQS_RECEIPT_HANDLE_IS_INVALID] = {400, SQS "ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid"},
+    [SQS_RECEIPT_HANDLE_IS_INVALID] = {404, SQS "ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid"},
     [SQS_MESSAGE_NOT_INFLIGHT] = {400, SQS "MessageNotInflight", OLD "MessageNotInflight"},
     [SQS_INVALID_MESSAGE_CONTENTS] = {400, SQS "InvalidMessageContents", "InvalidMessageContents"},
     [SQS_INVALID_PARAMETER_VALUE] = {400, SERVICE "InvalidParameterValue", "InvalidParameterValue"},

@@ -131,6 +131,17 @@ static bool prepare_all(struct database *database, struct error *err)
     return true;
 }
 
+static bool find_next_message(struct database *database, struct error *err)
+{
+    bool row;
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_LAST);
+    if (!database_step(database, statement, &row, err))
+        return false;
+    database->next_message = sqlite3_column_int64(statement, 0) + 1;
+    database_end(statement);
+    return true;
+}
+
 static bool set_up(struct database *database, struct error *err)
 {
     char mode[32];
@@ -145,7 +156,8 @@ static bool set_up(struct database *database, struct error *err)
         return error_set(err, FAIL_IO, "SQLite keeps no write-ahead log here (journal mode %s)",
                          mode);
     return check_integrity(database, err) && ensure_schema(database, err) &&
-           prepare_all(database, err) && database_load_queues(database, err);
+           prepare_all(database, err) && database_load_queues(database, err) &&
+           find_next_message(database, err);
 }
 
 bool database_open(const char *path, struct database **out, struct error *err)

@@ -41,6 +41,7 @@ enum statement {
     SQL_SENDER_INSERT,
     /* messages */
     SQL_MESSAGE_INSERT,
+    SQL_MESSAGE_LAST,
     SQL_BODY_INSERT,
     SQL_MESSAGE_PICK,
     SQL_BODY_SELECT,
@@ -137,6 +138,9 @@ struct database {
     size_t queue_count;
     struct sender *senders; /* what the table of senders holds */
     size_t sender_count;
+    /* The id of the next message. None is used again while the hub runs: the receipt handle of a
+     * message that is gone must not seem to be one of another. */
+    int64_t next_message;
     bool queue_work;     /* a purge, a removed queue or a move may have something left to do */
     bool queues_changed; /* or senders, in this transaction: read again if it is rolled back */
     bool commit_failed;  /* what was to be written last is not on disk */

@@ -107,9 +107,10 @@ bool stored_queue_send(struct database *database, int64_t queue, const struct ou
     bind_text(database, statement, 4, message_id);
     bind_bytes(database, statement, 5, (struct bytes){message->md5, MD5_BYTES});
     bind_integer(database, statement, 6, message->sender);
+    int64_t row = database->next_message++;
+    bind_integer(database, statement, 7, row);
     if (!database_run(database, statement, err))
         return false;
-    int64_t row = sqlite3_last_insert_rowid(database->handle);
     statement = database_statement(database, SQL_BODY_INSERT);
     bind_integer(database, statement, 1, row);
     bind_bytes(database, statement, 2, message->body);

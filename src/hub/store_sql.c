@@ -131,8 +131,9 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_SENDER_INSERT] = "INSERT INTO senders(name) VALUES(?1)",
 
     [SQL_MESSAGE_INSERT] =
-        "INSERT INTO messages(queue, visible_ms, sent_ms, message_id, md5, sender) "
-        "VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO messages(id, queue, visible_ms, sent_ms, message_id, md5, sender) "
+        "VALUES(?7, ?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_MESSAGE_LAST] = "SELECT ifnull(max(id), 0) FROM messages",
     [SQL_BODY_INSERT] = "INSERT INTO bodies(id, body, attributes) VALUES(?1, ?2, ?3)",
     [SQL_MESSAGE_PICK] =
         "SELECT id, receive_count, sent_ms, first_ms, message_id, md5, sender, source "

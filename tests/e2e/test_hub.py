@@ -34,7 +34,7 @@ class Queue(HubTest):
         self.assertEqual(hub.sqs("ChangeMessageVisibility", VisibilityTimeout=0, **where).status, 200)
         [message] = hub.receive(queue)
         self.assertEqual(message["Attributes"]["ApproximateReceiveCount"], "2")
-        self.refused(hub.sqs("DeleteMessage", **where), 400, "ReceiptHandleIsInvalid")
+        self.refused(hub.sqs("DeleteMessage", **where), 404, "ReceiptHandleIsInvalid")
         where["ReceiptHandle"] = message["ReceiptHandle"]
         for _ in range(2):  # the second finds nothing, which is as good
             self.assertEqual(hub.sqs("DeleteMessage", **where).status, 200)
