@@ -69,21 +69,7 @@ static bool load_trust(struct connector *connector, struct error *err)
 static bool open_queue(struct connector *connector, struct error *err)
 {
     const struct config *config = connector->config;
-    const char *path = NULL, *profile = config_text(config, "queue", "profile");
-    if (!config_want(config, "queue", "credentials", &path, err) ||
-        !credentials_load(path, &connector->credentials, err))
-        return false;
-    struct queue_options options = {
-        .endpoint = config_text(config, "queue", "endpoint"),
-        .region = config_text(config, "queue", "region"),
-        .ca_file = config_text(config, "queue", "ca_file"),
-        .credential = credentials_by_profile(connector->credentials, profile),
-    };
-    if (options.credential == NULL) {
-        error_set(err, FAIL_USAGE, "%s has no section [%s]", path, profile);
-        return error_hint(err, "set profile of [queue] to a section of that file");
-    }
-    return queue_client_new(&options, &connector->client, err) &&
+    return queue_client_open(config, &connector->client, err) &&
            queue_named(connector->client, config_text(config, "queue", "requests"),
                        &connector->requests, err) &&
            queue_named(connector->client, config_text(config, "queue", "results"),
@@ -174,7 +160,6 @@ void connector_tear_down(struct connector *connector)
         station_tear_down(&connector->stations[i]);
     queue_client_free(&connector->client); /* runs callbacks of jobs */
     jobs_free(connector);
-    credentials_free(&connector->credentials);
     device_trust_free(&connector->trust);
     if (connector->signal_fd >= 0)
         close(connector->signal_fd);
