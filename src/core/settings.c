@@ -94,6 +94,9 @@ const struct config_key reseal_settings[] = {
     {"hub", "database", CONFIG_PATH, 0, 0, NULL, NULL, "SQLite file of the hub"},
     {"hub", "api_token", CONFIG_SECRET, 0, 0, NULL, NULL,
      "where the bearer token of the record and delivery API is"},
+    {"hub", "rotation_token", CONFIG_SECRET, 0, 0, NULL, NULL,
+     "where the bearer token is that reads and replaces sealed passwords, for `reseal key rotate` "
+     "(default: nobody may)"},
     {"hub", "credentials", CONFIG_PATH, 0, 0, NULL, NULL,
      "AWS shared credentials file: each section is an access key for the queue"},
     {"hub", "queue", CONFIG_CHOICE, 0, 0, "internal|external", "internal",
@@ -114,6 +117,8 @@ const struct config_key reseal_settings[] = {
      "URL of the Graph-shaped record store"},
     {"client", "hub", CONFIG_TEXT, 8, 512, NULL, "http://127.0.0.1:9324", "URL of the hub's API"},
     {"client", "api_token", CONFIG_SECRET, 0, 0, NULL, NULL, "where the bearer token for both is"},
+    {"client", "rotation_token", CONFIG_SECRET, 0, 0, NULL, NULL,
+     "where the hub's rotation token is, for `reseal key rotate`, `retire` and `destroy`"},
     {"client", "ca_file", CONFIG_PATH, 0, 0, NULL, NULL,
      "PEM file with the CAs of https URLs (default: the system's)"},
     {"client", "public_key", CONFIG_PATH, 0, 0, NULL, NULL,
