@@ -24,7 +24,7 @@ packages() {
     tests)
         echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck \
             gpgsm gpg-agent default-jre-headless libbcpkix-java \
-            python3-pyasn1-modules python3-pycryptodome
+            python3-pyasn1-modules python3-pycryptodome clang libclang-rt-dev llvm
         ;;
     *)
         echo "debian-packages: there is no set \"$1\": build, softhsm, nss, opencryptoki, quickstart, tests" >&2
