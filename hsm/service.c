@@ -91,7 +91,7 @@ static unsigned thread_count(const struct token_service *service)
 
 static bool take_job(struct token_service *service, const struct frame *frame, struct error *err)
 {
-    struct job *job = job_new(frame->number, frame->body, err);
+    struct job *job = job_new(frame, err);
     if (job == NULL)
         return false;
     if (job_queue_put(service->jobs, job))
@@ -108,6 +108,7 @@ static bool take_frame(struct token_service *service, const struct frame *frame,
 {
     switch (frame->type) {
     case HELPER_RESEAL:
+    case HELPER_ROTATE:
         return take_job(service, frame, err);
     case HELPER_STATUS:
         return answer_status(service, frame->number, err);

@@ -11,26 +11,17 @@
  *   retired, then lost -> gone
  *
  * A wrong PIN must never be tried twice: whoever owns the helper calls helper_halt on FAIL_PIN.
- * What is known of the PIN belongs to the token and outlives each helper.
+ * What is known of the PIN belongs to the token (pin_history.h).
  */
 #ifndef RESEAL_CONNECTOR_HELPER_H
 #define RESEAL_CONNECTOR_HELPER_H
 
 #include <poll.h>
 #include <sys/types.h>
+#include "pin_history.h"
 #include "reseal/helper_message.h"
 
 struct helper;
-
-/* What is known of the PIN of one token, from all its helpers. */
-struct pin_history {
-    int fd;           /* descriptor that it is read from (fd:N), or -1; a pipe is closed once it has
-                         served, where it cannot be read again */
-    bool closed;      /* that was done */
-    bool read;        /* a helper was started, and may have read the descriptor */
-    bool good;        /* a helper has logged in with it */
-    unsigned unclear; /* helpers in a row that were lost while they logged in */
-};
 
 /* Called from helper_serve, helper_reap and helper_tick; none of them frees the helper. */
 struct helper_events {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A fresh helper in place of one that has worked for long; see station.h. */
 #include <string.h>
-#include <unistd.h>
 #include "connector.h"
 #include "reseal/backoff.h"
 #include "reseal/clock.h"
@@ -62,8 +61,7 @@ static bool pin_is_at_hand(const struct station *station)
     const char *source = config_text(station->connector->config, station->section, "pin");
     if (source == NULL || strcmp(source, "prompt") == 0)
         return false;
-    return station->pin.fd < 0 ||
-           (!station->pin.closed && lseek(station->pin.fd, 0, SEEK_CUR) >= 0);
+    return pin_can_be_read_again(&station->pin);
 }
 
 static void begin(struct station *station)

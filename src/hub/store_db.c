@@ -84,9 +84,27 @@ static bool check_integrity(struct database *database, struct error *err)
     return error_hint(err, "restore it from its last backup");
 }
 
+/* Brings an empty file (version 0) or an older schema to the present one; all of it or nothing. */
+static bool make_schema(struct database *database, long found, struct error *err)
+{
+    char set[128];
+    const char *step;
+    snprintf(set, sizeof set, "PRAGMA application_id = %d; PRAGMA user_version = %d",
+             SCHEMA_APPLICATION_ID, SCHEMA_VERSION);
+    if (!execute(database, "BEGIN EXCLUSIVE", err))
+        return false;
+    bool ok = found != 0 || execute(database, schema_sql, err);
+    for (long at = found != 0 ? found : SCHEMA_BASE; ok && (step = schema_step(at)) != NULL; at++)
+        ok = execute(database, step, err);
+    if (ok && execute(database, set, err) && execute(database, "COMMIT", err))
+        return true;
+    (void)sqlite3_exec(database->handle, "ROLLBACK", NULL, NULL, NULL);
+    return false;
+}
+
 static bool ensure_schema(struct database *database, struct error *err)
 {
-    char version[32], application[32], set[128];
+    char version[32], application[32];
     if (!ask(database, "PRAGMA user_version", version, sizeof version, err) ||
         !ask(database, "PRAGMA application_id", application, sizeof application, err))
         return false;
@@ -94,21 +112,12 @@ static bool ensure_schema(struct database *database, struct error *err)
     long owner = strtol(application, NULL, 10);
     if (found == SCHEMA_VERSION && owner == SCHEMA_APPLICATION_ID)
         return true;
-    if (found != 0 || owner != 0) {
-        error_set(err, FAIL_USAGE, "the file is no hub database of schema %d (found schema %ld)",
-                  SCHEMA_VERSION, found);
-        return error_hint(err,
-                          "use the reseal-hub that made it, or name another file in hub.database");
-    }
-    snprintf(set, sizeof set, "PRAGMA application_id = %d; PRAGMA user_version = %d",
-             SCHEMA_APPLICATION_ID, SCHEMA_VERSION);
-    if (!execute(database, "BEGIN EXCLUSIVE", err))
-        return false;
-    if (execute(database, schema_sql, err) && execute(database, set, err) &&
-        execute(database, "COMMIT", err))
-        return true;
-    (void)sqlite3_exec(database->handle, "ROLLBACK", NULL, NULL, NULL);
-    return false;
+    bool older = owner == SCHEMA_APPLICATION_ID && schema_step(found) != NULL;
+    if (older || (found == 0 && owner == 0))
+        return make_schema(database, found, err);
+    error_set(err, FAIL_USAGE, "the file is no hub database of schema %d to %d (found schema %ld)",
+              SCHEMA_BASE, SCHEMA_VERSION, found);
+    return error_hint(err, "use the reseal-hub that made it, or name another file in hub.database");
 }
 
 static bool prepare_all(struct database *database, struct error *err)

@@ -2,6 +2,9 @@
 #include "store_sql.h"
 
 /*
+ * The schema of version SCHEMA_BASE, which is never changed: store_schema.c has the steps from
+ * there.
+ *
  * Bodies and payloads have tables of their own: SQLite writes a row as a whole, and a lease that is
  * taken or extended must not copy the 30 KB beside it.
  */
