@@ -21,6 +21,10 @@ const struct config_key reseal_settings[] = {
      "where the user PIN is: file:PATH, fd:N or credential:NAME"},
     {"token *", "key", CONFIG_LIST, 0, 0, NULL, NULL,
      "labels of the sealing keys that the connector serves"},
+    {"token *", "descriptor", CONFIG_LIST, 0, 0, NULL, NULL,
+     "files that `reseal ceremony commit` wrote, one for each of these keys"},
+    {"token *", "uncommitted", CONFIG_CHOICE, 0, 0, "refuse|serve", "refuse",
+     "what becomes of a key without a descriptor: refuse, or serve a key that no ceremony made"},
     {"token *", "workers", CONFIG_NUMBER, 1, 64, "auto", NULL,
      "sessions on this token, each with a thread of its own (default: workers of [connector])"},
 

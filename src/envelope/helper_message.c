@@ -4,7 +4,7 @@
 #include <string.h>
 #include "reseal/text.h"
 
-#define PROTOCOL_VERSION 3
+#define PROTOCOL_VERSION 4
 
 static bool malformed(const char *what, struct error *err)
 {
