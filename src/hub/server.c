@@ -16,8 +16,9 @@
 #include "reseal/clock.h"
 #include "reseal/log.h"
 
-#define CONNECTIONS_MAX   512
-#define CONNECTION_BYTES  65536              /* headers and read buffer of one connection */
+#define CONNECTIONS_MAX 512
+/* Headers and read buffer of one connection. libmicrohttpd clears all of it for each request. */
+#define CONNECTION_BYTES  (24 * 1024)
 #define CONNECTION_IDLE_S 60                 /* waiting for the store does not count as idle */
 #define STRANGER_IDLE_S   10                 /* the same before the first authenticated request */
 #define STRANGERS_MAX     256                /* connections without one; then the oldest is ended */
@@ -342,6 +343,7 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
     } else {
         exchange->body_max = exchange->route->body_max;
         exchange->body = (struct buf)BUF_INIT(exchange->body_max);
+        buf_reserve(&exchange->body, declared < BODY_FREE ? (size_t)declared : BODY_FREE);
         if (exchange->route->check != NULL)
             exchange->route->check(exchange);
         if (exchange->answer.status == 0 && declared > exchange->body_max)

@@ -18,9 +18,6 @@ enum statement {
     SQL_BEGIN,
     SQL_COMMIT,
     SQL_ROLLBACK,
-    SQL_SAVEPOINT,
-    SQL_RELEASE,
-    SQL_ROLLBACK_TO,
     SQL_PROBE,
     /* queues */
     SQL_QUEUE_LIST,
@@ -144,11 +141,14 @@ void database_rollback(struct database *database);
 /* Writes something that changes nothing, where the last commit failed: the commit after it then
  * shows whether the disk takes writes again. */
 bool database_probe(struct database *database, struct error *err) MUST_USE;
-/* A part of a transaction that can be undone alone. */
-bool database_savepoint(struct database *database, struct error *err) MUST_USE;
-bool database_release(struct database *database, struct error *err) MUST_USE;
-/* False where the whole transaction is lost (a full disk may do that). */
-bool database_undo(struct database *database, struct error *err) MUST_USE;
+/* Whether anything has been written in this transaction between two moments. SQLite's savepoints
+ * would tell, too, but copy every page that is written while one is open. */
+struct database_mark {
+    int changes;
+};
+struct database_mark database_mark(const struct database *database) MUST_USE;
+/* False also where the whole transaction is lost (a full disk may do that). */
+bool database_unchanged(const struct database *database, struct database_mark since) MUST_USE;
 
 /* Reads the table of queues into the cache. */
 bool database_load_queues(struct database *database, struct error *err) MUST_USE;

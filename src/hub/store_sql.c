@@ -89,9 +89,6 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
-    [SQL_SAVEPOINT] = "SAVEPOINT job",
-    [SQL_RELEASE] = "RELEASE job",
-    [SQL_ROLLBACK_TO] = "ROLLBACK TO job",
     [SQL_PROBE] = "UPDATE queues SET id = id WHERE id = (SELECT min(id) FROM queues)",
 
     [SQL_QUEUE_LIST] = "SELECT id, name, created_ms, modified_ms, visibility_s, delay_s, wait_s, "

@@ -244,9 +244,6 @@ static void what_was_committed_is_there_after_a_restart_and_nothing_else(void **
     struct seen seen;
     assert_ok(database_begin(setup->database, &err), &err);
     send(setup, "kept");
-    assert_ok(database_savepoint(setup->database, &err), &err);
-    send(setup, "undone alone");
-    assert_ok(database_undo(setup->database, &err), &err);
     assert_ok(database_commit(setup->database, &err), &err);
     assert_ok(database_begin(setup->database, &err), &err);
     send(setup, "rolled back");
@@ -254,6 +251,23 @@ static void what_was_committed_is_there_after_a_restart_and_nothing_else(void **
     reopen(setup);
     assert_int_equal(receive(setup, 10, 60, &seen), 1);
     assert_string_equal(seen.bodies[0], "kept");
+}
+
+static void a_transaction_tells_whether_anything_was_written(void **state)
+{
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    struct seen seen;
+    assert_ok(database_begin(setup->database, &err), &err);
+    const struct database_mark start = database_mark(setup->database);
+    assert_int_equal(receive(setup, 1, 60, &seen), 0);
+    assert_true(database_unchanged(setup->database, start));
+    send(setup, "one");
+    assert_false(database_unchanged(setup->database, start));
+    const struct database_mark later = database_mark(setup->database);
+    assert_true(database_unchanged(setup->database, later));
+    database_rollback(setup->database);
+    assert_false(database_unchanged(setup->database, later));
 }
 
 static void queues_made_in_a_lost_transaction_are_forgotten(void **state)
@@ -837,6 +851,7 @@ int main(void)
         HUB_TEST(a_message_received_too_often_goes_to_the_dead_letters),
         HUB_TEST(one_receive_hands_out_no_message_twice),
         HUB_TEST(what_was_committed_is_there_after_a_restart_and_nothing_else),
+        HUB_TEST(a_transaction_tells_whether_anything_was_written),
         HUB_TEST(queues_made_in_a_lost_transaction_are_forgotten),
         HUB_TEST(one_database_is_held_by_one_process_only),
         HUB_TEST(a_file_that_is_no_hub_database_is_refused_and_left_alone),
