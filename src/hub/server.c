@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,16 +127,18 @@ static struct guest *guest_of(struct MHD_Connection *connection)
 static void *on_request_line(void *context, const char *uri, struct MHD_Connection *connection)
 {
     struct server *server = context;
-    struct exchange *exchange = calloc(1, sizeof *exchange);
+    struct exchange *exchange = malloc(sizeof *exchange);
     if (exchange == NULL)
         return NULL;
+    memset(exchange, 0, offsetof(struct exchange, uri) + 1); /* the rest is the end of `uri` */
     exchange->hub = server->hub;
     exchange->connection = connection;
     exchange->body = (struct buf)BUF_INIT(0);
     exchange->answer.body = (struct buf)BUF_INIT(ANSWER_MAX);
     exchange->query = "";
-    if (strlen(uri) < sizeof exchange->uri) {
-        snprintf(exchange->uri, sizeof exchange->uri, "%s", uri);
+    size_t len = strlen(uri);
+    if (len < sizeof exchange->uri) {
+        memcpy(exchange->uri, uri, len + 1);
         char *mark = strchr(exchange->uri, '?');
         if (mark != NULL) {
             *mark = '\0';

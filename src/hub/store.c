@@ -163,7 +163,7 @@ static bool expire_deliveries(struct store *store, struct error *err)
 {
     int64_t expires_ms = INT64_MAX, now = clock_real_ms();
     size_t count = 0;
-    if (!delivery_next_expiry(store->database, &expires_ms, err))
+    if (!delivery_next_expiry(store->database, now, &expires_ms, err))
         return false;
     if (expires_ms > now)
         return true;
@@ -316,8 +316,9 @@ static int64_t time_to_sleep(struct store *store)
     int64_t now = clock_monotonic_ms(), sleep_ms = SLEEP_MAX_MS, at = INT64_MAX;
     if (store->drained && store->parked.first != NULL)
         return 0;
-    if (delivery_next_expiry(store->database, &at, &ignored) && at != INT64_MAX)
-        earlier(&sleep_ms, at - clock_real_ms());
+    int64_t real_ms = clock_real_ms();
+    if (delivery_next_expiry(store->database, real_ms, &at, &ignored) && at != INT64_MAX)
+        earlier(&sleep_ms, at - real_ms);
     earlier(&sleep_ms, store->retention_ms - now);
     int64_t asked = 0;
     for (const struct job *job = store->parked.first; job != NULL; job = job->next) {

@@ -34,9 +34,10 @@ enum statement {
     SQL_MESSAGE_LEASE,
     SQL_MESSAGE_MOVE,
     SQL_MESSAGE_SELECT,
-    SQL_MESSAGE_VISIBLE,
+    SQL_MESSAGE_EXTEND,
     SQL_MESSAGE_OLD,
     SQL_MESSAGE_DELETE,
+    SQL_MESSAGE_DELETE_HELD,
     SQL_BODY_DELETE,
     /* records */
     SQL_RECORD_INSERT,
@@ -109,6 +110,7 @@ struct database {
     struct database_events events;
     int64_t delivery_retention_ms; /* how long finished deliveries are kept; 0: for ever */
     int64_t requests_queue;        /* where deliveries send their requests; 0: not known */
+    int64_t no_expiry_before_ms;   /* no pending delivery expires earlier; 0: not known */
 };
 
 /* Opens or makes the file (mode 0600), checks its integrity and schema version. */

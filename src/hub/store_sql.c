@@ -120,10 +120,13 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_MESSAGE_MOVE] =
         "UPDATE messages SET queue = ?2, visible_ms = ?3, receipt = NULL WHERE id = ?1",
     [SQL_MESSAGE_SELECT] = "SELECT queue, visible_ms, receipt FROM messages WHERE id = ?1",
-    [SQL_MESSAGE_VISIBLE] = "UPDATE messages SET visible_ms = ?2 WHERE id = ?1",
+    [SQL_MESSAGE_EXTEND] = "UPDATE messages SET visible_ms = ?4 WHERE id = ?1 AND queue = ?2 AND "
+                           "receipt = ?3 AND visible_ms > ?5",
     [SQL_MESSAGE_OLD] =
         "SELECT id FROM messages WHERE queue = ?1 AND sent_ms <= ?2 ORDER BY sent_ms LIMIT 1",
     [SQL_MESSAGE_DELETE] = "DELETE FROM messages WHERE id = ?1",
+    [SQL_MESSAGE_DELETE_HELD] =
+        "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",
     [SQL_BODY_DELETE] = "DELETE FROM bodies WHERE id = ?1",
 
     [SQL_RECORD_INSERT] =

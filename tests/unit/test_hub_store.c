@@ -466,7 +466,8 @@ static void a_list_is_narrowed_and_paged(void **state)
 
 /* ---- deliveries ---- */
 
-static void order(struct setup *setup, int64_t lifetime_ms, char id[static UUID_TEXT])
+static void order_by(struct setup *setup, const char *upn, int64_t lifetime_ms,
+                     char id[static UUID_TEXT])
 {
     struct error err = ERROR_INIT;
     struct delivery_order order = {.platform = PLATFORM_IOS,
@@ -475,10 +476,15 @@ static void order(struct setup *setup, int64_t lifetime_ms, char id[static UUID_
                                    .lifetime_ms = lifetime_ms,
                                    .queue = setup->queue};
     char record_id[RECORD_ID_MAX + 1];
-    add_record(setup, "ann@example.org", PRINT_A, record_id);
+    add_record(setup, upn, PRINT_A, record_id);
     strcpy(order.record_id, record_id);
     strcpy(order.device_id, "phone");
     assert_ok(delivery_create(setup->database, &order, id, &err), &err);
+}
+
+static void order(struct setup *setup, int64_t lifetime_ms, char id[static UUID_TEXT])
+{
+    order_by(setup, "ann@example.org", lifetime_ms, id);
 }
 
 static enum delivery_state state_of(struct setup *setup, const char *id)
@@ -633,17 +639,20 @@ static void a_delivery_that_nobody_answers_fails_in_time(void **state)
 {
     struct setup *setup = *state;
     struct error err = ERROR_INIT;
-    char id[UUID_TEXT];
+    char id[UUID_TEXT], sooner[UUID_TEXT];
     int64_t next_ms;
     size_t count;
     order(setup, 60000, id);
-    assert_ok(delivery_next_expiry(setup->database, &next_ms, &err), &err);
+    assert_ok(delivery_next_expiry(setup->database, 0, &next_ms, &err), &err);
     assert_ok(delivery_expire(setup->database, next_ms - 1, &count, &err), &err);
     assert_int_equal(count, 0);
     assert_ok(delivery_expire(setup->database, next_ms, &count, &err), &err);
     assert_int_equal(count, 1);
-    assert_ok(delivery_next_expiry(setup->database, &next_ms, &err), &err);
+    assert_ok(delivery_next_expiry(setup->database, next_ms, &next_ms, &err), &err);
     assert_true(next_ms == INT64_MAX);
+    order_by(setup, "bob@example.org", 30000, sooner);
+    assert_ok(delivery_next_expiry(setup->database, 0, &next_ms, &err), &err);
+    assert_true(next_ms <= clock_real_ms() + 30000);
     assert_int_equal(take(setup, id, OUTCOME_RESEALED, "late"), RESULT_REPEATED);
     struct json *json = show(setup, id);
     const struct json_value *error = json_get(json_root(json), "error");
