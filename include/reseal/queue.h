@@ -22,6 +22,7 @@
 #define QUEUE_MESSAGE_MAX    (1024 * 1024) /* bytes of one body that is received */
 #define QUEUE_RECEIPT_MAX    1024
 #define QUEUE_MESSAGE_ID_MAX 128
+#define QUEUE_NAME_MAX       80 /* characters */
 
 struct queue_options {
     const char *endpoint; /* "http://127.0.0.1:9324" */
@@ -95,6 +96,9 @@ size_t queue_in_flight(const struct queue_client *client) MUST_USE;
 struct queue_facts {
     int64_t visible, in_flight, delayed;
     int64_t clock_skew_ms;
+    int64_t oldest_age_s;                 /* -1: the engine does not tell */
+    char dead_letter[QUEUE_NAME_MAX + 1]; /* queue for what is received too often; "": none told */
+    unsigned max_receives;                /* before that; 0: not told */
 };
 bool queue_examine(struct queue *queue, struct queue_facts *out, struct error *err) MUST_USE;
 

@@ -39,6 +39,7 @@ enum statement {
     SQL_MESSAGE_SELECT,
     SQL_MESSAGE_VISIBLE,
     SQL_MESSAGE_OLD,
+    SQL_MESSAGE_PEEK,
     SQL_MESSAGE_DELETE,
     SQL_BODY_DELETE,
     /* records */

@@ -19,7 +19,6 @@
 #define GATHER_SEND_MS     3
 #define GATHER_DELETE_MS   20           /* nobody waits for it */
 #define EXCHANGES_MAX      8            /* under way at once, receives not counted */
-#define QUEUE_NAME_MAX     80           /* characters of a queue's name */
 #define QUEUE_URL_MAX      1024         /* bytes of a QueueUrl */
 #define BATCH_BYTES        (256 * 1024) /* message bodies of one SendMessageBatch */
 #define ANSWER_BYTES       (64 * 1024)  /* of every answer but that of a receive */
