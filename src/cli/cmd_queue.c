@@ -12,14 +12,6 @@
 
 /* -- stat -- */
 
-static void count_text(int64_t number, char *out, size_t size)
-{
-    if (number < 0)
-        snprintf(out, size, "-");
-    else
-        snprintf(out, size, "%" PRId64, number);
-}
-
 static bool print_looks(const struct queue_looks *looks, struct error *err)
 {
     static const char *const headers[] = {"QUEUE",   "WAITING", "IN FLIGHT",
@@ -28,12 +20,12 @@ static bool print_looks(const struct queue_looks *looks, struct error *err)
     bool ok = table_new(headers, ARRAY_LEN(headers), &table, err);
     for (size_t i = 0; ok && i < looks->count; i++) {
         const struct queue_look *look = &looks->all[i];
-        char numbers[3][24], age[AGE_TEXT], dead[24 + QUEUE_NAME_MAX + 8];
-        count_text(look->visible, numbers[0], sizeof numbers[0]);
-        count_text(look->in_flight, numbers[1], sizeof numbers[1]);
-        count_text(look->delayed, numbers[2], sizeof numbers[2]);
+        char numbers[3][COUNT_TEXT], age[AGE_TEXT], dead[COUNT_TEXT + QUEUE_NAME_MAX + 8];
+        queue_count_text(look->visible, numbers[0]);
+        queue_count_text(look->in_flight, numbers[1]);
+        queue_count_text(look->delayed, numbers[2]);
         queue_age_text(look->oldest_age_s, age);
-        count_text(look->dead, dead, 24);
+        queue_count_text(look->dead, dead);
         if (look->dead_letter[0] != '\0')
             snprintf(dead + strlen(dead), QUEUE_NAME_MAX + 5, " in %s", look->dead_letter);
         const char *cells[] = {look->name, numbers[0], numbers[1], numbers[2], age, dead};

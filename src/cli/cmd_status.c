@@ -144,11 +144,13 @@ static void print_queues(const struct queue_looks *looks)
 {
     for (size_t i = 0; i < looks->count; i++) {
         const struct queue_look *look = &looks->all[i];
-        char age[AGE_TEXT];
+        char age[AGE_TEXT], visible[COUNT_TEXT], in_flight[COUNT_TEXT], delayed[COUNT_TEXT];
         queue_age_text(look->oldest_age_s, age);
-        printf(INDENT "queue %s: %" PRId64 " waiting, %" PRId64 " in flight, %" PRId64
-                      " delayed, oldest %s",
-               look->name, look->visible, look->in_flight, look->delayed, age);
+        queue_count_text(look->visible, visible);
+        queue_count_text(look->in_flight, in_flight);
+        queue_count_text(look->delayed, delayed);
+        printf(INDENT "queue %s: %s waiting, %s in flight, %s delayed, oldest %s", look->name,
+               visible, in_flight, delayed, age);
         if (look->dead > 0) {
             printf("\n");
             print_aligned(MARK_WARNING);
@@ -170,8 +172,8 @@ static void print_looks(bool known, const struct queue_looks *looks, const struc
     printf("what waits in the queues is not known: %s\n", failure->text);
 }
 
-/* What the connector says, and "queues": null where they do not answer. */
-static bool print_status_json(const struct json_value *root, bool known,
+/* What the connector says, and where the queues were asked "queues": null if they do not answer. */
+static bool print_status_json(const struct json_value *root, bool asked,
                               const struct queue_looks *looks, const struct error *failure,
                               struct error *err)
 {
@@ -183,11 +185,11 @@ static bool print_status_json(const struct json_value *root, bool known,
             if (strcmp(json_key_at(root, i), "queues") != 0)
                 json_put_value(writer, json_key_at(root, i), json_at(root, i));
         }
-        if (known)
+        if (looks != NULL)
             queue_looks_write(looks, writer, "queues");
-        else
+        else if (asked)
             json_put_null(writer, "queues");
-        if (!known)
+        if (asked && looks == NULL)
             json_put_text(writer, "queuesError", failure->text);
         json_object_end(writer);
         ok = print_json(writer, err);
@@ -277,22 +279,27 @@ static bool run_status(const struct invocation *invocation, struct error *err)
     } else if (!status_ask(path, &json, err)) {
         goto done;
     }
-    bool known = invocation_config(invocation, &config, &failure) &&
-                 queue_looks_connector(config, &looks, &failure);
-    if (invocation_json(invocation)) {
-        ok = print_status_json(json_root(json), known, &looks, &failure, err);
-        goto done;
+    /* With --socket it is the connector alone that is asked: there may be no configuration here. */
+    bool ask = invocation_option(invocation, "socket") == NULL;
+    if (!invocation_json(invocation)) {
+        print_status(json_root(json));
+        fflush(stdout); /* queues that are away take their time */
     }
-    print_status(json_root(json));
-    print_looks(known, &looks, &failure);
-    ok = true;
+    bool known = ask && invocation_config(invocation, &config, &failure) &&
+                 queue_looks_connector(config, &looks, &failure);
+    if (invocation_json(invocation))
+        ok = print_status_json(json_root(json), ask, known ? &looks : NULL, &failure, err);
+    else
+        ok = true;
+    if (!invocation_json(invocation) && ask)
+        print_looks(known, &looks, &failure);
 done:
     json_free(&json);
     return ok;
 }
 
 static const struct command_option status_options[] = {
-    {"socket", "PATH", "status socket of the connector, instead of the configuration's"},
+    {"socket", "PATH", "ask at this socket instead of the configuration's, and ask no queue"},
     {"wait", "SECONDS", "wait until the connector is serving"},
     {NULL, NULL, NULL}};
 

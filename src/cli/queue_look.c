@@ -58,6 +58,14 @@ done:
     return ok;
 }
 
+/* Not every engine counts all three. */
+static int64_t total(const struct queue_facts *facts)
+{
+    return (facts->visible > 0 ? facts->visible : 0) +
+           (facts->in_flight > 0 ? facts->in_flight : 0) +
+           (facts->delayed > 0 ? facts->delayed : 0);
+}
+
 bool queue_look_service(struct queue_service *service, const char *name, struct queue_looks *out,
                         struct error *err)
 {
@@ -78,7 +86,7 @@ bool queue_look_service(struct queue_service *service, const char *name, struct 
     /* The access key may not be allowed to see that queue; then its count is not told. */
     if (facts.dead_letter[0] != '\0' &&
         queue_service_facts(service, facts.dead_letter, &dead, &unknown))
-        look->dead = dead.visible + dead.in_flight + dead.delayed;
+        look->dead = total(&dead);
     return true;
 }
 
@@ -91,11 +99,19 @@ static const struct queue_look *find(const struct queue_looks *looks, const char
     return NULL;
 }
 
+/* A person who asks for the status is not asked for a token. */
+static bool token_at_hand(const struct config *config)
+{
+    const char *source = config_text(config, "client", "api_token");
+    return source != NULL &&
+           (strncmp(source, "file:", 5) == 0 || strncmp(source, "credential:", 11) == 0);
+}
+
 bool queue_looks_connector(const struct config *config, struct queue_looks *out, struct error *err)
 {
     static const char *const keys[] = {"requests", "results"};
     struct queue_service *service = NULL;
-    if (queue_look_at_hub(config)) {
+    if (token_at_hand(config)) {
         struct queue_looks all;
         if (!queue_looks_hub(config, &all, err))
             return false;
@@ -153,6 +169,14 @@ void queue_looks_write(const struct queue_looks *looks, struct json_writer *json
         json_object_end(json);
     }
     json_array_end(json);
+}
+
+void queue_count_text(int64_t number, char out[static COUNT_TEXT])
+{
+    if (number < 0)
+        snprintf(out, COUNT_TEXT, "-");
+    else
+        snprintf(out, COUNT_TEXT, "%" PRId64, number);
 }
 
 void queue_age_text(int64_t seconds, char out[static AGE_TEXT])

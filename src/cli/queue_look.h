@@ -41,6 +41,9 @@ bool queue_looks_keep(struct queue_looks *looks, const char *name, struct error 
 
 /* Writes an array named `key`; what is not told is null. */
 void queue_looks_write(const struct queue_looks *looks, struct json_writer *json, const char *key);
+/* The number, or "-" where it is not told. */
+#define COUNT_TEXT 24
+void queue_count_text(int64_t number, char out[static COUNT_TEXT]);
 /* "3 days", "5 minutes", "12 s"; "-" where it is not told. */
 #define AGE_TEXT 32
 void queue_age_text(int64_t seconds, char out[static AGE_TEXT]);

@@ -13,7 +13,6 @@
 #define PEEK_MAX    100
 #define BODIES_MAX  10 /* that the hub answers with at once; and one receive takes no more */
 #define PEEK_USUAL  10
-#define COUNT_TEXT  24
 #define BODY_HEADER "-- "
 
 /* Where messages go as they are seen. */

@@ -21,7 +21,6 @@ struct taken {
 };
 
 struct queue_service {
-    struct credentials *credentials;
     struct queue_client *client;
     struct taken taken[TAKEN_AT_ONCE];
     size_t count;
@@ -32,36 +31,18 @@ struct queue_service {
 bool queue_service_open(const struct config *config, const char *profile,
                         struct queue_service **out, struct error *err)
 {
-    const char *path = config_text(config, "queue", "credentials");
-    bool ok = false;
     *out = NULL;
     struct queue_service *service = calloc(1, sizeof *service);
     if (service == NULL)
         return error_memory(err);
     if (profile == NULL)
         profile = config_text(config, "queue", "profile");
-    struct queue_options options = {
-        .endpoint = config_text(config, "queue", "endpoint"),
-        .region = config_text(config, "queue", "region"),
-        .ca_file = config_text(config, "queue", "ca_file"),
-    };
-    if (path != NULL && !credentials_load(path, &service->credentials, err))
-        goto done;
-    if (path != NULL)
-        options.credential = credentials_by_profile(service->credentials, profile);
-    if (path != NULL && options.credential == NULL) {
-        error_set(err, FAIL_USAGE, "%s has no section [%s]", path, profile);
-        error_hint(err, "name one that it has: profile in [queue], or --profile");
-        goto done;
+    if (!queue_client_open_as(config, profile, &service->client, err)) {
+        free(service);
+        return false;
     }
-    if (!queue_client_new(&options, &service->client, err))
-        goto done;
     *out = service;
-    service = NULL; /* transferred */
-    ok = true;
-done:
-    queue_service_close(&service);
-    return ok;
+    return true;
 }
 
 static void forget_taken(struct queue_service *service)
@@ -76,7 +57,6 @@ void queue_service_close(struct queue_service **service)
     if (service == NULL || *service == NULL)
         return;
     queue_client_free(&(*service)->client);
-    credentials_free(&(*service)->credentials);
     forget_taken(*service);
     free(*service);
     *service = NULL;

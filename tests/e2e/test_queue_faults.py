@@ -136,7 +136,7 @@ class QueueFaults(StageTest):
 
     @classmethod
     def setUpClass(cls):
-        cls.options = {"lease": 3, "port": stable_port(), "level": "warning" if LONG else "info"}
+        cls.options = {"lease": 3, "port": stable_port()}
         super().setUpClass()
 
     @classmethod

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SHA-256 as people compare it: lower-case hex, and spelled for reading aloud. */
-#ifndef RESEAL_CLI_DIGEST_H
-#define RESEAL_CLI_DIGEST_H
+#ifndef RESEAL_DIGEST_H
+#define RESEAL_DIGEST_H
 
 #include "reseal/buf.h"
 
