@@ -24,7 +24,7 @@ from harness import (LONG, PATIENCE, SOURCE, StageTest, children, process_exists
                      stable_port, together, wait_until)
 
 sys.path.insert(0, f"{SOURCE}/tests/fault")
-from queue_proxy import ALWAYS, RECEIVED  # noqa: E402
+from queue_proxy import ALWAYS, RATE, RECEIVED, Plan  # noqa: E402
 
 DELIVERIES = int(os.environ.get("RESEAL_DELIVERIES") or (10_000 if LONG else 300))
 CONNECTORS = 3
@@ -38,7 +38,7 @@ class Proxy:
     """The proxy's process; one port for each connector."""
 
     def __init__(self, seed, upstream, log):
-        self.ports = [stable_port() for _ in range(CONNECTORS)]
+        self.ports, self.log = [stable_port() for _ in range(CONNECTORS)], log
         self.process = subprocess.Popen(
             [sys.executable, "-B", f"{SOURCE}/tests/fault/queue_proxy.py", "--seed", seed,
              "--upstream", str(upstream), "--listen", ",".join(map(str, self.ports)), "--log", log],
@@ -59,10 +59,10 @@ class Proxy:
 class Orders:
     """Asks for deliveries, as devices do, and waits until each has ended."""
 
-    def __init__(self, api, records, device, count):
-        self.api, self.records, self.device = api, records, device
+    def __init__(self, api, records, devices, count):
+        self.api, self.records, self.devices = api, records, devices
         self.left = count
-        self.taken = {}  # delivery -> password
+        self.taken = {}  # delivery -> device, password
         self.ended = {}  # delivery -> how
         self.failures = []
         self.lock = threading.Lock()
@@ -78,9 +78,10 @@ class Orders:
                     return
                 self.left -= 1
                 record_id, password = self.records[self.left % len(self.records)]
+                device = self.devices[self.left % len(self.devices)]
             while True:
                 try:
-                    answer = self.api.order(record_id, self.device)
+                    answer = self.api.order(record_id, device)
                 except AWAY:  # perhaps it was taken: then there is one delivery more than we know
                     time.sleep(0.05)
                     continue
@@ -89,7 +90,7 @@ class Orders:
                 time.sleep(0.05)
             with self.lock:
                 if answer.status == 202:
-                    self.taken[answer.json["id"]] = password
+                    self.taken[answer.json["id"]] = (device, password)
                 else:
                     self.failures.append(f"an order was answered with {answer}")
 
@@ -143,7 +144,7 @@ class QueueFaults(StageTest):
     def prepare(cls):
         cls.seed = os.environ.get("RESEAL_SEED") or str(random.SystemRandom().randrange(10**9))
         print(f"RESEAL_SEED={cls.seed}, {DELIVERIES} deliveries", file=sys.stderr)
-        cls.device = cls.stage.ca.issue("laptop")
+        cls.devices = [cls.stage.ca.issue(f"device-{number}") for number in range(5)]
         passwords = [f"password {number}".encode() for number in range(12)]
         cls.records = [(cls.stage.escrow(password), password) for password in passwords]
         cls.give_dead_letters_a_queue()
@@ -216,16 +217,17 @@ class QueueFaults(StageTest):
 
     def test_every_delivery_has_exactly_one_effective_result(self):
         begun = time.monotonic()
-        orders = Orders(self.stage.api, self.records, self.device, DELIVERIES)
+        orders = Orders(self.stage.api, self.records, self.devices, DELIVERIES)
         self.run_under_kills(orders)
         rounds = [orders]
         while self.missing() and len(rounds) < MORE_ROUNDS:
-            rounds.append(Orders(self.stage.api, self.records, self.device, 50))
+            rounds.append(Orders(self.stage.api, self.records, self.devices, 50))
             self.run_under_kills(rounds[-1])
         under_faults = time.monotonic() - begun
         self.assertEqual(self.missing(), [], "these did not happen")
         counts = self.proxy.counts(calm=True)
         self.assertEqual(self.by_itself, [])
+        self.check_plan_was_followed()
         for orders in rounds:
             self.assertEqual(orders.failures, [])
             self.check_outcomes(orders)
@@ -235,6 +237,18 @@ class QueueFaults(StageTest):
         print(f"{len(ended)} deliveries in {under_faults:.0f} s, {repeated} answered more than once, at "
               f"most {max(outcome['resultsReceived'] for outcome in ended)} times; "
               f"killed {dict(self.killed)}; faults {counts}", file=sys.stderr)
+
+    def check_plan_was_followed(self):
+        """What happened to each request follows from the seed, and so replays."""
+        plan = Plan(self.seed, RATE)
+        with open(self.proxy.log) as log:
+            happened = [json.loads(line) for line in log]
+        for line in happened:
+            self.assertEqual(plan.at(line["client"], line["number"], line["operation"])[0],
+                             line["fault"], line)
+        self.assertGreater(len(happened), len(ALWAYS))
+        self.assertNotEqual([plan.at(0, number, "")[0] for number in range(200)],
+                            [Plan("another", RATE).at(0, number, "")[0] for number in range(200)])
 
     def missing(self):
         """Faults and kills that have not happened yet."""
@@ -252,7 +266,8 @@ class QueueFaults(StageTest):
                              "a second result changed something")
         chance = random.Random(f"{self.seed}/sample")
         for delivery in chance.sample(sorted(final), min(len(final), 200 if LONG else 40)):
-            self.assertEqual(self.device.open(final[delivery]["payload"]), orders.taken[delivery])
+            device, password = orders.taken[delivery]
+            self.assertEqual(device.open(final[delivery]["payload"]), password)
         orders.ended.update(final)
 
     def check_queues_empty(self):

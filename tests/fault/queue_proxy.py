@@ -41,6 +41,7 @@ RECEIVED = {
     "stale-receipt": "the receipt handle is an old one of that message",
     "twice": "a message that another client holds comes, too",
 }
+RATE = 0.3         # of all requests
 REMEMBERED = 200  # messages that may be served a second time
 BODY_MAX = 32 * 1024 * 1024
 
@@ -288,7 +289,7 @@ async def run(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", required=True)
-    parser.add_argument("--rate", type=float, default=0.3)
+    parser.add_argument("--rate", type=float, default=RATE)
     parser.add_argument("--upstream", type=int)
     parser.add_argument("--listen")
     parser.add_argument("--log")
