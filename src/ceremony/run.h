@@ -143,6 +143,8 @@ bool terminal_present(struct error *err) MUST_USE;
  * an exception in words: it goes into the transcript, and the question is asked again. With --yes
  * nobody is asked. */
 bool talk_confirm(struct ceremony *ceremony, const char *question, struct error *err) MUST_USE;
+/* The same outside of a run, on the terminal. */
+bool talk_yes(const char *question, struct error *err) MUST_USE;
 /* Waits for Enter, with the same "!". */
 bool talk_pause(struct ceremony *ceremony, struct error *err) MUST_USE;
 void signals_guard(void);

@@ -171,6 +171,23 @@ bool talk_confirm(struct ceremony *ceremony, const char *question, struct error 
     return error_hint(err, "only exactly \"Yes\" confirms");
 }
 
+bool talk_yes(const char *question, struct error *err)
+{
+    char typed[TYPED_MAX];
+    if (!terminal_present(err))
+        return false;
+    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (tty < 0)
+        return error_errno(err, FAIL_IO, "cannot open the terminal");
+    dprintf(tty, "%s Type Yes to go on: ", question);
+    bool ok = read_typed(tty, typed, err);
+    close(tty);
+    if (!ok || strcmp(typed, "Yes") == 0)
+        return ok;
+    error_set(err, FAIL_POLICY, "it was not confirmed");
+    return error_hint(err, "nothing was done; only exactly \"Yes\" confirms");
+}
+
 bool talk_pause(struct ceremony *ceremony, struct error *err)
 {
     char typed[TYPED_MAX];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `reseal ceremony`. */
 #include <string.h>
+#include "cmd_ceremony.h"
 #include "reseal/ceremony_run.h"
 #include "token_options.h"
 
@@ -57,8 +58,37 @@ static const struct command_option run_options[] = {
     PIN_OPTION,
     {NULL, NULL, NULL}};
 
+static const struct command_option verify_options[] = {
+    {"plan", "FILE", "the plan, where it is elsewhere than it was"},
+    {"head", "SHA256", "of a line, as it was written down at the ceremony"},
+    {NULL, NULL, NULL}};
+static const struct command_option sign_options[] = {
+    {"witness", "ID", "who signs: ID of [witness ID] in the plan"},
+    {"name", "TEXT", "his name, where the plan does not tell it"},
+    {"key", "FILE|URI", "his private key: a PEM file, or pkcs11:... (RFC 7512)"},
+    {"password", "SOURCE", "where the password of the PEM file is (default: prompt)"},
+    {"pin", "SOURCE", "where the PIN of his token is (default: prompt, or the token's pad)"},
+    {"out", "FILE", "new file for the signature (default: TRANSCRIPT.ID.sig)"},
+    {NULL, NULL, NULL}};
+static const struct command_option note_options[] = {
+    {"text", "TEXT", "the words (default: standard input)"}, {NULL, NULL, NULL}};
+static const struct command_option commit_options[] = {
+    {"require-witnesses", "N", "signatures that are wanted, where that is more than in the plan"},
+    {"yes", NULL, "go on without asking for a typed Yes, where the plan allows it"},
+    {NULL, NULL, NULL}};
+
 const struct command ceremony_commands[] = {
     {"ceremony", "run", "PLAN", "make a sealing key by a plan, prove it and record it", run_options,
      1, 1, run_ceremony},
+    {"ceremony", "show", "TRANSCRIPT", "the record of a ceremony as a person reads it", NULL, 1, 1,
+     run_ceremony_show},
+    {"ceremony", "verify", "TRANSCRIPT", "what a record proves, what not, and what is wrong",
+     verify_options, 1, 1, run_ceremony_verify},
+    {"ceremony", "sign", "TRANSCRIPT", "a witness's signature under the record", sign_options, 1, 1,
+     run_ceremony_sign},
+    {"ceremony", "note", "TRANSCRIPT", "add words of a person to the record", note_options, 1, 1,
+     run_ceremony_note},
+    {"ceremony", "commit", "TRANSCRIPT", "let connectors use the key: write its descriptor",
+     commit_options, 1, 1, run_ceremony_commit},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
