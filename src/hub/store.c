@@ -10,6 +10,7 @@
 #include "reseal/log.h"
 #include "store_deliveries.h"
 #include "store_queue.h"
+#include "store_queue_admin.h"
 #include "store_retention.h"
 
 #define SLEEP_MAX_MS      60000 /* the wall clock may be set, so nobody sleeps on it for long */
@@ -40,6 +41,7 @@ struct store {
     int64_t timed_ms;       /* monotonic; when timed work was done last */
     int64_t swept_ms;       /* monotonic; when clients that have gone were looked for last */
     int64_t retention_ms;   /* monotonic; when to look for what is too old */
+    int64_t queue_work_ms;  /* monotonic; when to go on with purges, removals and moves */
     int64_t pause_until_ms; /* monotonic; no timed work before */
 };
 
@@ -206,6 +208,30 @@ static bool delete_old(struct store *store, struct error *err)
     return true;
 }
 
+/* Goes on with what purges, removals and moves have left, in a transaction of its own. */
+static bool work_on_queues(struct store *store, struct error *err)
+{
+    int64_t now = clock_monotonic_ms(), pause_ms;
+    if (!store->database->queue_work || now < store->queue_work_ms || store->drained)
+        return true;
+    if (!database_begin(store->database, err)) {
+        store->database->queue_work = true;
+        return false;
+    }
+    if (!queue_work_step(store->database, clock_real_ms(), &pause_ms, err)) {
+        database_rollback(store->database);
+        store->database->queue_work = true;
+        return false;
+    }
+    bool more = store->database->queue_work;
+    store->database->queue_work = true;
+    if (!database_commit(store->database, err))
+        return false;
+    store->database->queue_work = more;
+    store->queue_work_ms = now + pause_ms;
+    return true;
+}
+
 static void pause_timed_work(struct store *store)
 {
     store->pause_until_ms = clock_monotonic_ms() + PAUSE_AFTER_FAULT;
@@ -221,7 +247,8 @@ static void do_timed_work(struct store *store)
         return;
     store->time_is_up = false;
     store->timed_ms = now;
-    if (expire_deliveries(store, &err) && mark_due(store, &err) && delete_old(store, &err))
+    if (expire_deliveries(store, &err) && mark_due(store, &err) && delete_old(store, &err) &&
+        work_on_queues(store, &err))
         return;
     log_error(LEVEL_ERROR, EVENT_NOTE, "timed work failed and will be tried again", &err);
     pause_timed_work(store);
@@ -317,6 +344,8 @@ static int64_t time_to_sleep(struct store *store)
     if (delivery_next_expiry(store->database, &at, &ignored) && at != INT64_MAX)
         earlier(&sleep_ms, at - clock_real_ms());
     earlier(&sleep_ms, store->retention_ms - now);
+    if (store->database->queue_work)
+        earlier(&sleep_ms, store->queue_work_ms - now);
     int64_t asked = 0;
     for (const struct job *job = store->parked.first; job != NULL; job = job->next) {
         if (job->woken) /* by a job that was done alone, after its transaction was lost */

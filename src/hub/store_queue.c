@@ -28,7 +28,8 @@ const struct queue_row *stored_queue_by_id(const struct database *database, int6
 
 void stored_queue_defaults(struct queue_row *queue, const char *name)
 {
-    *queue = (struct queue_row){.visibility_s = 30, .retention_s = 345600};
+    *queue = (struct queue_row){
+        .visibility_s = 30, .retention_s = 345600, .message_max = MESSAGE_SIZE_DEFAULT};
     snprintf(queue->name, sizeof queue->name, "%s", name);
 }
 
@@ -54,6 +55,7 @@ static void bind_queue(struct database *database, sqlite3_stmt *statement,
     else
         bind_null(database, statement, 8);
     bind_integer(database, statement, 9, queue->max_receives);
+    bind_integer(database, statement, 10, queue->message_max);
 }
 
 bool stored_queue_create(struct database *database, const struct queue_row *queue,
@@ -78,41 +80,55 @@ bool stored_queue_update(struct database *database, const struct queue_row *queu
     return database_run(database, statement, err) && database_load_queues(database, err);
 }
 
-static void tell_changed(const struct database *database, int64_t queue)
+void stored_queue_tell(const struct database *database, int64_t queue)
 {
     if (database->events.queue_changed != NULL)
         database->events.queue_changed(database->events.context, queue);
+}
+
+int64_t sent_after_purge(const struct queue_row *queue, int64_t now_ms)
+{
+    return now_ms > queue->purged_ms ? now_ms : queue->purged_ms + 1;
 }
 
 bool stored_queue_send(struct database *database, int64_t queue, const struct outgoing *message,
                        char message_id[static UUID_TEXT], struct error *err)
 {
     int64_t now = clock_real_ms();
+    const struct queue_row *settings = stored_queue_by_id(database, queue);
+    if (settings == NULL)
+        return error_set(err, FAIL_INTERNAL, "a send to no queue");
     if (!uuid_random(message_id, err))
         return false;
     sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_INSERT);
     bind_integer(database, statement, 1, queue);
     bind_integer(database, statement, 2, now + message->delay_s * 1000);
-    bind_integer(database, statement, 3, now);
+    bind_integer(database, statement, 3, sent_after_purge(settings, now));
     bind_text(database, statement, 4, message_id);
     bind_bytes(database, statement, 5, (struct bytes){message->md5, MD5_BYTES});
+    bind_integer(database, statement, 6, message->sender);
+    int64_t row = database->next_message++;
+    bind_integer(database, statement, 7, row);
     if (!database_run(database, statement, err))
         return false;
-    int64_t row = sqlite3_last_insert_rowid(database->handle);
     statement = database_statement(database, SQL_BODY_INSERT);
     bind_integer(database, statement, 1, row);
     bind_bytes(database, statement, 2, message->body);
+    if (message->attributes.len > 0)
+        bind_bytes(database, statement, 3, message->attributes);
+    else
+        bind_null(database, statement, 3);
     if (!database_run(database, statement, err))
         return false;
     if (message->delay_s == 0)
-        tell_changed(database, queue);
+        stored_queue_tell(database, queue);
     return true;
 }
 
 /* A message that may be leased, copied out of the cursor: leasing moves it in the very index that
  * the cursor walks along. */
 struct candidate {
-    int64_t row, receive_count, sent_ms, first_ms;
+    int64_t row, receive_count, sent_ms, first_ms, sender, source;
     char message_id[UUID_TEXT];
     uint8_t md5[MD5_BYTES];
 };
@@ -135,7 +151,9 @@ static bool pick(struct database *database, int64_t queue, int64_t now, size_t m
         *item = (struct candidate){.row = sqlite3_column_int64(statement, 0),
                                    .receive_count = sqlite3_column_int64(statement, 1),
                                    .sent_ms = sqlite3_column_int64(statement, 2),
-                                   .first_ms = sqlite3_column_int64(statement, 3)};
+                                   .first_ms = sqlite3_column_int64(statement, 3),
+                                   .sender = sqlite3_column_int64(statement, 6),
+                                   .source = sqlite3_column_int64(statement, 7)};
         snprintf(item->message_id, sizeof item->message_id, "%s", column_text(statement, 4));
         struct bytes md5 = column_bytes(statement, 5);
         if (md5.len == MD5_BYTES)
@@ -171,9 +189,13 @@ static bool move_to_dead_letters(struct database *database, const struct candida
     bind_integer(database, statement, 1, item->row);
     bind_integer(database, statement, 2, target);
     bind_integer(database, statement, 3, now);
+    bind_integer(database, statement, 4, queue);
+    const struct queue_row *dead = stored_queue_by_id(database, target);
+    bool purging = dead != NULL && dead->purging; /* that purge is not meant for this one */
+    bind_integer(database, statement, 5, purging ? dead->purged_ms + 1 : 0);
     if (!database_run(database, statement, err))
         return false;
-    tell_changed(database, target);
+    stored_queue_tell(database, target);
     return true;
 }
 
@@ -213,6 +235,10 @@ static bool lease(struct receive *receive, const struct candidate *item, struct 
         return false;
     struct leased message = {.message_id = item->message_id,
                              .body = row ? column_bytes(statement, 0) : (struct bytes){NULL, 0},
+                             .attributes =
+                                 row ? column_bytes(statement, 1) : (struct bytes){NULL, 0},
+                             .sender = item->sender,
+                             .source = item->source,
                              .sent_ms = item->sent_ms,
                              .first_received_ms = first_ms,
                              .receive_count = item->receive_count + 1};
@@ -267,7 +293,7 @@ bool stored_queue_receive(struct database *database, int64_t queue, unsigned max
         ++*count;
     }
     if (lease_s == 0 && *count > 0)
-        tell_changed(database, queue);
+        stored_queue_tell(database, queue);
     return true;
 }
 
@@ -352,7 +378,7 @@ bool stored_queue_extend(struct database *database, int64_t queue, const char *r
     if (!database_run(database, statement, err))
         return false;
     if (lease_s == 0)
-        tell_changed(database, queue);
+        stored_queue_tell(database, queue);
     return true;
 }
 
