@@ -129,49 +129,32 @@ static void count(struct verification *verification)
                    transcript_record_count(record));
 }
 
-static int by_name(const void *a, const void *b)
+/* Whether the name is BASE.ID.sig. */
+static bool is_signature(const char *name, const char *base)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* TRANSCRIPT.*.sig, in the order of their names. */
-static size_t list_files(const char *transcript, char *names[static VERIFY_SIGNATURES_MAX + 1])
-{
-    char folder[PATH_MAX], name[PATH_MAX];
-    size_t found = 0;
-    snprintf(folder, sizeof folder, "%s", transcript);
-    snprintf(name, sizeof name, "%s", transcript);
-    const char *base = basename(name);
-    size_t len = strlen(base);
-    DIR *directory = opendir(dirname(folder));
-    const struct dirent *entry;
-    while (directory != NULL && found <= VERIFY_SIGNATURES_MAX &&
-           (entry = readdir(directory)) != NULL) {
-        size_t whole = strlen(entry->d_name);
-        if (whole > len + 5 && strncmp(entry->d_name, base, len) == 0 &&
-            entry->d_name[len] == '.' && strcmp(entry->d_name + whole - 4, ".sig") == 0 &&
-            (names[found] = strdup(entry->d_name)) != NULL)
-            found++;
-    }
-    if (directory != NULL)
-        closedir(directory);
-    qsort(names, found, sizeof names[0], by_name);
-    return found;
+    size_t len = strlen(base), whole = strlen(name);
+    return whole > len + 5 && strncmp(name, base, len) == 0 && name[len] == '.' &&
+           strcmp(name + whole - 4, ".sig") == 0;
 }
 
 void verify_signatures(struct verification *verification, const struct verify_options *options)
 {
-    char *names[VERIFY_SIGNATURES_MAX + 1];
-    char folder[PATH_MAX];
+    char folder[PATH_MAX], copy[PATH_MAX], path[PATH_MAX];
+    struct dirent **entries = NULL;
     snprintf(folder, sizeof folder, "%s", options->transcript);
-    const char *place = dirname(folder);
-    size_t found = list_files(options->transcript, names);
-    for (size_t i = 0; i < found; i++) {
-        char path[PATH_MAX];
-        int len = snprintf(path, sizeof path, "%s/%s", place, names[i]);
-        if (len > 0 && (size_t)len < sizeof path)
+    snprintf(copy, sizeof copy, "%s", options->transcript);
+    const char *place = dirname(folder), *base = basename(copy);
+    int found = scandir(place, &entries, NULL, alphasort);
+    if (found < 0)
+        verify_say(verification, VERIFIED_NOT_PROVEN, "signatures",
+                   "the folder of the transcript cannot be searched for signatures: %s",
+                   strerror(errno));
+    for (int i = 0; i < found; i++) {
+        int len = snprintf(path, sizeof path, "%s/%s", place, entries[i]->d_name);
+        if (is_signature(entries[i]->d_name, base) && len > 0 && (size_t)len < sizeof path)
             check_file(verification, path);
-        free(names[i]);
+        free(entries[i]);
     }
+    free(entries);
     count(verification);
 }
