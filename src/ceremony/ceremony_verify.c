@@ -175,9 +175,36 @@ static void say_limits(struct verification *verification)
                    "hold the SHA-256 of a line against what was written down (--head)");
 }
 
+/* The record of a token's initialisation is one act, bound like any other. */
+static bool verify_init(struct verification *verification, const struct verify_options *options)
+{
+    const struct transcript_record *record = verification->record;
+    const struct transcript_line *first = transcript_record_at(record, 0);
+    const char *format = transcript_text(first, NULL, "format");
+    const struct transcript_line *done = transcript_record_find(record, "init-token", LINE_DONE);
+    if (format == NULL || strcmp(format, "reseal-token-init-1") != 0)
+        return false;
+    verify_say(verification, VERIFIED_PROVEN, "chain",
+               "%zu lines, each bound to the one before it by SHA-256; the last one is %s",
+               transcript_record_count(record), transcript_record_last(record)->sha256);
+    verify_times(verification);
+    verify_head(verification, options->head);
+    if (done != NULL && transcript_text(done, "after", "serial") != NULL)
+        verify_say(verification, VERIFIED_PROVEN, "token",
+                   "the token was initialised at %s; its serial number is %s since", done->time,
+                   transcript_text(done, "after", "serial"));
+    else
+        verify_say(verification, VERIFIED_NOT_PROVEN, "token",
+                   "that the token was initialised: no line says that it was done");
+    verify_signatures(verification, options);
+    return true;
+}
+
 static void verify_all(struct verification *verification, const struct verify_options *options)
 {
     verification->state = transcript_record_state(verification->record);
+    if (verify_init(verification, options))
+        return;
     verify_chain(verification, options);
     verify_state(verification);
     verify_plan(verification, options);

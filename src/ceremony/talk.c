@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "reseal/text.h"
@@ -171,7 +172,7 @@ bool talk_confirm(struct ceremony *ceremony, const char *question, struct error 
     return error_hint(err, "only exactly \"Yes\" confirms");
 }
 
-bool talk_yes(const char *question, struct error *err)
+bool talk_typed(const char *question, const char *wanted, struct error *err)
 {
     char typed[TYPED_MAX];
     if (!terminal_present(err))
@@ -179,13 +180,20 @@ bool talk_yes(const char *question, struct error *err)
     int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     if (tty < 0)
         return error_errno(err, FAIL_IO, "cannot open the terminal");
-    dprintf(tty, "%s Type Yes to go on: ", question);
+    dprintf(tty, "%s", question);
     bool ok = read_typed(tty, typed, err);
     close(tty);
-    if (!ok || strcmp(typed, "Yes") == 0)
+    if (!ok || strcmp(typed, wanted) == 0)
         return ok;
     error_set(err, FAIL_POLICY, "it was not confirmed");
-    return error_hint(err, "nothing was done; only exactly \"Yes\" confirms");
+    return error_hint(err, "nothing was done; only exactly \"%s\" confirms", wanted);
+}
+
+bool talk_yes(const char *question, struct error *err)
+{
+    char whole[256];
+    snprintf(whole, sizeof whole, "%s Type Yes to go on: ", question);
+    return talk_typed(whole, "Yes", err);
 }
 
 bool talk_pause(struct ceremony *ceremony, struct error *err)

@@ -105,7 +105,8 @@ static void count(struct verification *verification)
     const struct json_value *rules = json_get(transcript_record_at(record, 0)->facts, "rules");
     int64_t required = 0;
     size_t covered = 0;
-    if (!json_integer(json_get(rules, "signatures"), 0, VERIFY_SIGNATURES_MAX, &required))
+    if (rules != NULL &&
+        !json_integer(json_get(rules, "signatures"), 0, VERIFY_SIGNATURES_MAX, &required))
         verify_say(verification, VERIFIED_WRONG, "signatures",
                    "the record does not say how many signatures are needed");
     verification->required = (size_t)required;
