@@ -15,7 +15,8 @@ void oaep_mechanism_fill(enum padding padding, struct oaep_mechanism *out);
 /* An error about opening the sealed password of this key: uniform where it is not the token's
  * trouble. What the probe has seen the token answer to a bad message is never its trouble. */
 bool fail_opening(struct session *session, const struct sealing_key *key, enum padding padding,
-                  const char *function, CK_MECHANISM_TYPE mechanism, CK_RV rv, struct error *err);
+                  enum custody custody, const char *function, CK_MECHANISM_TYPE mechanism, CK_RV rv,
+                  struct error *err);
 
 size_t unwrap_variant_count(void) MUST_USE;
 /* What is different about that variant, in words; empty for the first, the ordinary one. */
@@ -48,10 +49,21 @@ void harvest_reset(struct harvest *harvest);
 bool custody_token_run(struct session *session, const struct sealing_key *key,
                        const struct reseal_job *job, const struct variants *variants,
                        struct harvest *out, struct error *err) MUST_USE;
+/* Unwraps the password as for a job inside the token, and asks for its CKA_VALUE: *rv is the
+ * answer.
+ */
+bool custody_token_ask_value(struct session *session, const struct sealing_key *key,
+                             const struct reseal_job *job, const struct variants *variants,
+                             CK_RV *rv, struct error *err) MUST_USE;
 /* The token's part where the password comes into locked memory of this process. */
 bool custody_host_run(struct session *session, const struct sealing_key *key,
                       const struct reseal_job *job, const struct variants *variants,
                       struct harvest *out, struct error *err) MUST_USE;
+/* The sealed password out of one seal and into another, inside the token: unwrapped with the old
+ * key, wrapped under the public half of the new one. */
+bool custody_token_rotate(struct session *session, const struct sealing_key *key,
+                          const struct sealing_key *new_key, const struct rotate_job *job,
+                          size_t unwrap_variant, struct buf *sealed, struct error *err) MUST_USE;
 /* token_reseal, up to where the token is needed no more. */
 bool token_reseal_begin(struct session *session, struct sealing_key *key,
                         const struct reseal_job *job, struct harvest *out,
@@ -64,6 +76,9 @@ bool harvest_finish(struct harvest *harvest, const struct reseal_job *job, struc
 /* A new AES-256 key on the token that nobody can read, for one message. */
 bool content_key_make(struct session *session, const struct sealing_key *key, CK_OBJECT_HANDLE *out,
                       struct error *err) MUST_USE;
+/* An RSA public key as a session object that wraps. */
+bool wrapping_key_import(struct session *session, EVP_PKEY *pkey, const CK_OBJECT_HANDLE *known,
+                         size_t count, CK_OBJECT_HANDLE *out, struct error *err) MUST_USE;
 /* Wraps it for the device: the CMS encryptedKey, and for EC forms the ephemeral public point. */
 bool content_key_wrap(struct session *session, const struct sealing_key *key,
                       CK_OBJECT_HANDLE content_key, const struct reseal_job *job,
@@ -75,11 +90,26 @@ bool content_key_wrap(struct session *session, const struct sealing_key *key,
 bool oaep_decode(const EVP_MD *digest, const struct secret *block, struct secret *message,
                  size_t *len) MUST_USE;
 
+/* What kept a trial from working. */
+struct reason {
+    char call[CK_CALL_TEXT];
+    char rv[CK_RV_TEXT];
+};
+enum verdict {
+    VERDICT_WORKS,
+    VERDICT_FAILS,   /* this variant does not do it */
+    VERDICT_TROUBLE, /* nothing was learned: the token or this process is in trouble */
+};
+/* Before a trial, and after one that has failed: what its failure says. */
+void verdict_prepare(struct session *session);
+enum verdict verdict_of_failure(struct session *session, struct reason *reason,
+                                struct error *err) MUST_USE;
+
 /* Tries whether custody token makes that form, with a secret of our own, and keeps the outcome in
  * key->ways. False only where the token as such fails. */
 bool way_learn_form(struct session *session, struct sealing_key *key, enum padding padding,
                     enum cms_form form, struct error *err) MUST_USE;
-/* The same for custody host, which makes all forms or none. */
+/* The same for custody host, which makes all forms or none, and serves all device keys. */
 bool way_learn_host(struct session *session, struct sealing_key *key, enum padding padding,
                     struct error *err) MUST_USE;
 /* The same for text around the password in custody token, which makes `form` for certain. */
@@ -93,6 +123,11 @@ bool way_learn_longest(struct session *session, struct sealing_key *key, enum pa
 bool way_still_works(struct session *session, struct sealing_key *key, enum padding padding,
                      enum custody custody, enum cms_form form, bool *out,
                      struct error *err) MUST_USE;
+/* The same for a rotation. */
+bool rotation_still_works(struct session *session, struct sealing_key *key,
+                          struct sealing_key *new_key, enum padding padding,
+                          enum padding new_padding, enum custody custody, bool *out,
+                          struct error *err) MUST_USE;
 /* The first form that custody token is known to make; false where there is none. */
 bool way_any_form(const struct way *way, enum cms_form *out) MUST_USE;
 struct way *way_of(struct sealing_key *key, enum padding padding) MUST_USE;

@@ -37,8 +37,17 @@ struct way {
     bool affixes_known; /* `affixes` was tried */
     size_t affixes;     /* bytes of text around the password that custody token takes */
     size_t longest;     /* bytes of password that custody token takes; 0: not tried */
-    CK_RV bad_message;  /* what the token says to a message that it cannot open */
+    CK_RV bad_message[CUSTODY_TOKEN + 1]; /* what the token says, in each custody, to a message that
+                                             it cannot open; CKR_OK: nothing that needs care */
     char host_call[CK_CALL_TEXT], host_rv[CK_RV_TEXT]; /* what kept it from custody host */
+};
+
+/* How passwords go from one sealing key to another with these paddings: rotation.c. */
+struct rotation_way {
+    enum learned token, host;
+    size_t unwrap; /* row of the table of templates that works in custody token */
+    char call[CK_CALL_TEXT], rv[CK_RV_TEXT];           /* what kept it from custody token */
+    char host_call[CK_CALL_TEXT], host_rv[CK_RV_TEXT]; /* ... and from custody host */
 };
 
 struct sealing_key {
@@ -50,6 +59,8 @@ struct sealing_key {
     size_t modulus_len;             /* bytes */
     EVP_MD *digests[PADDING_COUNT]; /* fetched once; a fetch for each job costs more than hashing */
     struct way ways[PADDING_COUNT];
+    EVP_PKEY *rotation_target; /* the key that `rotations` are about; NULL: none was tried */
+    struct rotation_way rotations[PADDING_COUNT][PADDING_COUNT]; /* by old and new padding */
 };
 
 /* A key with these handles; reads id, label and public numbers. */

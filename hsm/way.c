@@ -31,17 +31,34 @@ typedef bool run_fn(struct session *session, const struct sealing_key *key,
                     const struct reseal_job *job, const struct variants *variants,
                     struct harvest *out, struct error *err);
 
-enum verdict {
-    VERDICT_WORKS,
-    VERDICT_FAILS,   /* this variant does not do it */
-    VERDICT_TROUBLE, /* nothing was learned: the token or this process is in trouble */
-};
+void verdict_prepare(struct session *session)
+{
+    session->call[0] = '\0';
+    session->rv = CKR_OK;
+    if (!session_lost(session))
+        session->trouble = CK_CLASS_FINE; /* a shortage of before is none of this trial's */
+}
 
-/* What kept a trial from working. */
-struct reason {
-    char call[CK_CALL_TEXT];
-    char rv[CK_RV_TEXT];
-};
+enum verdict verdict_of_failure(struct session *session, struct reason *reason, struct error *err)
+{
+    *reason = (struct reason){"", ""};
+    if (session->call[0] == '\0' && err->kind != FAIL_CRYPTO)
+        return VERDICT_TROUBLE; /* not a call of the token: memory, OpenSSL */
+    if (session_lost(session)) {
+        session_fail_lost(session, err);
+        return VERDICT_TROUBLE;
+    }
+    if (session->trouble == CK_CLASS_FEWER_SESSIONS)
+        return VERDICT_TROUBLE;
+    if (session->call[0] == '\0') {
+        snprintf(reason->call, sizeof reason->call, "OAEP decoding");
+        snprintf(reason->rv, sizeof reason->rv, "wrong padding");
+    } else {
+        memcpy(reason->call, session->call, sizeof reason->call);
+        ck_rv_text(session->rv, reason->rv);
+    }
+    return VERDICT_FAILS;
+}
 
 static enum verdict try_variants(struct session *session, const struct sealing_key *key,
                                  const struct trial *trial, run_fn *run,
@@ -52,31 +69,15 @@ static enum verdict try_variants(struct session *session, const struct sealing_k
     struct buf der = BUF_INIT(CMS_DER_MAX);
     struct harvest harvest = HARVEST_INIT;
     *reason = (struct reason){"", ""};
-    session->call[0] = '\0';
-    session->rv = CKR_OK;
-    if (!session_lost(session))
-        session->trouble = CK_CLASS_FINE; /* a shortage of before is none of this trial's */
-    if (run(session, key, &trial->job, variants, &harvest, err) &&
-        harvest_finish(&harvest, &trial->job, &der, err)) {
-        if (trial_opens(trial, buf_bytes(&der))) {
-            verdict = VERDICT_WORKS;
-        } else {
-            snprintf(reason->call, sizeof reason->call, "comparison");
-            snprintf(reason->rv, sizeof reason->rv, "the result does not open");
-        }
-    } else if (session->call[0] == '\0' && err->kind != FAIL_CRYPTO) {
-        verdict = VERDICT_TROUBLE; /* not a call of the token: memory, OpenSSL */
-    } else if (session_lost(session)) {
-        verdict = VERDICT_TROUBLE;
-        session_fail_lost(session, err);
-    } else if (session->trouble == CK_CLASS_FEWER_SESSIONS) {
-        verdict = VERDICT_TROUBLE;
-    } else if (session->call[0] == '\0') {
-        snprintf(reason->call, sizeof reason->call, "OAEP decoding");
-        snprintf(reason->rv, sizeof reason->rv, "wrong padding");
+    verdict_prepare(session);
+    if (!run(session, key, &trial->job, variants, &harvest, err) ||
+        !harvest_finish(&harvest, &trial->job, &der, err)) {
+        verdict = verdict_of_failure(session, reason, err);
+    } else if (trial_opens(trial, buf_bytes(&der))) {
+        verdict = VERDICT_WORKS;
     } else {
-        memcpy(reason->call, session->call, sizeof reason->call);
-        ck_rv_text(session->rv, reason->rv);
+        snprintf(reason->call, sizeof reason->call, "comparison");
+        snprintf(reason->rv, sizeof reason->rv, "the result does not open");
     }
     buf_free(&der);
     harvest_free(&harvest);
@@ -101,8 +102,9 @@ static enum verdict try_variants_twice(struct session *session, const struct sea
  * that answer is then known as harmless, and cannot be told from any other bad message outside.
  */
 static void learn_bad_message(struct session *session, const struct sealing_key *key,
-                              struct trial *trial, run_fn *run, struct way *way)
+                              struct trial *trial, enum custody custody, struct way *way)
 {
+    run_fn *run = custody == CUSTODY_TOKEN ? custody_token_run : custody_host_run;
     struct error ignored = ERROR_INIT;
     struct harvest harvest = HARVEST_INIT;
     enum ck_class before = session->trouble;
@@ -110,7 +112,7 @@ static void learn_bad_message(struct session *session, const struct sealing_key 
     session->rv = CKR_OK;
     if (!run(session, key, &trial->job, &way->variants, &harvest, &ignored) &&
         ck_rv_class(session->rv) == CK_CLASS_TOKEN_GONE) {
-        way->bad_message = session->rv;
+        way->bad_message[custody] = session->rv;
         session->trouble = before;
     }
     trial->sealed.data[trial->sealed.len - 1] ^= 1;
@@ -179,7 +181,7 @@ bool way_learn_form(struct session *session, struct sealing_key *key, enum paddi
     if (verdict == VERDICT_WORKS) {
         *outcome = (struct form_way){.token = LEARNED_YES};
         if (!way->unwrap_known)
-            learn_bad_message(session, key, &trial, custody_token_run, way);
+            learn_bad_message(session, key, &trial, CUSTODY_TOKEN, way);
         way->unwrap_known = true;
     } else if (verdict == VERDICT_FAILS) {
         outcome->token = LEARNED_NO;
@@ -210,7 +212,7 @@ bool way_learn_host(struct session *session, struct sealing_key *key, enum paddi
     }
     if (verdict == VERDICT_WORKS) {
         way->variants.host = variants.host;
-        learn_bad_message(session, key, &trial, custody_host_run, way);
+        learn_bad_message(session, key, &trial, CUSTODY_HOST, way);
     }
     if (verdict != VERDICT_TROUBLE)
         way->host = verdict == VERDICT_WORKS ? LEARNED_YES : LEARNED_NO;

@@ -13,12 +13,14 @@
 
 #include "reseal/secret.h"
 
-#define CREDENTIALS_MAX 32
+#define CREDENTIALS_MAX       64
+#define CREDENTIAL_RIGHTS_MAX 512
 
 struct credential {
     char profile[64];
     char access_key_id[129];
     struct secret *secret_access_key;
+    char rights[CREDENTIAL_RIGHTS_MAX]; /* the `rights` lines of the section, for the hub alone */
 };
 
 struct credentials;

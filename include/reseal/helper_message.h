@@ -8,11 +8,19 @@
  *   connector -> helper   RESEAL      one job
  *   helper -> connector   RESEALED    CMS DER and the custody that was really used
  *   helper -> connector   FAILED      an error (kind, text, hint)
+ *   client -> helper      ROTATE      a sealed password is to be sealed with another key of the
+ *                                     same token, one that the configuration names as well
+ *   helper -> client      ROTATED     the new sealed password and the custody that was really used
  *   connector -> helper   STATUS      asks for counters
  *   helper -> connector   STATUS_IS   the counters
+ *   connector -> helper   LOGIN       whether it may log in again once its login is lost
+ *   helper -> connector   LOGIN_IS    the rule that it keeps from now on: no login is under way
  *
  * A helper that dies or hangs between LOGGING_IN and HELLO may have spent a try of the PIN: that
  * counts as a refused PIN, for no module may lock a token by crashing again and again.
+ *
+ * One token has at times more than one helper, and a PIN that is wrong by now must be tried by one
+ * of them only: by LOGIN the others are told to wait for its outcome, or to leave it alone.
  *
  * Each side decodes with bounds and treats the other as hostile. Decoded views point into the
  * frame.
@@ -38,6 +46,10 @@ enum helper_message_type {
     HELPER_STATUS = 5,
     HELPER_STATUS_IS = 6,
     HELPER_LOGGING_IN = 7,
+    HELPER_ROTATE = 8,
+    HELPER_ROTATED = 9,
+    HELPER_LOGIN = 10,
+    HELPER_LOGIN_IS = 11,
 };
 
 struct hello_message {
@@ -61,11 +73,33 @@ struct resealed_message {
     struct bytes der; /* at most CMS_DER_MAX */
 };
 
+struct rotate_message {
+    char key_name[RECORD_NAME_MAX + 1], new_key_name[RECORD_NAME_MAX + 1];
+    enum padding padding, new_padding;
+    struct bytes sealed; /* at most RECORD_SEALED_MAX */
+};
+
+struct rotated_message {
+    enum custody custody;
+    struct bytes sealed; /* at most RECORD_SEALED_MAX */
+};
+
 struct status_message {
     uint64_t done, failed; /* jobs since the start */
     uint64_t busy;         /* jobs in hand */
     uint64_t token_cpu_us; /* reserved for CPU accounting of C_* calls; 0 where not measured */
     uint64_t resident_kib; /* memory of the process, as it sees it itself; 0 where not known */
+};
+
+enum login_rule {
+    LOGIN_FREE,  /* as it must; so each helper begins */
+    LOGIN_HELD,  /* wait: another helper is trying the PIN */
+    LOGIN_NEVER, /* what cannot go on without a login fails for `why` */
+};
+
+struct login_message {
+    enum login_rule rule;
+    struct error why; /* LOGIN of LOGIN_NEVER; otherwise FAIL_NONE */
 };
 
 bool hello_encode(const struct hello_message *message, struct buf *out, struct error *err) MUST_USE;
@@ -76,10 +110,18 @@ bool reseal_decode(struct bytes body, struct reseal_message *out, struct error *
 bool resealed_encode(const struct resealed_message *message, struct buf *out,
                      struct error *err) MUST_USE;
 bool resealed_decode(struct bytes body, struct resealed_message *out, struct error *err) MUST_USE;
+bool rotate_encode(const struct rotate_message *message, struct buf *out,
+                   struct error *err) MUST_USE;
+bool rotate_decode(struct bytes body, struct rotate_message *out, struct error *err) MUST_USE;
+bool rotated_encode(const struct rotated_message *message, struct buf *out,
+                    struct error *err) MUST_USE;
+bool rotated_decode(struct bytes body, struct rotated_message *out, struct error *err) MUST_USE;
 bool failed_encode(const struct error *failure, struct buf *out, struct error *err) MUST_USE;
 bool failed_decode(struct bytes body, struct error *out, struct error *err) MUST_USE;
 bool status_encode(const struct status_message *message, struct buf *out,
                    struct error *err) MUST_USE;
 bool status_decode(struct bytes body, struct status_message *out, struct error *err) MUST_USE;
+bool login_encode(const struct login_message *message, struct buf *out, struct error *err) MUST_USE;
+bool login_decode(struct bytes body, struct login_message *out, struct error *err) MUST_USE;
 
 #endif

@@ -1,30 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE /* close_range */
 #include "helper.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+#include "helper_process.h"
 #include "reseal/backoff.h"
 #include "reseal/clock.h"
 #include "reseal/frame.h"
 #include "reseal/log.h"
 
-#define HELLO_MS           (120 * 1000) /* a probe of many large keys on a slow token takes its time */
-#define DRAIN_MAX          32 /* reads from the socket of a dead helper, whose heirs may write on */
-#define REAP_MS            2000 /* between a kill and the report of death */
-#define CLOSE_MS           5000 /* for an orderly end */
-#define UNCLEAR_LOGINS_MAX 1 /* helpers lost while they log in, with a PIN that was good before */
-#define STEADY_MS          5000 /* ready for so long: the next loss counts as the first again */
+#define HELLO_MS  (120 * 1000) /* a probe of many large keys on a slow token takes its time */
+#define DRAIN_MAX 32   /* reads from the socket of a dead helper, whose heirs may write on */
+#define REAP_MS   2000 /* between a kill and the report of death */
+#define CLOSE_MS  5000 /* for an orderly end */
+#define STEADY_MS 5000 /* ready for so long: the next loss counts as the first again */
 
 static const struct backoff restart = {.first_ms = 500, .most_ms = 30000};
 
@@ -44,16 +37,19 @@ struct helper {
     pid_t pid; /* 0: none */
     struct frame_channel *channel;
     int64_t due_ms;
-    int64_t ready_ms;     /* when HELLO came */
-    unsigned losses;      /* in a row */
-    unsigned starts;      /* of the program's life */
-    struct error trouble; /* why it does not serve */
-    bool killed;          /* while dying: SIGKILL was sent */
-    bool refusing;        /* the trouble was told by its HELLO, or is as grave */
-    bool logging_in;      /* it has said so, and HELLO has not come: a try may be spent */
-    bool retired;         /* not to be started again */
-    bool asked;           /* STATUS was sent, its answer is to come */
-    bool greeted;         /* hello is filled */
+    int64_t ready_ms;          /* when HELLO came */
+    unsigned losses;           /* in a row */
+    unsigned starts;           /* of the program's life */
+    struct error trouble;      /* why it does not serve */
+    bool killed;               /* while dying: SIGKILL was sent */
+    bool refusing;             /* the trouble was told by its HELLO, or is as grave */
+    bool logging_in;           /* it has said so, and HELLO has not come: a try may be spent */
+    bool retired;              /* not to be started again */
+    bool asked;                /* STATUS was sent, its answer is to come */
+    struct login_message rule; /* the newest that was sent; FREE before */
+    unsigned rules_open;       /* LOGIN sent whose answer is to come */
+    bool holds;                /* the newest answer: LOGIN_HELD */
+    bool greeted;              /* hello is filled */
     struct hello_message hello;
     struct buf out; /* body being encoded */
 };
@@ -70,16 +66,6 @@ bool helper_new(const struct helper_options *options, struct helper **out, struc
     return true;
 }
 
-/* A process that is stuck in the kernel, in a token's driver say, outlives SIGKILL for as long as
- * it is stuck: it is left to init. */
-static void collect_killed(pid_t pid)
-{
-    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-    int64_t end_ms = clock_monotonic_ms() + REAP_MS;
-    while (waitpid(pid, NULL, WNOHANG) == 0 && clock_monotonic_ms() < end_ms)
-        nanosleep(&pause, NULL);
-}
-
 void helper_free(struct helper **helper)
 {
     if (helper == NULL || *helper == NULL)
@@ -87,7 +73,7 @@ void helper_free(struct helper **helper)
     frame_channel_free(&(*helper)->channel);
     if ((*helper)->pid > 0) {
         kill((*helper)->pid, SIGKILL);
-        collect_killed((*helper)->pid);
+        helper_process_collect((*helper)->pid);
     }
     buf_free(&(*helper)->out);
     free(*helper);
@@ -96,105 +82,28 @@ void helper_free(struct helper **helper)
 
 /* -- start -- */
 
-/* Only what the helper needs stays open: it must not hold our connections. */
-static void close_others_on_exec(int keep_fd)
-{
-    if (close_range(HELPER_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC) != 0) { /* before Linux 5.11 */
-        long most = sysconf(_SC_OPEN_MAX);
-        for (int fd = HELPER_FD + 1; fd < most && fd < 65536; fd++)
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
-    }
-    if (keep_fd > HELPER_FD)
-        fcntl(keep_fd, F_SETFD, 0);
-}
-
-/* In the child, between fork and exec: system calls only. */
-static _Noreturn void become_helper(const struct helper_options *options, int fd, pid_t parent)
-{
-    char name[] = "reseal-hsm", config[] = "--config", token[] = "--token";
-    char *const argv[] = {name,
-                          config,
-                          (char *)(uintptr_t)options->config_path,
-                          token,
-                          (char *)(uintptr_t)options->token,
-                          NULL};
-    sigset_t none;
-    /* The connector's end may be anywhere, this one must be HELPER_FD and survive exec. */
-    if (fd == HELPER_FD ? fcntl(fd, F_SETFD, 0) != 0 : dup2(fd, HELPER_FD) < 0)
-        _exit(126);
-    close_others_on_exec(options->pin->fd);
-    setpgid(0, 0); /* ^C at the terminal is for the connector: it finishes what is in hand */
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent)
-        _exit(126);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    execv(options->program, argv);
-    _exit(127);
-}
-
-/* What a pipe holds beyond the PIN is of no use to anybody, and what it gives was given: once the
- * PIN has served, the descriptor goes. */
-static void close_spent_pin(struct pin_history *pin)
-{
-    if (pin->fd <= STDERR_FILENO || pin->closed || lseek(pin->fd, 0, SEEK_CUR) >= 0 ||
-        errno != ESPIPE)
-        return;
-    close(pin->fd);
-    pin->closed = true; /* the number may soon mean another file */
-}
-
-/* The helper that is lost has read the PIN from the descriptor: the next must find it there again.
- * What a pipe gives, it gives once; an empty PIN would be tried in its place. */
-static bool rewind_pin(const struct pin_history *pin, struct error *err)
-{
-    if (pin->fd < 0 || !pin->read || (!pin->closed && lseek(pin->fd, 0, SEEK_SET) == 0))
-        return true;
-    error_set(err, FAIL_PIN,
-              "the PIN came through descriptor %d, which gives it only once: the token helper "
-              "cannot be started again",
-              pin->fd);
-    return error_hint(err, "start reseald anew, or keep the PIN where it can be read again (file: "
-                           "or credential:)");
-}
-
 static bool spawn(struct helper *helper, struct error *err)
 {
-    int ends[2];
-    if (!rewind_pin(helper->options.pin, err))
+    const struct helper_options *options = &helper->options;
+    const struct helper_command command = {
+        .program = options->program,
+        .config_path = options->config_path,
+        .token = options->token,
+        .pin_fd = options->pin->fd,
+    };
+    int fd;
+    if (!pin_rewind(options->pin, err) || !helper_process_start(&command, &helper->pid, &fd, err))
         return false;
-    if (access(helper->options.program, X_OK) != 0) {
-        error_errno(err, FAIL_NOT_FOUND, "cannot execute the token helper %s",
-                    helper->options.program);
-        return error_hint(err, "set helper of [connector] to the path of reseal-hsm");
-    }
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
-        return error_errno(err, FAIL_IO, "cannot make a socket pair for the token helper");
-    pid_t parent = getpid();
-    pid_t pid = fork();
-    if (pid < 0) {
-        error_errno(err, FAIL_IO, "cannot start the token helper");
-        close(ends[0]);
-        close(ends[1]);
-        return false;
-    }
-    if (pid == 0)
-        become_helper(&helper->options, ends[1], parent);
-    close(ends[1]);
-    helper->pid = pid;
     helper->starts++;
-    helper->options.pin->read = true;
+    options->pin->read = true;
     helper->logging_in = false;
-    helper->asked = false;
-    if (fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) {
-        close(ends[0]);
-        return error_errno(err, FAIL_IO, "cannot prepare the socket of the token helper");
-    }
-    if (!frame_channel_new(ends[0], HELPER_BODY_MAX, &helper->channel, err)) {
-        close(ends[0]);
-        return false;
-    }
-    return true;
+    helper->asked = helper->holds = false;
+    helper->rule = (struct login_message){.rule = LOGIN_FREE};
+    helper->rules_open = 0;
+    if (frame_channel_new(fd, HELPER_BODY_MAX, &helper->channel, err))
+        return true;
+    close(fd);
+    return false;
 }
 
 /* -- loss -- */
@@ -235,20 +144,9 @@ static void blame_login(struct helper *helper)
                     "locked; then start reseald anew");
 }
 
-/* A PIN that was good before is not doubted for one helper that was killed while it used it; it may
- * have been changed meanwhile, so the second in a row halts. */
-static bool login_is_to_blame(struct helper *helper)
-{
-    if (!helper->logging_in)
-        return false;
-    struct pin_history *pin = helper->options.pin;
-    pin->unclear++;
-    return !pin->good || pin->unclear > UNCLEAR_LOGINS_MAX;
-}
-
 static void finish_loss(struct helper *helper)
 {
-    bool blamed = login_is_to_blame(helper);
+    bool blamed = helper->logging_in && pin_is_to_blame(helper->options.pin);
     if (blamed)
         blame_login(helper);
     bool refused = helper->refusing || blamed;
@@ -293,21 +191,13 @@ void helper_close(struct helper *helper)
         return;
     frame_channel_free(&helper->channel);
     helper->due_ms = clock_monotonic_ms() + CLOSE_MS;
+    /* One that starts does not look at its socket yet; SIGTERM it heeds just so long. */
+    if (helper->state == HELPER_STARTING)
+        kill(helper->pid, SIGTERM);
     helper->state = helper->pid > 0 ? HELPER_CLOSING : HELPER_GONE;
 }
 
 /* -- death -- */
-
-static void describe_end(int status, struct error *err)
-{
-    if (WIFSIGNALED(status))
-        error_set(err, FAIL_TOKEN, "the token helper was ended by signal %d (%s)", WTERMSIG(status),
-                  strsignal(WTERMSIG(status)));
-    else if (WEXITSTATUS(status) == 127)
-        error_set(err, FAIL_TOKEN, "the token helper could not be executed");
-    else
-        error_set(err, FAIL_TOKEN, "the token helper ended with status %d", WEXITSTATUS(status));
-}
 
 static void on_death(struct helper *helper, int status)
 {
@@ -315,13 +205,13 @@ static void on_death(struct helper *helper, int status)
     switch (helper->state) {
     case HELPER_STARTING:
     case HELPER_READY:
-        describe_end(status, &why);
+        helper_process_describe_end(status, &why);
         lose(helper, &why, ENDING_BY_ITSELF);
         finish_loss(helper);
         return;
     case HELPER_DYING:
         if (helper->trouble.kind == FAIL_NONE) /* its socket ended first */
-            describe_end(status, &helper->trouble);
+            helper_process_describe_end(status, &helper->trouble);
         finish_loss(helper);
         return;
     case HELPER_CLOSING:
@@ -352,12 +242,10 @@ static bool on_hello(struct helper *helper, struct bytes body, struct error *err
         return false;
     }
     helper->greeted = true;
-    helper->options.pin->good = true;
-    helper->options.pin->unclear = 0;
     helper->state = HELPER_READY;
     helper->ready_ms = clock_monotonic_ms();
     helper->trouble = (struct error)ERROR_INIT;
-    close_spent_pin(helper->options.pin);
+    pin_has_served(helper->options.pin);
     helper->options.events->ready(helper->options.context, helper);
     return true;
 }
@@ -388,6 +276,16 @@ static bool on_status(struct helper *helper, const struct frame *frame, struct e
     return true;
 }
 
+static bool on_login_rule(struct helper *helper, const struct frame *frame, struct error *err)
+{
+    struct login_message message;
+    if (!login_decode(frame->body, &message, err))
+        return false;
+    helper->rules_open--;
+    helper->holds = message.rule == LOGIN_HELD;
+    return true;
+}
+
 static bool on_frame(struct helper *helper, const struct frame *frame, struct error *err)
 {
     if (frame->type == HELPER_HELLO)
@@ -407,10 +305,17 @@ static bool on_frame(struct helper *helper, const struct frame *frame, struct er
         if (helper->asked)
             return on_status(helper, frame, err);
         break;
+    case HELPER_LOGIN_IS:
+        if (helper->rules_open > 0)
+            return on_login_rule(helper, frame, err);
+        break;
     case HELPER_HELLO:
+    case HELPER_ROTATE: /* a connector asks for none */
+    case HELPER_ROTATED:
     case HELPER_RESEAL:
     case HELPER_STATUS:
     case HELPER_LOGGING_IN:
+    case HELPER_LOGIN:
         break;
     }
     return error_set(err, FAIL_INPUT,
@@ -498,6 +403,27 @@ bool helper_send(struct helper *helper, uint32_t number, const struct reseal_mes
     buf_reset(&helper->out);
     return reseal_encode(message, &helper->out, err) &&
            frame_queue(helper->channel, number, HELPER_RESEAL, buf_bytes(&helper->out), err);
+}
+
+bool helper_rule_login(struct helper *helper, enum login_rule rule, const struct error *why,
+                       struct error *err)
+{
+    bool told =
+        helper->rule.rule == rule && (rule != LOGIN_NEVER || helper->rule.why.kind == why->kind);
+    if (told || helper->state != HELPER_READY)
+        return true;
+    helper->rule = (struct login_message){.rule = rule};
+    if (rule == LOGIN_NEVER)
+        helper->rule.why = *why;
+    helper->rules_open++;
+    buf_reset(&helper->out);
+    return login_encode(&helper->rule, &helper->out, err) &&
+           frame_queue(helper->channel, 0, HELPER_LOGIN, buf_bytes(&helper->out), err);
+}
+
+bool helper_holds_logins(const struct helper *helper)
+{
+    return helper->state == HELPER_READY && helper->rules_open == 0 && helper->holds;
 }
 
 bool helper_ask_status(struct helper *helper, struct error *err)

@@ -11,26 +11,17 @@
  *   retired, then lost -> gone
  *
  * A wrong PIN must never be tried twice: whoever owns the helper calls helper_halt on FAIL_PIN.
- * What is known of the PIN belongs to the token and outlives each helper.
+ * What is known of the PIN belongs to the token (pin_history.h).
  */
 #ifndef RESEAL_CONNECTOR_HELPER_H
 #define RESEAL_CONNECTOR_HELPER_H
 
 #include <poll.h>
 #include <sys/types.h>
+#include "pin_history.h"
 #include "reseal/helper_message.h"
 
 struct helper;
-
-/* What is known of the PIN of one token, from all its helpers. */
-struct pin_history {
-    int fd;           /* descriptor that it is read from (fd:N), or -1; a pipe is closed once it has
-                         served, where it cannot be read again */
-    bool closed;      /* that was done */
-    bool read;        /* a helper was started, and may have read the descriptor */
-    bool good;        /* a helper has logged in with it */
-    unsigned unclear; /* helpers in a row that were lost while they logged in */
-};
 
 /* Called from helper_serve, helper_reap and helper_tick; none of them frees the helper. */
 struct helper_events {
@@ -75,6 +66,12 @@ void helper_reap(struct helper *helper);
 /* Queues one RESEAL; written by helper_flush. */
 bool helper_send(struct helper *helper, uint32_t number, const struct reseal_message *message,
                  struct error *err) MUST_USE;
+/* Queues one LOGIN, where the helper is ready and was not told so before. Each begins with
+ * LOGIN_FREE. `why` counts for LOGIN_NEVER. */
+bool helper_rule_login(struct helper *helper, enum login_rule rule, const struct error *why,
+                       struct error *err) MUST_USE;
+/* It has said that it waits with every login. */
+bool helper_holds_logins(const struct helper *helper) MUST_USE;
 /* Queues one STATUS, unless an answer is still to come. */
 bool helper_ask_status(struct helper *helper, struct error *err) MUST_USE;
 void helper_flush(struct helper *helper);

@@ -4,7 +4,7 @@
 #include <string.h>
 #include "reseal/text.h"
 
-#define PROTOCOL_VERSION 2
+#define PROTOCOL_VERSION 4
 
 static bool malformed(const char *what, struct error *err)
 {
@@ -102,6 +102,20 @@ static void put_attribute(struct buf *out, signed char value)
     buf_put_u8(out, value < 0 ? 2 : (uint8_t)value);
 }
 
+static void put_form(struct buf *out, const struct form_finding *form)
+{
+    buf_put_u8(out, (uint8_t)form->custody);
+    buf_put_text_block(out, form->call);
+    buf_put_text_block(out, form->ck_rv);
+}
+
+static bool take_form(struct cursor *cursor, struct form_finding *out)
+{
+    return cursor_custody(cursor, &out->custody) &&
+           cursor_words(cursor, out->call, sizeof out->call) &&
+           cursor_words(cursor, out->ck_rv, sizeof out->ck_rv);
+}
+
 static void put_key(struct buf *out, const struct key_finding *key)
 {
     const struct key_attributes *a = &key->attributes;
@@ -123,11 +137,9 @@ static void put_key(struct buf *out, const struct key_finding *key)
         buf_put_text_block(out, finding->quirk);
         buf_put_text_block(out, finding->advice);
         buf_put_u32(out, finding->affixes);
-        for (size_t j = 0; j < CMS_FORM_COUNT; j++) {
-            buf_put_u8(out, (uint8_t)finding->forms[j].custody);
-            buf_put_text_block(out, finding->forms[j].call);
-            buf_put_text_block(out, finding->forms[j].ck_rv);
-        }
+        for (size_t j = 0; j < CMS_FORM_COUNT; j++)
+            put_form(out, &finding->forms[j]);
+        put_form(out, &finding->others);
     }
 }
 
@@ -141,13 +153,10 @@ static bool take_padding(struct cursor *cursor, struct padding_finding *out)
         !cursor_u32(cursor, &out->affixes))
         return false;
     for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
-        struct form_finding *form = &out->forms[i];
-        if (!cursor_custody(cursor, &form->custody) ||
-            !cursor_words(cursor, form->call, sizeof form->call) ||
-            !cursor_words(cursor, form->ck_rv, sizeof form->ck_rv))
+        if (!take_form(cursor, &out->forms[i]))
             return false;
     }
-    return true;
+    return take_form(cursor, &out->others);
 }
 
 static bool take_key(struct cursor *cursor, struct key_finding *out)
@@ -261,6 +270,46 @@ bool resealed_decode(struct bytes body, struct resealed_message *out, struct err
     return true;
 }
 
+bool rotate_encode(const struct rotate_message *message, struct buf *out, struct error *err)
+{
+    buf_put_text_block(out, message->key_name);
+    buf_put_text_block(out, message->new_key_name);
+    buf_put_u8(out, (uint8_t)message->padding);
+    buf_put_u8(out, (uint8_t)message->new_padding);
+    buf_put_block(out, message->sealed.data, message->sealed.len);
+    return buf_check(out, "a ROTATE message", err);
+}
+
+bool rotate_decode(struct bytes body, struct rotate_message *out, struct error *err)
+{
+    struct cursor cursor = cursor_over(body);
+    memset(out, 0, sizeof *out);
+    if (!cursor_words(&cursor, out->key_name, sizeof out->key_name) ||
+        !cursor_words(&cursor, out->new_key_name, sizeof out->new_key_name) ||
+        !cursor_padding(&cursor, &out->padding) || !cursor_padding(&cursor, &out->new_padding) ||
+        !cursor_block(&cursor, RECORD_SEALED_MAX, &out->sealed) || cursor.left != 0)
+        return malformed("ROTATE", err);
+    return true;
+}
+
+bool rotated_encode(const struct rotated_message *message, struct buf *out, struct error *err)
+{
+    buf_put_u8(out, (uint8_t)message->custody);
+    buf_put_block(out, message->sealed.data, message->sealed.len);
+    return buf_check(out, "a ROTATED message", err);
+}
+
+bool rotated_decode(struct bytes body, struct rotated_message *out, struct error *err)
+{
+    struct cursor cursor = cursor_over(body);
+    memset(out, 0, sizeof *out);
+    if (!cursor_custody(&cursor, &out->custody) || out->custody == CUSTODY_UNUSABLE ||
+        !cursor_block(&cursor, RECORD_SEALED_MAX, &out->sealed) || out->sealed.len == 0 ||
+        cursor.left != 0)
+        return malformed("ROTATED", err);
+    return true;
+}
+
 bool failed_encode(const struct error *failure, struct buf *out, struct error *err)
 {
     put_error(out, failure);
@@ -294,5 +343,24 @@ bool status_decode(struct bytes body, struct status_message *out, struct error *
         !cursor_u64(&cursor, &out->busy) || !cursor_u64(&cursor, &out->token_cpu_us) ||
         !cursor_u64(&cursor, &out->resident_kib) || cursor.left != 0)
         return malformed("STATUS", err);
+    return true;
+}
+
+bool login_encode(const struct login_message *message, struct buf *out, struct error *err)
+{
+    buf_put_u8(out, (uint8_t)message->rule);
+    put_error(out, &message->why);
+    return buf_check(out, "a LOGIN message", err);
+}
+
+bool login_decode(struct bytes body, struct login_message *out, struct error *err)
+{
+    struct cursor cursor = cursor_over(body);
+    uint8_t rule;
+    memset(out, 0, sizeof *out);
+    if (!cursor_u8(&cursor, &rule) || rule > LOGIN_NEVER || !take_error(&cursor, &out->why) ||
+        cursor.left != 0)
+        return malformed("LOGIN", err);
+    out->rule = (enum login_rule)rule;
     return true;
 }

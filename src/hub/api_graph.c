@@ -72,30 +72,72 @@ static bool token_matches(const struct secret *token, const char *given)
     return strlen(given) == want.len && CRYPTO_memcmp(given, want.data, want.len) == 0;
 }
 
-void graph_check(struct exchange *exchange)
+/* `token` may be NULL: there is none. */
+static bool has_bearer(struct exchange *exchange, const struct secret *token)
+{
+    const char *header = exchange_header(exchange, "Authorization");
+    return token != NULL && header != NULL && strncasecmp(header, "Bearer ", 7) == 0 &&
+           token_matches(token, header + 7);
+}
+
+static void refuse_bearer(struct exchange *exchange, const char *setting)
 {
     struct error err = ERROR_INIT;
-    const char *header = exchange_header(exchange, "Authorization");
-    if (header != NULL && strncasecmp(header, "Bearer ", 7) == 0 &&
-        token_matches(exchange->hub->api_token, header + 7)) {
-        exchange->authenticated = true;
-        return;
-    }
     error_set(&err, FAIL_AUTH, "%s",
-              header == NULL ? "the request has no Authorization header"
-                             : "this is not the hub's bearer token");
-    error_hint(&err, "send \"Authorization: Bearer TOKEN\" with the token of hub.api_token");
+              exchange_header(exchange, "Authorization") == NULL
+                  ? "the request has no Authorization header"
+                  : "this is not the hub's bearer token");
+    error_hint(&err, "send \"Authorization: Bearer TOKEN\" with the token of %s", setting);
     graph_fail(exchange, &err);
 }
 
-void graph_check_json(struct exchange *exchange)
+void graph_check(struct exchange *exchange)
+{
+    if (has_bearer(exchange, exchange->hub->api_token))
+        exchange->authenticated = true;
+    else
+        refuse_bearer(exchange, "hub.api_token");
+}
+
+void seals_check(struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
-    graph_check(exchange);
+    if (has_bearer(exchange, exchange->hub->rotation_token)) {
+        exchange->authenticated = true;
+    } else if (has_bearer(exchange, exchange->hub->api_token)) {
+        error_set(&err, FAIL_POLICY,
+                  "sealed passwords are given to the holder of hub.rotation_token alone");
+        error_hint(&err, "%s",
+                   exchange->hub->rotation_token == NULL ? "this hub has no rotation token"
+                                                         : "use that token");
+        graph_fail_with(exchange, MHD_HTTP_FORBIDDEN, RESULT_AUTHENTICATION, &err);
+    } else {
+        refuse_bearer(exchange, "hub.rotation_token");
+    }
+}
+
+static void check_json(struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
     if (exchange->answer.status != 0 || exchange_content_type(exchange, JSON_TYPE))
         return;
     error_set(&err, FAIL_INPUT, "the body must be declared as Content-Type: " JSON_TYPE);
     graph_fail_with(exchange, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, RESULT_DATA_SERIALIZATION, &err);
+}
+
+void graph_check_json(struct exchange *exchange)
+{
+    graph_check(exchange);
+    check_json(exchange);
+}
+
+void seal_change_check(struct exchange *exchange)
+{
+    if (has_bearer(exchange, exchange->hub->rotation_token))
+        exchange->authenticated = true;
+    else
+        graph_check(exchange);
+    check_json(exchange);
 }
 
 bool graph_body(struct exchange *exchange, const char *what, struct json **out)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include "engine.h"
 #include "reseal/log.h"
@@ -38,9 +39,32 @@ static bool read_public_url(struct hub *hub, const struct config *config, struct
     return true;
 }
 
+static bool read_token(const char *source, const char *name, struct secret **out, struct error *err)
+{
+    if (!secret_read(source, "API token", API_TOKEN_MAX, out, err))
+        return false;
+    if (secret_len(*out) >= API_TOKEN_MIN)
+        return true;
+    error_set(err, FAIL_USAGE, "hub.%s: the token has %zu bytes, at least %d are needed", name,
+              secret_len(*out), API_TOKEN_MIN);
+    return error_hint(err, "make one with: openssl rand -hex 32");
+}
+
+/* One token for both would give every importer what only a rotation is to have. */
+static bool check_tokens_differ(const struct hub *hub, struct error *err)
+{
+    if (hub->rotation_token == NULL ||
+        secret_len(hub->rotation_token) != secret_len(hub->api_token) ||
+        CRYPTO_memcmp(secret_bytes(hub->rotation_token).data, secret_bytes(hub->api_token).data,
+                      secret_len(hub->api_token)) != 0)
+        return true;
+    return error_set(err, FAIL_USAGE, "hub.rotation_token and hub.api_token are one token");
+}
+
 static bool read_settings(struct hub *hub, const struct config *config, struct error *err)
 {
     const char *token_source, *credentials_path;
+    const char *rotation_source = config_text(config, "hub", "rotation_token");
     const char *requests = config_text(config, "hub", "requests");
     const char *results = config_text(config, "hub", "results");
     if (!config_want(config, "hub", "api_token", &token_source, err) ||
@@ -63,14 +87,11 @@ static bool read_settings(struct hub *hub, const struct config *config, struct e
     snprintf(hub->results, sizeof hub->results, "%s", results);
     hub->request_lifetime_ms = (int64_t)config_number(config, "hub", "request_lifetime") * 1000;
     hub->delivery_retention_ms = (int64_t)config_number(config, "hub", "delivery_retention") * 1000;
-    if (!secret_read(token_source, "API token", API_TOKEN_MAX, &hub->api_token, err) ||
-        !credentials_load(credentials_path, &hub->credentials, err))
-        return false;
-    if (secret_len(hub->api_token) >= API_TOKEN_MIN)
-        return true;
-    error_set(err, FAIL_USAGE, "hub.api_token: the token has %zu bytes, at least %d are needed",
-              secret_len(hub->api_token), API_TOKEN_MIN);
-    return error_hint(err, "make one with: openssl rand -hex 32");
+    return read_token(token_source, "api_token", &hub->api_token, err) &&
+           (rotation_source == NULL ||
+            read_token(rotation_source, "rotation_token", &hub->rotation_token, err)) &&
+           check_tokens_differ(hub, err) &&
+           credentials_load(credentials_path, &hub->credentials, err);
 }
 
 /* Makes the queue where it is not there yet, and sets its redrive policy. Its messages are kept for
@@ -107,14 +128,13 @@ static bool ensure_queues(struct hub *hub, const struct config *config, struct e
 {
     struct database *database = store_database(hub->store);
     char dead[QUEUE_NAME_MAX + sizeof DEAD_SUFFIX];
-    int64_t requests_dead;
     long max_receives = config_number(config, "hub", "max_receives");
     if (!database_begin(database, err))
         return false;
     snprintf(dead, sizeof dead, "%s" DEAD_SUFFIX, hub->requests);
-    bool ok = ensure_queue(database, dead, DEAD_RETENTION_S, 0, 0, &requests_dead, err) &&
-              ensure_queue(database, hub->requests, hub->request_lifetime_ms / 1000, requests_dead,
-                           max_receives, &hub->requests_id, err);
+    bool ok = ensure_queue(database, dead, DEAD_RETENTION_S, 0, 0, &hub->requests_dead_id, err) &&
+              ensure_queue(database, hub->requests, hub->request_lifetime_ms / 1000,
+                           hub->requests_dead_id, max_receives, &hub->requests_id, err);
     snprintf(dead, sizeof dead, "%s" DEAD_SUFFIX, hub->results);
     ok = ok && ensure_queue(database, dead, DEAD_RETENTION_S, 0, 0, &hub->results_dead_id, err) &&
          ensure_queue(database, hub->results, 0, hub->results_dead_id, RESULT_RECEIVES,
@@ -125,6 +145,7 @@ static bool ensure_queues(struct hub *hub, const struct config *config, struct e
     }
     database->delivery_retention_ms = hub->delivery_retention_ms;
     database->requests_queue = hub->requests_id;
+    database->results_queue = hub->results_id;
     database->events.message_given_up = delivery_give_up;
     return database_commit(database, err);
 }
@@ -158,6 +179,7 @@ static void free_parts(struct hub **hub)
     sigv4_close(&(*hub)->sigv4);
     credentials_free(&(*hub)->credentials);
     secret_free(&(*hub)->api_token);
+    secret_free(&(*hub)->rotation_token);
     EVP_MD_free((*hub)->md5);
     free(*hub);
     *hub = NULL;

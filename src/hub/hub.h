@@ -20,8 +20,9 @@ struct hub {
     char results[QUEUE_NAME_MAX + 1];
     char public_url[257]; /* without a '/' at its end; "": as the client names the host */
     int64_t request_lifetime_ms, delivery_retention_ms;
-    int64_t requests_id, results_id, results_dead_id; /* queues.id */
+    int64_t requests_id, results_id, requests_dead_id, results_dead_id; /* queues.id */
     struct secret *api_token;
+    struct secret *rotation_token; /* NULL: sealed passwords are given to nobody */
     struct credentials *credentials;
     EVP_MD *md5;
     /* the server thread's own */

@@ -107,11 +107,13 @@ class Stage:
     def hold_ceremony(self, name, bits):
         path = f"{self.folder}/{name}"
         plan = write_ini(f"{path}.plan", {
-            "ceremony": {"name": "test", "place": "test", "officer": "test"},
+            "ceremony": {"name": "test", "place": "test", "officer": "test",
+                         "allow_yes": "yes"},
             "token": self.token_section(),
             "key": {"label": name, "bits": bits, "custody": self.custody},
             "output": {"public_key": f"{path}.pem", "transcript": f"{path}.jsonl"}})
         self.succeeds("ceremony", "run", plan, "--yes")
+        self.succeeds("ceremony", "commit", f"{path}.jsonl", "--yes")
         self.public_keys[name] = f"{path}.pem"
 
     def start_hub(self, port, more):
@@ -149,7 +151,9 @@ class Stage:
     def config(self, name="connector", token=None, connector=None, queue=None, log=None, tokens=None):
         """Writes the configuration of a connector, which the commands read too; `tokens` are its
         tokens instead of the stage's, by the names of their sections."""
-        own = {"token": self.token_section(key=", ".join(self.public_keys), **(token or {}))}
+        descriptors = [f"{path}.descriptor" for path in self.public_keys.values()]
+        own = {"token": self.token_section(key=", ".join(self.public_keys),
+                                           descriptor=", ".join(descriptors), **(token or {}))}
         sections = {
             **(tokens or own),
             "connector": {"name": name, "device_ca": self.ca.path, "require": self.require,

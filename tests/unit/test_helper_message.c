@@ -23,6 +23,8 @@ static void fill_hello(struct hello_message *hello)
             key->paddings[j].custody = CUSTODY_HOST;
             strcpy(key->paddings[j].call, "C_UnwrapKey(CKM_RSA_PKCS_OAEP)");
             strcpy(key->paddings[j].ck_rv, "CKR_ARGUMENTS_BAD");
+            key->paddings[j].others.custody = CUSTODY_HOST;
+            strcpy(key->paddings[j].others.call, "C_DecryptInit");
         }
     }
 }
@@ -84,6 +86,23 @@ static void jobs_answers_and_counters_are_read_as_written(void **state)
     buf_free(&body);
 }
 
+static void a_rule_about_logins_is_read_as_written(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    struct login_message written = {LOGIN_NEVER, {FAIL_PIN, "refused", "look"}}, read;
+    assert_ok(login_encode(&written, &body, &err), &err);
+    assert_ok(login_decode(buf_bytes(&body), &read, &err), &err);
+    assert_int_equal(read.rule, LOGIN_NEVER);
+    assert_int_equal(read.why.kind, FAIL_PIN);
+    assert_string_equal(read.why.text, "refused");
+    assert_string_equal(read.why.hint, "look");
+    body.data[0] = LOGIN_NEVER + 1;
+    assert_refused(login_decode(buf_bytes(&body), &read, &err), &err, FAIL_INPUT);
+    buf_free(&body);
+}
+
 typedef bool decode_any(struct bytes body, struct error *err);
 
 static bool any_hello(struct bytes body, struct error *err)
@@ -102,6 +121,24 @@ static bool any_resealed(struct bytes body, struct error *err)
 {
     struct resealed_message out;
     return resealed_decode(body, &out, err);
+}
+
+static bool any_rotate(struct bytes body, struct error *err)
+{
+    struct rotate_message out;
+    return rotate_decode(body, &out, err);
+}
+
+static bool any_rotated(struct bytes body, struct error *err)
+{
+    struct rotated_message out;
+    return rotated_decode(body, &out, err);
+}
+
+static bool any_login(struct bytes body, struct error *err)
+{
+    struct login_message out;
+    return login_decode(body, &out, err);
 }
 
 static bool any_failed(struct bytes body, struct error *err)
@@ -139,6 +176,36 @@ static void attack(const struct buf *body, decode_any *decode)
     buf_free(&longer);
 }
 
+static void a_rotation_survives_encoding(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    struct rotate_message in = {.key_name = "old",
+                                .new_key_name = "new",
+                                .padding = OAEP_SHA384,
+                                .new_padding = OAEP_SHA512,
+                                .sealed = {(const uint8_t *)"sealed", 6}};
+    struct rotate_message out;
+    assert_ok(rotate_encode(&in, &body, &err), &err);
+    assert_ok(rotate_decode(buf_bytes(&body), &out, &err), &err);
+    assert_string_equal(out.key_name, "old");
+    assert_string_equal(out.new_key_name, "new");
+    assert_int_equal(out.padding, OAEP_SHA384);
+    assert_int_equal(out.new_padding, OAEP_SHA512);
+    assert_int_equal(out.sealed.len, 6);
+    assert_memory_equal(out.sealed.data, "sealed", 6);
+    buf_reset(&body);
+    struct rotated_message answer = {CUSTODY_UNUSABLE, {(const uint8_t *)"sealed", 6}}, read;
+    assert_ok(rotated_encode(&answer, &body, &err), &err);
+    assert_refused(rotated_decode(buf_bytes(&body), &read, &err), &err, FAIL_INPUT);
+    buf_reset(&body);
+    answer = (struct rotated_message){CUSTODY_HOST, {NULL, 0}};
+    assert_ok(rotated_encode(&answer, &body, &err), &err);
+    assert_refused(rotated_decode(buf_bytes(&body), &read, &err), &err, FAIL_INPUT);
+    buf_free(&body);
+}
+
 static void no_cut_or_changed_byte_is_read_out_of_bounds(void **state)
 {
     (void)state;
@@ -160,9 +227,25 @@ static void no_cut_or_changed_byte_is_read_out_of_bounds(void **state)
     assert_ok(resealed_encode(&done, &body, &err), &err);
     attack(&body, any_resealed);
     buf_reset(&body);
+    struct rotate_message rotate = {.key_name = "old",
+                                    .new_key_name = "new",
+                                    .padding = OAEP_SHA256,
+                                    .new_padding = OAEP_SHA512,
+                                    .sealed = {(const uint8_t *)"sealed", 6}};
+    assert_ok(rotate_encode(&rotate, &body, &err), &err);
+    attack(&body, any_rotate);
+    buf_reset(&body);
+    struct rotated_message rotated = {CUSTODY_TOKEN, {(const uint8_t *)"sealed", 6}};
+    assert_ok(rotated_encode(&rotated, &body, &err), &err);
+    attack(&body, any_rotated);
+    buf_reset(&body);
     struct error failure = {FAIL_CRYPTO, "text", "hint"};
     assert_ok(failed_encode(&failure, &body, &err), &err);
     attack(&body, any_failed);
+    buf_reset(&body);
+    struct login_message login = {LOGIN_NEVER, {FAIL_PIN, "text", "hint"}};
+    assert_ok(login_encode(&login, &body, &err), &err);
+    attack(&body, any_login);
     buf_free(&body);
 }
 
@@ -187,6 +270,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hello_is_read_as_it_was_written),
         cmocka_unit_test(jobs_answers_and_counters_are_read_as_written),
+        cmocka_unit_test(a_rotation_survives_encoding),
+        cmocka_unit_test(a_rule_about_logins_is_read_as_written),
         cmocka_unit_test(no_cut_or_changed_byte_is_read_out_of_bounds),
         cmocka_unit_test(an_unusable_or_empty_success_is_refused),
     };
