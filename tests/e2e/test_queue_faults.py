@@ -212,8 +212,9 @@ class QueueFaults(StageTest):
             time.sleep(1)  # a kill every second is what is asked for
             self.keep_running()
             self.strike(chance)
-            if self.ended() > done:
-                done, changed = self.ended(), time.monotonic()
+            ended = self.ended()
+            if ended > done:
+                done, changed = ended, time.monotonic()
             if time.monotonic() - changed > STUCK:
                 self.fail(f"nothing ends any more after {done} deliveries\n{self.stage.hub.tail()}"
                           + "".join(connector.tail(20) for connector in self.connectors))
