@@ -15,7 +15,8 @@ void oaep_mechanism_fill(enum padding padding, struct oaep_mechanism *out);
 /* An error about opening the sealed password of this key: uniform where it is not the token's
  * trouble. What the probe has seen the token answer to a bad message is never its trouble. */
 bool fail_opening(struct session *session, const struct sealing_key *key, enum padding padding,
-                  const char *function, CK_MECHANISM_TYPE mechanism, CK_RV rv, struct error *err);
+                  enum custody custody, const char *function, CK_MECHANISM_TYPE mechanism, CK_RV rv,
+                  struct error *err);
 
 size_t unwrap_variant_count(void) MUST_USE;
 /* What is different about that variant, in words; empty for the first, the ordinary one. */
@@ -111,7 +112,7 @@ enum verdict verdict_of_failure(struct session *session, struct reason *reason,
  * key->ways. False only where the token as such fails. */
 bool way_learn_form(struct session *session, struct sealing_key *key, enum padding padding,
                     enum cms_form form, struct error *err) MUST_USE;
-/* The same for custody host, which makes all forms or none. */
+/* The same for custody host, which makes all forms or none, and serves all device keys. */
 bool way_learn_host(struct session *session, struct sealing_key *key, enum padding padding,
                     struct error *err) MUST_USE;
 /* The same for text around the password in custody token, which makes `form` for certain. */

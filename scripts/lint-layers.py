@@ -29,7 +29,7 @@ LIBRARIES = {"p11-kit/": ("hsm",), "pkcs11": ("hsm",), "libp11": ("hsm",), "dlfc
              "curl/": ("queue", "graph"), "sqlite3": ("hub",), "microhttpd": ("hub",),
              "yajl/": ("core",), "ini.h": ("core",), "expat.h": ("queue",)}
 HIDDEN_FROM_HSM = ("json", "queue", "web", "records")
-NOT_NEEDED = {"reseald": ("p11", "sqlite3", "microhttpd"), "reseal-hub": ("p11", "curl"),
+NOT_NEEDED = {"reseald": ("p11", "sqlite3", "microhttpd"), "reseal-hub": ("p11",),
               "reseal-hsm": ("curl", "sqlite3", "microhttpd"), "reseal": ("sqlite3", "microhttpd")}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 

@@ -70,6 +70,9 @@ bool queue_client_new(const struct queue_options *options, struct queue_client *
 struct config;
 bool queue_client_open(const struct config *config, struct queue_client **out,
                        struct error *err) MUST_USE;
+/* The same with another section of the credentials file. */
+bool queue_client_open_as(const struct config *config, const char *profile,
+                          struct queue_client **out, struct error *err) MUST_USE;
 /* Calls every callback that is due, with FAIL_REMOTE. */
 void queue_client_free(struct queue_client **client);
 
@@ -132,6 +135,9 @@ size_t queue_in_flight(const struct queue_client *client) MUST_USE;
 struct queue_facts {
     int64_t visible, in_flight, delayed; /* -1: the engine does not tell */
     int64_t clock_skew_ms;
+    int64_t oldest_age_s;                 /* -1: the engine does not tell */
+    char dead_letter[QUEUE_NAME_MAX + 1]; /* queue for what is received too often; "": none told */
+    unsigned max_receives;                /* before that; 0: not told */
 };
 /* Bytes of the largest body that the engine takes. */
 size_t queue_message_max(const struct queue_client *client) MUST_USE;

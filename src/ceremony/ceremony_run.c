@@ -215,6 +215,8 @@ bool ceremony_run(const struct ceremony_options *options, struct ceremony **out,
     if (*out == NULL)
         return error_memory(err);
     (*out)->options = options;
+    if (options->look_only)
+        return ceremony_look(*out, err);
     return options->dry_run ? ceremony_dry_run(*out, err) : run_all(*out, err);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include "engine.h"
 #include "reseal/log.h"
 #include "server.h"
 #include "store_deliveries.h"
@@ -163,8 +164,17 @@ static bool open_parts(struct hub *hub, const struct config *config, struct erro
            ensure_queues(hub, config, err);
 }
 
+static bool open_engine(struct hub *hub, const struct config *config, struct error *err)
+{
+    return strcmp(config_text(config, "hub", "queue"), "external") != 0 ||
+           engine_open(hub, config, &hub->engine, err);
+}
+
 static void free_parts(struct hub **hub)
 {
+    if ((*hub)->engine != NULL)
+        store_drain((*hub)->store);
+    engine_close(&(*hub)->engine);
     store_close(&(*hub)->store);
     sigv4_close(&(*hub)->sigv4);
     credentials_free(&(*hub)->credentials);
@@ -186,7 +196,8 @@ bool hub_open(const struct config *config, struct hub **out, struct error *err)
     if (hub == NULL)
         return error_memory(err);
     /* The socket comes last: who can connect is served. */
-    if (!open_parts(hub, config, err) || !store_start(hub->store, err) ||
+    if (!open_parts(hub, config, err) || !open_engine(hub, config, err) ||
+        !store_start(hub->store, err) || (hub->engine != NULL && !engine_start(hub->engine, err)) ||
         !listener_open(address, &listener, &port, &loopback, err) ||
         !server_start(hub, listener, &hub->server, err)) {
         free_parts(&hub);
@@ -208,6 +219,9 @@ void hub_close(struct hub **hub)
 {
     if (hub == NULL || *hub == NULL)
         return;
+    if ((*hub)->engine != NULL)
+        store_drain((*hub)->store); /* the engine's lease of requests no longer waits */
+    engine_close(&(*hub)->engine);
     server_stop(&(*hub)->server);
     free_parts(hub);
 }

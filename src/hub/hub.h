@@ -11,6 +11,7 @@
 
 #define ACCOUNT "000000000000" /* stands where AWS has the account number */
 
+struct engine;
 struct server;
 
 struct hub {
@@ -27,6 +28,7 @@ struct hub {
     /* the server thread's own */
     struct sigv4 *sigv4;
     struct store *store;
+    struct engine *engine; /* NULL: the hub's own queue is what connectors come to */
     struct server *server;
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,9 @@
 #include "reseal/clock.h"
 #include "reseal/log.h"
 
-#define CONNECTIONS_MAX   512
-#define CONNECTION_BYTES  65536              /* headers and read buffer of one connection */
+#define CONNECTIONS_MAX 512
+/* Headers and read buffer of one connection. libmicrohttpd clears all of it for each request. */
+#define CONNECTION_BYTES  (24 * 1024)
 #define CONNECTION_IDLE_S 60                 /* waiting for the store does not count as idle */
 #define STRANGER_IDLE_S   10                 /* the same before the first authenticated request */
 #define STRANGERS_MAX     256                /* connections without one; then the oldest is ended */
@@ -125,16 +127,18 @@ static struct guest *guest_of(struct MHD_Connection *connection)
 static void *on_request_line(void *context, const char *uri, struct MHD_Connection *connection)
 {
     struct server *server = context;
-    struct exchange *exchange = calloc(1, sizeof *exchange);
+    struct exchange *exchange = malloc(sizeof *exchange);
     if (exchange == NULL)
         return NULL;
+    memset(exchange, 0, offsetof(struct exchange, uri) + 1); /* the rest is the end of `uri` */
     exchange->hub = server->hub;
     exchange->connection = connection;
     exchange->body = (struct buf)BUF_INIT(0);
     exchange->answer.body = (struct buf)BUF_INIT(ANSWER_MAX);
     exchange->query = "";
-    if (strlen(uri) < sizeof exchange->uri) {
-        snprintf(exchange->uri, sizeof exchange->uri, "%s", uri);
+    size_t len = strlen(uri);
+    if (len < sizeof exchange->uri) {
+        memcpy(exchange->uri, uri, len + 1);
         char *mark = strchr(exchange->uri, '?');
         if (mark != NULL) {
             *mark = '\0';
@@ -342,6 +346,7 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
     } else {
         exchange->body_max = exchange->route->body_max;
         exchange->body = (struct buf)BUF_INIT(exchange->body_max);
+        buf_reserve(&exchange->body, declared < BODY_FREE ? (size_t)declared : BODY_FREE);
         if (exchange->route->check != NULL)
             exchange->route->check(exchange);
         if (exchange->answer.status == 0 && declared > exchange->body_max)

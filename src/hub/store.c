@@ -86,7 +86,8 @@ static void on_delivery_completed(void *context, const char *id)
     }
 }
 
-/* Runs one job under its savepoint. False where the whole transaction is lost. */
+/* Runs one job. False where it has failed and has written before that, which only the end of the
+ * whole transaction undoes. */
 static bool run_job(struct store *store, struct job *job, struct error *err)
 {
     struct database *database = store->database;
@@ -99,18 +100,14 @@ static bool run_job(struct store *store, struct job *job, struct error *err)
     }
     job->wait_queue = 0;
     job->wait_delivery[0] = '\0';
-    if (!database_savepoint(database, err))
-        return false;
+    const struct database_mark before = database_mark(database);
     job->verdict = job->run(job, database, &job->error);
     if (job->verdict == JOB_WAIT && job->last)
         job->verdict = JOB_DONE;
-    if (job->verdict == JOB_FAILED) {
-        if (database_undo(database, err))
-            return true;
-        *err = job->error; /* what has cost the transaction says more than that it is lost */
-        return false;
-    }
-    return database_release(database, err);
+    if (job->verdict != JOB_FAILED || database_unchanged(database, before))
+        return true;
+    *err = job->error;
+    return false;
 }
 
 /* Marks the waiting jobs whose time has come: a deadline, a lease that has ended, or a client that
@@ -168,7 +165,7 @@ static bool expire_deliveries(struct store *store, struct error *err)
 {
     int64_t expires_ms = INT64_MAX, now = clock_real_ms();
     size_t count = 0;
-    if (!delivery_next_expiry(store->database, &expires_ms, err))
+    if (!delivery_next_expiry(store->database, now, &expires_ms, err))
         return false;
     if (expires_ms > now)
         return true;
@@ -291,14 +288,19 @@ static void run_alone(struct store *store, struct job *job)
 {
     struct error err = ERROR_INIT;
     if (database_begin(store->database, &err)) {
-        if (run_job(store, job, &err) && database_commit(store->database, &err)) {
-            if (job->verdict == JOB_WAIT)
-                list_append(&store->parked, job);
-            else
-                job->finish(job, job->verdict == JOB_FAILED ? &job->error : NULL);
+        if (run_job(store, job, &err)) {
+            if (database_commit(store->database, &err)) {
+                if (job->verdict == JOB_WAIT)
+                    list_append(&store->parked, job);
+                else
+                    job->finish(job, job->verdict == JOB_FAILED ? &job->error : NULL);
+                return;
+            }
+        } else {
+            database_rollback(store->database);
+            job->finish(job, &job->error);
             return;
         }
-        database_rollback(store->database);
     }
     err.kind = FAIL_IO; /* whatever it was, for the client it is: try again later */
     job->finish(job, &err);
@@ -341,8 +343,9 @@ static int64_t time_to_sleep(struct store *store)
     int64_t now = clock_monotonic_ms(), sleep_ms = SLEEP_MAX_MS, at = INT64_MAX;
     if (store->drained && store->parked.first != NULL)
         return 0;
-    if (delivery_next_expiry(store->database, &at, &ignored) && at != INT64_MAX)
-        earlier(&sleep_ms, at - clock_real_ms());
+    int64_t real_ms = clock_real_ms();
+    if (delivery_next_expiry(store->database, real_ms, &at, &ignored) && at != INT64_MAX)
+        earlier(&sleep_ms, at - real_ms);
     earlier(&sleep_ms, store->retention_ms - now);
     if (store->database->queue_work)
         earlier(&sleep_ms, store->queue_work_ms - now);

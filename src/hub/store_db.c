@@ -6,6 +6,7 @@
 #include <string.h>
 #include <openssl/evp.h>
 #include "store_sql.h"
+#include "store_vfs.h"
 
 #define BUSY_TIMEOUT_MS 2000 /* another process may just be ending */
 #define STATEMENT_BYTES (-1) /* the text ends with a NUL */
@@ -175,7 +176,9 @@ bool database_open(const char *path, struct database **out, struct error *err)
     }
     int flags =
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
-    int status = sqlite3_open_v2(path, &database->handle, flags, NULL);
+    if (!store_vfs_register(err))
+        goto done;
+    int status = sqlite3_open_v2(path, &database->handle, flags, STORE_VFS);
     if (status != SQLITE_OK) {
         error_set(err, FAIL_IO, "cannot open the database %s: %s", path, sqlite3_errstr(status));
         error_hint(err, "the folder must exist and be writable for the user of the hub");
@@ -332,23 +335,15 @@ bool database_probe(struct database *database, struct error *err)
     return !database->commit_failed || run_plain(database, SQL_PROBE, err);
 }
 
-bool database_savepoint(struct database *database, struct error *err)
+struct database_mark database_mark(const struct database *database)
 {
-    return run_plain(database, SQL_SAVEPOINT, err);
+    return (struct database_mark){sqlite3_total_changes(database->handle)};
 }
 
-bool database_release(struct database *database, struct error *err)
+bool database_unchanged(const struct database *database, struct database_mark since)
 {
-    return run_plain(database, SQL_RELEASE, err);
-}
-
-bool database_undo(struct database *database, struct error *err)
-{
-    if (sqlite3_get_autocommit(database->handle) != 0)
-        return error_set(err, FAIL_IO, "the database gave up the transaction");
-    bool ok = run_plain(database, SQL_ROLLBACK_TO, err) && run_plain(database, SQL_RELEASE, err);
-    queues_after_undo(database);
-    return ok;
+    return sqlite3_get_autocommit(database->handle) == 0 &&
+           sqlite3_total_changes(database->handle) == since.changes;
 }
 
 static bool load_senders(struct database *database, struct error *err)

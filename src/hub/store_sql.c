@@ -92,9 +92,6 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
-    [SQL_SAVEPOINT] = "SAVEPOINT job",
-    [SQL_RELEASE] = "RELEASE job",
-    [SQL_ROLLBACK_TO] = "ROLLBACK TO job",
     [SQL_PROBE] = "UPDATE queues SET id = id WHERE id = (SELECT min(id) FROM queues)",
 
     [SQL_QUEUE_LIST] = "SELECT id, name, created_ms, modified_ms, visibility_s, delay_s, wait_s, "
@@ -149,10 +146,16 @@ const char *const statement_sql[STATEMENT_COUNT] = {
         "UPDATE messages SET queue = ?2, visible_ms = ?3, sent_ms = max(?3, ?4), message_id = ?5, "
         "receive_count = 0, first_ms = 0, receipt = NULL, source = 0 WHERE id = ?1",
     [SQL_MESSAGE_SELECT] = "SELECT queue, visible_ms, receipt FROM messages WHERE id = ?1",
-    [SQL_MESSAGE_VISIBLE] = "UPDATE messages SET visible_ms = ?2 WHERE id = ?1",
+    [SQL_MESSAGE_EXTEND] = "UPDATE messages SET visible_ms = ?4 WHERE id = ?1 AND queue = ?2 AND "
+                           "receipt = ?3 AND visible_ms > ?5",
     [SQL_MESSAGE_OLD] =
         "SELECT id FROM messages WHERE queue = ?1 AND sent_ms <= ?2 ORDER BY sent_ms LIMIT 1",
+    [SQL_MESSAGE_PEEK] = "SELECT message_id, sent_ms, visible_ms, receive_count, body "
+                         "FROM messages JOIN bodies USING(id) WHERE queue = ?1 "
+                         "ORDER BY visible_ms, id LIMIT ?2",
     [SQL_MESSAGE_DELETE] = "DELETE FROM messages WHERE id = ?1",
+    [SQL_MESSAGE_DELETE_HELD] =
+        "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",
     [SQL_BODY_DELETE] = "DELETE FROM bodies WHERE id = ?1",
 
     [SQL_MOVE_INSERT] = "INSERT INTO moves(handle, state, source, destination, rate, started_ms, "

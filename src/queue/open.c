@@ -6,6 +6,12 @@
 
 bool queue_client_open(const struct config *config, struct queue_client **out, struct error *err)
 {
+    return queue_client_open_as(config, config_text(config, "queue", "profile"), out, err);
+}
+
+bool queue_client_open_as(const struct config *config, const char *profile,
+                          struct queue_client **out, struct error *err)
+{
     const char *credentials = NULL;
     bool azure = strcmp(config_text(config, "queue", "engine"), "azure") == 0;
     *out = NULL;
@@ -20,7 +26,7 @@ bool queue_client_open(const struct config *config, struct queue_client **out, s
         .region = config_text(config, "queue", "region"),
         .ca_file = config_text(config, "queue", "ca_file"),
         .credentials = credentials,
-        .profile = config_text(config, "queue", "profile"),
+        .profile = profile,
         .proxy = config_text(config, "queue", "proxy"),
         .proxy_credentials = config_text(config, "queue", "proxy_credentials"),
         .no_proxy = config_text(config, "queue", "no_proxy"),
