@@ -204,8 +204,9 @@ static bool seal_again(struct work *work, enum padding padding, CK_OBJECT_HANDLE
     CK_RV rv = work->session->f->C_WrapKey(work->session->handle, &oaep.mechanism, under,
                                            work->password, place, &len);
     if (rv != CKR_OK || len != wanted)
-        return fail_opening(work->session, work->key, work->job->padding, "C_WrapKey",
-                            CKM_RSA_PKCS_OAEP, rv != CKR_OK ? rv : CKR_FUNCTION_FAILED, err);
+        return fail_opening(work->session, work->key, work->job->padding, CUSTODY_TOKEN,
+                            "C_WrapKey", CKM_RSA_PKCS_OAEP, rv != CKR_OK ? rv : CKR_FUNCTION_FAILED,
+                            err);
     return true;
 }
 
