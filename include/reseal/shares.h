@@ -43,6 +43,10 @@ void share_joining_free(struct share_joining **joining);
  */
 bool share_joining_add(struct share_joining *joining, struct bytes line, struct share_facts *facts,
                        struct error *err) MUST_USE;
+/* The same for a text: one share a line; empty lines, and those that begin with '#', are for
+ * people. The error names the line. */
+bool share_joining_take(struct share_joining *joining, struct bytes text,
+                        struct error *err) MUST_USE;
 /* How many more are needed; 0: it can be joined. 1 before the first. */
 unsigned share_joining_missing(const struct share_joining *joining) MUST_USE;
 /* FAIL_POLICY where the shares do not give what was shared: one of them was altered as a whole. */

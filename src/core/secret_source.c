@@ -269,26 +269,6 @@ static bool ask_for_shares(struct share_joining *joining, const char *question, 
     return true;
 }
 
-/* One share a line; empty lines and those that begin with '#' are for people. */
-static bool take_shares(struct share_joining *joining, struct bytes text, struct error *err)
-{
-    size_t number = 0;
-    while (text.len > 0) {
-        const uint8_t *end = memchr(text.data, '\n', text.len);
-        struct bytes line = {text.data, end != NULL ? (size_t)(end - text.data) : text.len};
-        size_t taken = line.len + (end != NULL ? 1 : 0);
-        struct share_facts facts;
-        number++;
-        text.data += taken;
-        text.len -= taken;
-        if (line.len == 0 || line.data[0] == '#' || line.data[0] == '\r')
-            continue;
-        if (!share_joining_add(joining, line, &facts, err))
-            return error_context(err, "line %zu", number);
-    }
-    return true;
-}
-
 static bool read_shares(const char *from, const char *question, size_t max, struct secret **out,
                         struct error *err)
 {
@@ -305,7 +285,7 @@ static bool read_shares(const char *from, const char *question, size_t max, stru
         ok = parse_descriptor(rest, &fd) &&
              read_descriptor(fd, "the descriptor with the shares", SHARES_MAX * SHARE_LINE_MAX,
                              false, &text, err) &&
-             take_shares(joining, secret_bytes(text), err);
+             share_joining_take(joining, secret_bytes(text), err);
     ok = ok && share_joining_finish(joining, out, err);
     if (ok && secret_len(*out) > max) {
         ok = error_set(err, FAIL_TOO_LARGE, "the shares give more than %zu bytes", max);

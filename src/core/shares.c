@@ -337,6 +337,25 @@ done:
     return ok;
 }
 
+bool share_joining_take(struct share_joining *joining, struct bytes text, struct error *err)
+{
+    size_t number = 0;
+    while (text.len > 0) {
+        const uint8_t *end = memchr(text.data, '\n', text.len);
+        struct bytes line = {text.data, end != NULL ? (size_t)(end - text.data) : text.len};
+        size_t taken = line.len + (end != NULL ? 1 : 0);
+        struct share_facts facts;
+        number++;
+        text.data += taken;
+        text.len -= taken;
+        if (line.len == 0 || line.data[0] == '#' || line.data[0] == '\r')
+            continue;
+        if (!share_joining_add(joining, line, &facts, err))
+            return error_context(err, "line %zu", number);
+    }
+    return true;
+}
+
 unsigned share_joining_missing(const struct share_joining *joining)
 {
     if (joining->held == 0)
