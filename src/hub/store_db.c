@@ -6,6 +6,7 @@
 #include <string.h>
 #include <openssl/evp.h>
 #include "store_sql.h"
+#include "store_tally.h"
 #include "store_vfs.h"
 
 #define BUSY_TIMEOUT_MS 2000 /* another process may just be ending */
@@ -157,8 +158,8 @@ static bool set_up(struct database *database, struct error *err)
         return error_set(err, FAIL_IO, "SQLite keeps no write-ahead log here (journal mode %s)",
                          mode);
     return check_integrity(database, err) && ensure_schema(database, err) &&
-           prepare_all(database, err) && database_load_queues(database, err) &&
-           find_next_message(database, err);
+           tally_open(database->handle, &database->tally, err) && prepare_all(database, err) &&
+           database_load_queues(database, err) && find_next_message(database, err);
 }
 
 bool database_open(const char *path, struct database **out, struct error *err)
@@ -208,6 +209,7 @@ void database_close(struct database **database)
     for (size_t i = 0; i < STATEMENT_COUNT; i++)
         (void)sqlite3_finalize((*database)->statements[i]);
     (void)sqlite3_close((*database)->handle);
+    tally_free(&(*database)->tally);
     EVP_MD_free((*database)->md5);
     free((*database)->senders);
     free(*database);
@@ -316,8 +318,10 @@ bool database_commit(struct database *database, struct error *err)
     bool ok = run_plain(database, SQL_COMMIT, err);
     if (written || !ok) /* one that only reads says nothing of the disk */
         database->commit_failed = !ok;
-    if (ok)
+    if (ok) {
+        tally_commit(database->tally);
         return true;
+    }
     database_rollback(database);
     return false;
 }
@@ -327,6 +331,7 @@ void database_rollback(struct database *database)
     struct error ignored = ERROR_INIT;
     if (sqlite3_get_autocommit(database->handle) == 0)
         (void)!run_plain(database, SQL_ROLLBACK, &ignored);
+    tally_rollback(database->tally);
     queues_after_undo(database);
 }
 
