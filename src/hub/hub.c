@@ -6,6 +6,7 @@
 #include <string.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include "control.h"
 #include "reseal/log.h"
 #include "server.h"
 #include "store_deliveries.h"
@@ -165,6 +166,9 @@ static bool open_parts(struct hub *hub, const struct config *config, struct erro
 
 static void free_parts(struct hub **hub)
 {
+    if ((*hub)->store != NULL)
+        store_drain((*hub)->store); /* ends a backup that is under way */
+    control_stop(&(*hub)->control);
     store_close(&(*hub)->store);
     sigv4_close(&(*hub)->sigv4);
     credentials_free(&(*hub)->credentials);
@@ -187,6 +191,7 @@ bool hub_open(const struct config *config, struct hub **out, struct error *err)
         return error_memory(err);
     /* The socket comes last: who can connect is served. */
     if (!open_parts(hub, config, err) || !store_start(hub->store, err) ||
+        !control_start(hub->store, config_text(config, "hub", "database"), &hub->control, err) ||
         !listener_open(address, &listener, &port, &loopback, err) ||
         !server_start(hub, listener, &hub->server, err)) {
         free_parts(&hub);

@@ -12,6 +12,7 @@
 #define ACCOUNT "000000000000" /* stands where AWS has the account number */
 
 struct server;
+struct control;
 
 struct hub {
     /* settings, constant after hub_open */
@@ -28,6 +29,7 @@ struct hub {
     struct sigv4 *sigv4;
     struct store *store;
     struct server *server;
+    struct control *control;
 };
 
 /* Opens database, keys and socket and starts to serve. */

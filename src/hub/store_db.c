@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/evp.h>
+#include "store_check.h"
 #include "store_sql.h"
 #include "store_tally.h"
 #include "store_vfs.h"
@@ -45,7 +46,7 @@ static bool sql_failed(const struct database *database, struct error *err)
         return error_hint(err, "another process holds the database; one hub owns one file");
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return error_hint(err, "restore the database from its last backup");
+        return error_hint(err, "restore the database from its last backup (reseal-hub restore)");
     default:
         return false;
     }
@@ -73,17 +74,6 @@ static bool ask(struct database *database, const char *sql, char *out, size_t si
     }
     sqlite3_finalize(statement);
     return ok;
-}
-
-static bool check_integrity(struct database *database, struct error *err)
-{
-    char answer[256];
-    if (!ask(database, "PRAGMA quick_check(1)", answer, sizeof answer, err))
-        return false;
-    if (strcmp(answer, "ok") == 0)
-        return true;
-    error_set(err, FAIL_IO, "the database is damaged: %s", answer);
-    return error_hint(err, "restore it from its last backup");
 }
 
 /* Brings an empty file (version 0) or an older schema to the present one; all of it or nothing. */
@@ -157,7 +147,7 @@ static bool set_up(struct database *database, struct error *err)
     if (strcmp(mode, "wal") != 0)
         return error_set(err, FAIL_IO, "SQLite keeps no write-ahead log here (journal mode %s)",
                          mode);
-    return check_integrity(database, err) && ensure_schema(database, err) &&
+    return store_check_start(database->handle, err) && ensure_schema(database, err) &&
            tally_open(database->handle, &database->tally, err) && prepare_all(database, err) &&
            database_load_queues(database, err) && find_next_message(database, err);
 }

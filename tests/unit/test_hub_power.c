@@ -37,7 +37,11 @@ struct scene {
 /* What one transaction has done, for when it is acknowledged. */
 struct deed {
     size_t message;
-    enum { SENT, RECEIVED, DELETED } kind;
+    enum {
+        SENT,
+        RECEIVED,
+        DELETED
+    } kind;
     char receipt[RECEIPT_HANDLE_TEXT];
     int64_t receives;
 };
