@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store_db.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,23 @@ static const char *const pragmas[] = {
     "PRAGMA secure_delete = FAST",
 };
 
+/* What to do where the system's own error says more than SQLite's. */
+static bool hint_of_system(int number, struct error *err)
+{
+    switch (number) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return error_hint(err, "make room on the disk of the database");
+    case EROFS:
+        return error_hint(err, "the file system is read-only: see the kernel's log, mount it "
+                               "writable, start the hub again");
+    default:
+        return error_hint(err, "see the kernel's log for the disk of the database; where the disk "
+                               "fails, restore the last backup on another one");
+    }
+}
+
 static bool sql_failed(const struct database *database, struct error *err)
 {
     int code = sqlite3_errcode(database->handle);
@@ -36,7 +54,9 @@ static bool sql_failed(const struct database *database, struct error *err)
     error_set(err, kind, "the database refuses: %s", sqlite3_errmsg(database->handle));
     switch (code) {
     case SQLITE_FULL:
-        return error_hint(err, "make room on the disk of the database");
+        return hint_of_system(ENOSPC, err);
+    case SQLITE_IOERR:
+        return hint_of_system(sqlite3_system_errno(database->handle), err);
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
@@ -173,6 +193,12 @@ bool database_open(const char *path, struct database **out, struct error *err)
     if (status != SQLITE_OK) {
         error_set(err, FAIL_IO, "cannot open the database %s: %s", path, sqlite3_errstr(status));
         error_hint(err, "the folder must exist and be writable for the user of the hub");
+        goto done;
+    }
+    if (sqlite3_db_readonly(database->handle, "main") == 1) {
+        error_set(err, FAIL_IO, "the database %s can be read, but not written", path);
+        error_hint(err, "check the rights of the database file and of its folder, and whether its "
+                        "file system is mounted read-only");
         goto done;
     }
     database->md5 = EVP_MD_fetch(NULL, "MD5", NULL);
