@@ -6,6 +6,7 @@
 #include <string.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include "control.h"
 #include "engine.h"
 #include "reseal/log.h"
 #include "server.h"
@@ -172,9 +173,10 @@ static bool open_engine(struct hub *hub, const struct config *config, struct err
 
 static void free_parts(struct hub **hub)
 {
-    if ((*hub)->engine != NULL)
-        store_drain((*hub)->store);
+    if ((*hub)->store != NULL)
+        store_drain((*hub)->store); /* ends what waits, and a backup that is under way */
     engine_close(&(*hub)->engine);
+    control_stop(&(*hub)->control);
     store_close(&(*hub)->store);
     sigv4_close(&(*hub)->sigv4);
     credentials_free(&(*hub)->credentials);
@@ -197,7 +199,9 @@ bool hub_open(const struct config *config, struct hub **out, struct error *err)
         return error_memory(err);
     /* The socket comes last: who can connect is served. */
     if (!open_parts(hub, config, err) || !open_engine(hub, config, err) ||
-        !store_start(hub->store, err) || (hub->engine != NULL && !engine_start(hub->engine, err)) ||
+        !store_start(hub->store, err) ||
+        !control_start(hub->store, config_text(config, "hub", "database"), &hub->control, err) ||
+        (hub->engine != NULL && !engine_start(hub->engine, err)) ||
         !listener_open(address, &listener, &port, &loopback, err) ||
         !server_start(hub, listener, &hub->server, err)) {
         free_parts(&hub);

@@ -13,6 +13,7 @@
 
 struct engine;
 struct server;
+struct control;
 
 struct hub {
     /* settings, constant after hub_open */
@@ -30,6 +31,7 @@ struct hub {
     struct store *store;
     struct engine *engine; /* NULL: the hub's own queue is what connectors come to */
     struct server *server;
+    struct control *control;
 };
 
 /* Opens database, keys and socket and starts to serve. */

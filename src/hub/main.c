@@ -10,18 +10,25 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#include "admin.h"
 #include "hub.h"
 #include "reseal/log.h"
 #include "reseal/settings.h"
 
 static void usage(FILE *out)
 {
-    fputs("usage: reseal-hub --config FILE\n"
-          "\n"
-          "Serves the queue (Amazon SQS, JSON protocol), the record store (the shape of Graph's\n"
-          "userPfxCertificates) and the delivery API, kept in one SQLite file. The sections [hub]\n"
-          "and [log] of FILE are read; the default is " SETTINGS_DEFAULT_PATH ".\n"
-          "\n"
+    fputs(
+        "usage: reseal-hub [--config FILE] [COMMAND]\n"
+        "\n"
+        "Without a command: serves the queue (Amazon SQS, JSON protocol), the record store (the\n"
+        "shape of Graph's userPfxCertificates) and the delivery API, kept in one SQLite file. The\n"
+        "sections [hub] and [log] of FILE are read; the default is " SETTINGS_DEFAULT_PATH ".\n"
+        "\n",
+        out);
+    for (size_t i = 0; i < ADMIN_COMMANDS; i++)
+        fprintf(out, "  %-8s %-8s %s\n", admin_commands[i].name, admin_commands[i].file,
+                admin_commands[i].does);
+    fputs("\n"
           "  -c, --config FILE  configuration\n"
           "  -h, --help         this text\n"
           "  -V, --version      version\n"
@@ -79,6 +86,25 @@ static void steady_heap(void)
 #endif
 }
 
+/* The command of the arguments that are left; NULL where these are none. */
+static const struct admin_command *find_command(int count, char **arguments)
+{
+    for (size_t i = 0; count > 0 && i < ADMIN_COMMANDS; i++) {
+        const struct admin_command *command = &admin_commands[i];
+        if (strcmp(command->name, arguments[0]) == 0 &&
+            (count == 2 || (count == 1 && !command->file_needed)))
+            return command;
+    }
+    return NULL;
+}
+
+static int run_command(const struct admin_command *command, const struct config *config,
+                       const char *file)
+{
+    struct error err = ERROR_INIT;
+    return command->run(config, file, &err) ? 0 : fail(&err);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
@@ -106,7 +132,8 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    if (optind < argc) {
+    const struct admin_command *command = find_command(argc - optind, argv + optind);
+    if (optind < argc && command == NULL) {
         usage(stderr);
         return 2;
     }
@@ -122,7 +149,9 @@ int main(int argc, char **argv)
     if (!settings_load(path, &config, &err))
         return fail(&err);
     open_log(config);
-    int status = serve(config, &signals);
+    int status = command != NULL
+                     ? run_command(command, config, argc - optind == 2 ? argv[optind + 1] : NULL)
+                     : serve(config, &signals);
     config_free(&config);
     return status;
 }

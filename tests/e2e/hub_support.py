@@ -100,9 +100,12 @@ class Hub:
         lines = ["[hub]"] + [f"{name} = {value}" for name, value in self.settings.items() if value]
         write_private(self.config, "\n".join(lines + ["[log]", "level = debug", "format = json"]))
 
+    def command(self):
+        return [HUB, "--config", self.config]
+
     def start(self):
         self.write_config()
-        self.process = subprocess.Popen([HUB, "--config", self.config], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             self.log.append(line)
