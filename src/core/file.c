@@ -84,6 +84,17 @@ static bool move_into_place(const char *from, const char *path, enum file_rule r
     return error_errno(err, FAIL_IO, "cannot move the new file to %s", path);
 }
 
+/* A file that root replaces for a service stays one that the service may read. */
+static bool keep_owner(int fd, const char *path, enum file_rule rule, struct error *err)
+{
+    struct stat old;
+    if (rule != FILE_REPLACE || geteuid() != 0 || stat(path, &old) != 0 || !S_ISREG(old.st_mode))
+        return true;
+    if (fchown(fd, old.st_uid, old.st_gid) == 0)
+        return true;
+    return error_errno(err, FAIL_IO, "cannot give the new %s to the owner of the old one", path);
+}
+
 bool file_write(const char *path, mode_t mode, enum file_rule rule, struct bytes content,
                 struct error *err)
 {
@@ -100,6 +111,8 @@ bool file_write(const char *path, mode_t mode, enum file_rule rule, struct bytes
     int fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0)
         return error_errno(err, FAIL_IO, "cannot create a file beside %s", path);
+    if (!keep_owner(fd, path, rule, err))
+        goto done;
     if (fchmod(fd, mode) != 0) {
         error_errno(err, FAIL_IO, "cannot set the mode of %s", temporary);
         goto done;

@@ -3,7 +3,6 @@
 
 #include <string.h>
 #include <strings.h>
-#include <openssl/crypto.h>
 
 #define BODY_VALUES_MAX 256
 
@@ -66,18 +65,25 @@ void graph_fail(struct exchange *exchange, const struct error *err)
     }
 }
 
-static bool token_matches(const struct secret *token, const char *given)
+static bool token_good(struct exchange *exchange, const char *header)
 {
-    struct bytes want = secret_bytes(token);
-    return strlen(given) == want.len && CRYPTO_memcmp(given, want.data, want.len) == 0;
+    static const char scheme[] = "Bearer ";
+    struct hub *hub = exchange->hub;
+    if (header == NULL || strncasecmp(header, scheme, sizeof scheme - 1) != 0)
+        return false;
+    hub_renew(hub, RENEW_AT_TIMES);
+    const char *token = header + sizeof scheme - 1;
+    if (keys_token_good(hub->keys, token))
+        return true;
+    hub_renew(hub, RENEW_LOOK);
+    return keys_token_good(hub->keys, token);
 }
 
 void graph_check(struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
     const char *header = exchange_header(exchange, "Authorization");
-    if (header != NULL && strncasecmp(header, "Bearer ", 7) == 0 &&
-        token_matches(exchange->hub->api_token, header + 7)) {
+    if (token_good(exchange, header)) {
         exchange->authenticated = true;
         return;
     }

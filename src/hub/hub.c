@@ -13,8 +13,6 @@
 #define DEAD_SUFFIX       "-dead"
 #define RESULT_RECEIVES   10
 #define DEAD_RETENTION_S  1209600 /* 14 days, the longest that SQS has */
-#define API_TOKEN_MAX     4096
-#define API_TOKEN_MIN     16 /* a shorter one could be guessed */
 #define SECRET_HEAP_BYTES (64 * 1024)
 
 static bool read_public_url(struct hub *hub, const struct config *config, struct error *err)
@@ -39,12 +37,9 @@ static bool read_public_url(struct hub *hub, const struct config *config, struct
 
 static bool read_settings(struct hub *hub, const struct config *config, struct error *err)
 {
-    const char *token_source, *credentials_path;
     const char *requests = config_text(config, "hub", "requests");
     const char *results = config_text(config, "hub", "results");
-    if (!config_want(config, "hub", "api_token", &token_source, err) ||
-        !config_want(config, "hub", "credentials", &credentials_path, err) ||
-        !read_public_url(hub, config, err))
+    if (!read_public_url(hub, config, err))
         return false;
     const char *const names[] = {requests, results};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -62,14 +57,7 @@ static bool read_settings(struct hub *hub, const struct config *config, struct e
     snprintf(hub->results, sizeof hub->results, "%s", results);
     hub->request_lifetime_ms = (int64_t)config_number(config, "hub", "request_lifetime") * 1000;
     hub->delivery_retention_ms = (int64_t)config_number(config, "hub", "delivery_retention") * 1000;
-    if (!secret_read(token_source, "API token", API_TOKEN_MAX, &hub->api_token, err) ||
-        !credentials_load(credentials_path, &hub->credentials, err))
-        return false;
-    if (secret_len(hub->api_token) >= API_TOKEN_MIN)
-        return true;
-    error_set(err, FAIL_USAGE, "hub.api_token: the token has %zu bytes, at least %d are needed",
-              secret_len(hub->api_token), API_TOKEN_MIN);
-    return error_hint(err, "make one with: openssl rand -hex 32");
+    return true;
 }
 
 /* Makes the queue where it is not there yet, and sets its redrive policy. Its messages are kept for
@@ -138,19 +126,27 @@ static bool open_parts(struct hub *hub, const struct config *config, struct erro
     if (hub->md5 == NULL)
         return error_openssl(err, FAIL_INTERNAL,
                              "OpenSSL has no MD5, which the queue protocol needs");
-    return sigv4_open(hub->credentials, &hub->sigv4, err) && store_open(path, &hub->store, err) &&
-           ensure_queues(hub, config, err);
+    return keys_open(config, &hub->keys, err) &&
+           sigv4_open(keys_credentials(hub->keys), &hub->sigv4, err) &&
+           store_open(path, &hub->store, err) && ensure_queues(hub, config, err);
 }
 
 static void free_parts(struct hub **hub)
 {
     store_close(&(*hub)->store);
     sigv4_close(&(*hub)->sigv4);
-    credentials_free(&(*hub)->credentials);
-    secret_free(&(*hub)->api_token);
+    keys_close(&(*hub)->keys);
     EVP_MD_free((*hub)->md5);
     free(*hub);
     *hub = NULL;
+}
+
+void hub_renew(struct hub *hub, enum renewal how)
+{
+    if (atomic_exchange(&hub->renew, false))
+        how = RENEW_READ;
+    if (keys_renew(hub->keys, how))
+        sigv4_renew(hub->sigv4, keys_credentials(hub->keys));
 }
 
 bool hub_open(const struct config *config, struct hub **out, struct error *err)

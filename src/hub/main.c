@@ -16,18 +16,20 @@
 
 static void usage(FILE *out)
 {
-    fputs("usage: reseal-hub --config FILE\n"
-          "\n"
-          "Serves the queue (Amazon SQS, JSON protocol), the record store (the shape of Graph's\n"
-          "userPfxCertificates) and the delivery API, kept in one SQLite file. The sections [hub]\n"
-          "and [log] of FILE are read; the default is " SETTINGS_DEFAULT_PATH ".\n"
-          "\n"
-          "  -c, --config FILE  configuration\n"
-          "  -h, --help         this text\n"
-          "  -V, --version      version\n"
-          "\n"
-          "SIGTERM or SIGINT: finish what is in hand and stop.\n",
-          out);
+    fputs(
+        "usage: reseal-hub --config FILE\n"
+        "\n"
+        "Serves the queue (Amazon SQS, JSON protocol), the record store (the shape of Graph's\n"
+        "userPfxCertificates) and the delivery API, kept in one SQLite file. The sections [hub]\n"
+        "and [log] of FILE are read; the default is " SETTINGS_DEFAULT_PATH ".\n"
+        "\n"
+        "  -c, --config FILE  configuration\n"
+        "  -h, --help         this text\n"
+        "  -V, --version      version\n"
+        "\n"
+        "SIGTERM or SIGINT: finish what is in hand and stop. SIGHUP: read access keys, tokens and\n"
+        "certificates again, which happens by itself when their files change.\n",
+        out);
 }
 
 static int fail(const struct error *err)
@@ -59,8 +61,11 @@ static int serve(const struct config *config, const sigset_t *signals)
     int number = 0;
     if (!hub_open(config, &hub, &err))
         return fail(&err);
-    while (sigwait(signals, &number) != 0)
-        continue;
+    while (sigwait(signals, &number) != 0 || number == SIGHUP) {
+        if (number == SIGHUP)
+            atomic_store(&hub->renew, true);
+        number = 0;
+    }
     log_event(LEVEL_INFO, EVENT_NOTE, "stopping", LOG_TEXT("signal", strsignal(number)));
     hub_close(&hub);
     log_event(LEVEL_INFO, EVENT_NOTE, "stopped", LOG_TEXT("signal", strsignal(number)));
@@ -117,6 +122,7 @@ int main(int argc, char **argv)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, not the end */
     if (!settings_load(path, &config, &err))
