@@ -3,7 +3,8 @@
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 find_package(OpenSSL 3.0 REQUIRED)
-find_package(CURL 7.75 REQUIRED) # CURLOPT_AWS_SIGV4
+find_package(CURL 7.84 REQUIRED) # CURLOPT_AWS_SIGV4, curl_easy_header
+find_package(EXPAT REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(YAJL REQUIRED IMPORTED_TARGET yajl)
 pkg_check_modules(INIH REQUIRED IMPORTED_TARGET inih)

@@ -48,6 +48,12 @@ void harvest_reset(struct harvest *harvest);
 bool custody_token_run(struct session *session, const struct sealing_key *key,
                        const struct reseal_job *job, const struct variants *variants,
                        struct harvest *out, struct error *err) MUST_USE;
+/* Unwraps the password as for a job inside the token, and asks for its CKA_VALUE: *rv is the
+ * answer.
+ */
+bool custody_token_ask_value(struct session *session, const struct sealing_key *key,
+                             const struct reseal_job *job, const struct variants *variants,
+                             CK_RV *rv, struct error *err) MUST_USE;
 /* The token's part where the password comes into locked memory of this process. */
 bool custody_host_run(struct session *session, const struct sealing_key *key,
                       const struct reseal_job *job, const struct variants *variants,

@@ -225,3 +225,14 @@ bool custody_token_rotate(struct session *session, const struct sealing_key *key
     object_drop(session, &under);
     return ok;
 }
+
+bool custody_token_ask_value(struct session *session, const struct sealing_key *key,
+                             const struct reseal_job *job, const struct variants *variants,
+                             CK_RV *rv, struct error *err)
+{
+    struct work work = {.session = session, .key = key, .job = job};
+    bool ok = unwrap_password(&work, &unwrap_variants[variants->unwrap], err) &&
+              !attribute_readable(session, work.password, CKA_VALUE, rv);
+    object_drop(session, &work.password);
+    return ok;
+}

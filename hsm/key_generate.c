@@ -220,12 +220,15 @@ static bool works(struct session *session, struct sealing_key *key, enum custody
     return true;
 }
 
-static bool random_id(struct session *session, uint8_t id[static KEY_ID_LEN], struct error *err)
+bool key_id_choose(struct session *session, char id[static KEY_ID_TEXT], struct error *err)
 {
-    CK_RV rv = session->f->C_GenerateRandom(session->handle, id, KEY_ID_LEN);
+    uint8_t raw[KEY_ID_LEN];
+    CK_RV rv = session->f->C_GenerateRandom(session->handle, raw, sizeof raw);
+    id[0] = '\0';
     if (rv != CKR_OK)
         return session_fail(session, "C_GenerateRandom", NO_MECHANISM, rv, err);
-    return id_free(session, (struct bytes){id, KEY_ID_LEN}, err);
+    hex_encode(id, raw, sizeof raw);
+    return id_free(session, (struct bytes){raw, sizeof raw}, err);
 }
 
 static bool fail_mismatch(const struct key_plan *plan, const struct key_birth *birth,
@@ -305,8 +308,8 @@ done:
     return ok;
 }
 
-bool key_generate(struct session *session, const struct key_plan *plan, struct key_birth *birth,
-                  struct sealing_key **out, struct error *err)
+bool key_generate_as(struct session *session, const struct key_plan *plan, const char *id_text,
+                     struct key_birth *birth, struct sealing_key **out, struct error *err)
 {
     *out = NULL;
     memset(birth, 0, sizeof *birth);
@@ -314,26 +317,40 @@ bool key_generate(struct session *session, const struct key_plan *plan, struct k
         (plan->custody != CUSTODY_TOKEN && plan->custody != CUSTODY_HOST) || plan->label[0] == '\0')
         return error_set(err, FAIL_USAGE,
                          "a sealing key needs a label, 2048, 3072 or 4096 bits, and a custody");
-    uint8_t raw_id[KEY_ID_LEN];
-    const struct bytes id = {raw_id, sizeof raw_id};
+    struct buf id = BUF_INIT(KEY_ID_LEN);
     struct key_options options = {.taken = 0};
     unsigned allowed = OPTIONS_ALL, dishonoured = 0;
+    bool ok = false;
     if (plan->custody != CUSTODY_TOKEN)
         allowed &= ~(unsigned)OPTION_UNWRAP_TEMPLATE;
     options.given_up = allowed & known_dishonoured(session);
     allowed &= ~options.given_up;
-    if (!key_label_free(session, plan->label, err) || !random_id(session, raw_id, err))
-        return false;
-    hex_encode(birth->id, raw_id, sizeof raw_id);
+    if (!hex_decode(&id, id_text, strlen(id_text), "CKA_ID", err) ||
+        !key_label_free(session, plan->label, err) || !id_free(session, buf_bytes(&id), err))
+        goto done;
+    snprintf(birth->id, sizeof birth->id, "%s", id_text);
     snprintf(birth->mechanism, sizeof birth->mechanism, "CKM_RSA_PKCS_KEY_PAIR_GEN");
     /* Each round gives up at least one option, so it ends. */
     do {
-        if (!make_pair(session, plan, id, allowed, &options, birth, out, &dishonoured, err))
-            return false;
+        if (!make_pair(session, plan, buf_bytes(&id), allowed, &options, birth, out, &dishonoured,
+                       err))
+            goto done;
         allowed &= ~dishonoured;
         options.given_up |= dishonoured;
     } while (*out == NULL);
-    return true;
+    ok = true;
+done:
+    buf_free(&id);
+    return ok;
+}
+
+bool key_generate(struct session *session, const struct key_plan *plan, struct key_birth *birth,
+                  struct sealing_key **out, struct error *err)
+{
+    char id[KEY_ID_TEXT];
+    *out = NULL;
+    memset(birth, 0, sizeof *birth);
+    return key_id_choose(session, id, err) && key_generate_as(session, plan, id, birth, out, err);
 }
 
 bool key_destroy(struct session *session, const struct sealing_key *key, struct error *err)

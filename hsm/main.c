@@ -72,8 +72,7 @@ int main(int argc, char **argv)
     struct token_service *service = calloc(1, sizeof *service);
     if (service == NULL)
         return 1;
-    pthread_mutex_init(&service->output, NULL);
-    pthread_mutex_init(&service->login, NULL);
+    token_service_init(service);
     /* The other end decides when this process ends, by closing the socket: a Ctrl-C in a terminal
      * goes to the whole process group, and reseald wants its jobs finished then. A SIGTERM may stop
      * the start, where a module can hang and no job is in hand. */
@@ -88,8 +87,6 @@ int main(int argc, char **argv)
         status = token_service_run(service);
     }
     token_service_end(service);
-    pthread_mutex_destroy(&service->output);
-    pthread_mutex_destroy(&service->login);
     free(service);
     return status;
 }

@@ -83,6 +83,22 @@ static bool answer_status(struct token_service *service, uint32_t number, struct
     return ok;
 }
 
+static bool rule_login(struct token_service *service, const struct frame *frame, struct error *err)
+{
+    struct login_message message, answer = {0};
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    if (!login_decode(frame->body, &message, err))
+        return false;
+    if ((message.rule == LOGIN_NEVER) != (message.why.kind != FAIL_NONE))
+        return error_set(err, FAIL_INPUT, "a LOGIN message says no reason, or one for nothing");
+    answer.rule = token_service_rule_login(service, &message);
+    bool ok = login_encode(&answer, &body, err);
+    if (ok)
+        token_service_answer(service, frame->number, HELPER_LOGIN_IS, &body);
+    buf_free(&body);
+    return ok;
+}
+
 /* So many more threads than sessions that no session waits for what is done without the token. */
 static unsigned thread_count(const struct token_service *service)
 {
@@ -112,6 +128,8 @@ static bool take_frame(struct token_service *service, const struct frame *frame,
         return take_job(service, frame, err);
     case HELPER_STATUS:
         return answer_status(service, frame->number, err);
+    case HELPER_LOGIN:
+        return rule_login(service, frame, err);
     default:
         return error_set(err, FAIL_INPUT, "a message of type %u has no meaning here", frame->type);
     }
@@ -199,6 +217,7 @@ int token_service_run(struct token_service *service)
     if (service->hello.ready) /* what was met on the way is in the report, or in the log */
         service->hello.error = (struct error)ERROR_INIT;
     int status = service->hello.ready ? serve(service, &err) : refuse(service, &err);
+    token_service_end_hold(service);
     if (service->jobs != NULL)
         job_queue_close(service->jobs);
     /* A module that hangs must not keep a process alive that nobody waits for: SIGALRM ends it. */

@@ -46,8 +46,10 @@ struct token_service {
     struct job_queue *jobs;
     struct lanes *lanes;
 
-    pthread_mutex_t login;    /* one thread logs in again, the others wait */
-    struct error refusal;     /* of the PIN, for good: none is tried after that; FAIL_NONE before */
+    pthread_mutex_t login; /* one thread logs in again, the others wait; guards what follows */
+    pthread_cond_t ruled;  /* login_rule has changed */
+    enum login_rule login_rule;
+    struct error refusal;     /* for good: no PIN is tried after that; FAIL_NONE before */
     unsigned login_failures;  /* in a row */
     int64_t login_not_before; /* monotonic milliseconds */
 
@@ -56,6 +58,8 @@ struct token_service {
     atomic_ullong done, failed, busy;
 };
 
+/* Of a service that is all zeroes: its locks. */
+void token_service_init(struct token_service *service);
 /* Loads everything and probes; `token` NULL: the only one that is configured. Where that fails,
  * service->hello says so and why. */
 void token_service_start(struct token_service *service, const char *config_path, const char *token);
@@ -71,9 +75,17 @@ void token_service_refuse(struct token_service *service, uint32_t number,
 /* This process is of no more use: wakes the reader, which ends the service. */
 void token_service_give_up(struct token_service *service, const char *why);
 
-/* Sees to it that the user is logged in; never with a PIN that was refused once. */
+/* Sees to it that the user is logged in; never with a PIN that was refused once, and not while
+ * another helper tries it. */
 bool token_service_login_again(struct token_service *service, struct session *session,
                                struct error *err) MUST_USE;
+/* From now on that rule; the one that really counts comes back. It waits for the end of a login
+ * that is under way. */
+enum login_rule token_service_rule_login(struct token_service *service,
+                                         const struct login_message *message) MUST_USE;
+/* Nobody will tell any more how another helper's try has ended: who waits for that waits no
+ * longer. */
+void token_service_end_hold(struct token_service *service);
 
 /* How many sessions to work with: measured, with the keys that were probed. At least 1. */
 unsigned session_count_choose(struct token_service *service) MUST_USE;

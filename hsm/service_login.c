@@ -7,17 +7,43 @@
 /* A network HSM that was away wants some time before it takes logins again. */
 static const struct backoff login_backoff = {.first_ms = 1000, .most_ms = 60000};
 
-static bool login_locked(struct token_service *service, struct session *session, struct error *err)
+/* Waits while another helper tries the PIN. *needed is false where the user is logged in: another
+ * thread was faster, or it was never lost. */
+static bool may_log_in(struct token_service *service, struct session *session, bool *needed,
+                       struct error *err)
 {
     bool logged_in = false;
-    if (!session_logged_in(session, &logged_in, err))
-        return false;
-    if (logged_in)
-        return true;                          /* another thread was faster, or it was never lost */
-    if (service->refusal.kind != FAIL_NONE) { /* whoever hears of it first hears the reason */
-        *err = service->refusal;
-        return false;
+    for (;;) {
+        if (!session_logged_in(session, &logged_in, err))
+            return false;
+        *needed = !logged_in;
+        if (logged_in)
+            return true;
+        if (service->refusal.kind != FAIL_NONE) { /* whoever hears of it first hears the reason */
+            *err = service->refusal;
+            return false;
+        }
+        if (service->login_rule != LOGIN_HELD)
+            return true;
+        pthread_cond_wait(&service->ruled, &service->login);
     }
+}
+
+/* The PIN is of no use any more. */
+static void refuse_for_good(struct token_service *service, const struct error *why)
+{
+    if (service->refusal.kind != FAIL_PIN) /* the graver reason stays */
+        service->refusal = *why;
+    secret_free(&service->pin);
+}
+
+static bool login_locked(struct token_service *service, struct session *session, struct error *err)
+{
+    bool needed = false;
+    if (!may_log_in(service, session, &needed, err))
+        return false;
+    if (!needed)
+        return true;
     if (clock_monotonic_ms() < service->login_not_before)
         return error_set(err, FAIL_TOKEN, "the login was lost, and the next try is not due yet");
     if (token_login(service->token, service->pin, err)) {
@@ -30,7 +56,7 @@ static bool login_locked(struct token_service *service, struct session *session,
         return true;
     }
     if (err->kind == FAIL_PIN)
-        service->refusal = *err;
+        refuse_for_good(service, err);
     service->login_not_before =
         clock_monotonic_ms() + backoff_ms(&login_backoff, ++service->login_failures);
     return false;
@@ -43,4 +69,33 @@ bool token_service_login_again(struct token_service *service, struct session *se
     bool ok = login_locked(service, session, err);
     pthread_mutex_unlock(&service->login);
     return ok;
+}
+
+enum login_rule token_service_rule_login(struct token_service *service,
+                                         const struct login_message *message)
+{
+    pthread_mutex_lock(&service->login);
+    if (message->rule == LOGIN_NEVER)
+        refuse_for_good(service, &message->why);
+    service->login_rule = service->refusal.kind != FAIL_NONE ? LOGIN_NEVER : message->rule;
+    enum login_rule rule = service->login_rule;
+    pthread_cond_broadcast(&service->ruled);
+    pthread_mutex_unlock(&service->login);
+    return rule;
+}
+
+void token_service_end_hold(struct token_service *service)
+{
+    struct error why = ERROR_INIT;
+    error_set(
+        &why, FAIL_TOKEN,
+        "the login was lost, and not made again: another token helper was trying the PIN when "
+        "the connector went");
+    pthread_mutex_lock(&service->login);
+    if (service->login_rule == LOGIN_HELD) {
+        refuse_for_good(service, &why);
+        service->login_rule = LOGIN_NEVER;
+    }
+    pthread_cond_broadcast(&service->ruled);
+    pthread_mutex_unlock(&service->login);
 }

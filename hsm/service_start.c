@@ -153,6 +153,13 @@ static bool check_custody(const struct token_service *service, struct error *err
     return true;
 }
 
+void token_service_init(struct token_service *service)
+{
+    pthread_mutex_init(&service->output, NULL);
+    pthread_mutex_init(&service->login, NULL);
+    pthread_cond_init(&service->ruled, NULL);
+}
+
 void token_service_start(struct token_service *service, const char *config_path, const char *token)
 {
     struct error *err = &service->hello.error;
@@ -172,4 +179,7 @@ void token_service_end(struct token_service *service)
     config_free(&service->config);
     job_queue_free(&service->jobs);
     frame_channel_free(&service->channel);
+    pthread_mutex_destroy(&service->output);
+    pthread_mutex_destroy(&service->login);
+    pthread_cond_destroy(&service->ruled);
 }

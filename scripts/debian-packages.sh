@@ -16,7 +16,7 @@ packages() {
     case $1 in
     build)
         echo gcc libc6-dev cmake ninja-build pkg-config libssl-dev libp11-dev libp11-kit-dev \
-            libcurl4-openssl-dev libyajl-dev libsqlite3-dev libmicrohttpd-dev libinih-dev
+            libcurl4-openssl-dev libyajl-dev libsqlite3-dev libmicrohttpd-dev libinih-dev libexpat1-dev
         ;;
     softhsm) echo softhsm2 ;;
     nss) echo libnss3 libnss3-tools ;;
@@ -25,7 +25,7 @@ packages() {
     tests)
         echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck \
             gpgsm gpg-agent default-jre-headless libbcpkix-java \
-            python3-pyasn1-modules python3-pycryptodome tinyproxy-bin
+            python3-pyasn1-modules python3-pycryptodome clang libclang-rt-dev llvm tinyproxy-bin
         ;;
     npm) echo npm ;;
     *)

@@ -9,12 +9,18 @@
  *   helper -> connector   RESEALED    CMS DER and the custody that was really used
  *   helper -> connector   FAILED      an error (kind, text, hint)
  *   client -> helper      ROTATE      a sealed password is to be sealed with another key of the
- * same token, one that the configuration names as well helper -> client      ROTATED     the new
- * sealed password and the custody that was really used connector -> helper   STATUS      asks for
- * counters helper -> connector   STATUS_IS   the counters
+ *                                     same token, one that the configuration names as well
+ *   helper -> client      ROTATED     the new sealed password and the custody that was really used
+ *   connector -> helper   STATUS      asks for counters
+ *   helper -> connector   STATUS_IS   the counters
+ *   connector -> helper   LOGIN       whether it may log in again once its login is lost
+ *   helper -> connector   LOGIN_IS    the rule that it keeps from now on: no login is under way
  *
  * A helper that dies or hangs between LOGGING_IN and HELLO may have spent a try of the PIN: that
  * counts as a refused PIN, for no module may lock a token by crashing again and again.
+ *
+ * One token has at times more than one helper, and a PIN that is wrong by now must be tried by one
+ * of them only: by LOGIN the others are told to wait for its outcome, or to leave it alone.
  *
  * Each side decodes with bounds and treats the other as hostile. Decoded views point into the
  * frame.
@@ -42,6 +48,8 @@ enum helper_message_type {
     HELPER_LOGGING_IN = 7,
     HELPER_ROTATE = 8,
     HELPER_ROTATED = 9,
+    HELPER_LOGIN = 10,
+    HELPER_LOGIN_IS = 11,
 };
 
 struct hello_message {
@@ -83,6 +91,17 @@ struct status_message {
     uint64_t resident_kib; /* memory of the process, as it sees it itself; 0 where not known */
 };
 
+enum login_rule {
+    LOGIN_FREE,  /* as it must; so each helper begins */
+    LOGIN_HELD,  /* wait: another helper is trying the PIN */
+    LOGIN_NEVER, /* what cannot go on without a login fails for `why` */
+};
+
+struct login_message {
+    enum login_rule rule;
+    struct error why; /* LOGIN of LOGIN_NEVER; otherwise FAIL_NONE */
+};
+
 bool hello_encode(const struct hello_message *message, struct buf *out, struct error *err) MUST_USE;
 bool hello_decode(struct bytes body, struct hello_message *out, struct error *err) MUST_USE;
 bool reseal_encode(const struct reseal_message *message, struct buf *out,
@@ -102,5 +121,7 @@ bool failed_decode(struct bytes body, struct error *out, struct error *err) MUST
 bool status_encode(const struct status_message *message, struct buf *out,
                    struct error *err) MUST_USE;
 bool status_decode(struct bytes body, struct status_message *out, struct error *err) MUST_USE;
+bool login_encode(const struct login_message *message, struct buf *out, struct error *err) MUST_USE;
+bool login_decode(struct bytes body, struct login_message *out, struct error *err) MUST_USE;
 
 #endif

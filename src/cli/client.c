@@ -5,10 +5,16 @@
 
 bool client_web(const struct config *config, struct web **out, struct error *err)
 {
+    return client_web_as(config, "api_token", out, err);
+}
+
+bool client_web_as(const struct config *config, const char *key, struct web **out,
+                   struct error *err)
+{
     struct secret *token = NULL;
     const char *source = NULL;
     *out = NULL;
-    if (!config_want(config, "client", "api_token", &source, err) ||
+    if (!config_want(config, "client", key, &source, err) ||
         !secret_read(source, "API token", TOKEN_MAX, &token, err))
         return false;
     bool ok = web_open(token, config_text(config, "client", "ca_file"), out, err);

@@ -20,7 +20,6 @@
 #ifndef RESEAL_CONNECTOR_CONNECTOR_H
 #define RESEAL_CONNECTOR_CONNECTOR_H
 
-#include "reseal/credentials.h"
 #include "reseal/device_trust.h"
 #include "reseal/queue.h"
 #include "reseal/result.h"
@@ -112,7 +111,6 @@ struct connector {
     char helper_program[4096];
     /* what it works with */
     struct device_trust *trust;
-    struct credentials *credentials;
     struct queue_client *client;
     struct queue *requests, *results;
     struct station stations[TOKENS_MAX];
@@ -202,7 +200,9 @@ void job_unfit(struct job *job, const struct error *why);
 void jobs_tick(struct connector *connector, int64_t now_ms, int64_t *next_ms);
 /* The helper is lost: what it had waits again. */
 void jobs_requeue(struct connector *connector, struct helper *helper);
-/* What the helper has waits again, through no fault of its own: nothing is counted. */
+/* It waits again, through no fault of its own: nothing is counted. */
+void job_put_back(struct job *job);
+/* The same for all that the helper has. */
 void jobs_put_back(struct connector *connector, const struct helper *helper);
 /* Gives back whatever has not begun. */
 void jobs_return_waiting(struct connector *connector, const struct error *why);

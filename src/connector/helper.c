@@ -37,16 +37,19 @@ struct helper {
     pid_t pid; /* 0: none */
     struct frame_channel *channel;
     int64_t due_ms;
-    int64_t ready_ms;     /* when HELLO came */
-    unsigned losses;      /* in a row */
-    unsigned starts;      /* of the program's life */
-    struct error trouble; /* why it does not serve */
-    bool killed;          /* while dying: SIGKILL was sent */
-    bool refusing;        /* the trouble was told by its HELLO, or is as grave */
-    bool logging_in;      /* it has said so, and HELLO has not come: a try may be spent */
-    bool retired;         /* not to be started again */
-    bool asked;           /* STATUS was sent, its answer is to come */
-    bool greeted;         /* hello is filled */
+    int64_t ready_ms;          /* when HELLO came */
+    unsigned losses;           /* in a row */
+    unsigned starts;           /* of the program's life */
+    struct error trouble;      /* why it does not serve */
+    bool killed;               /* while dying: SIGKILL was sent */
+    bool refusing;             /* the trouble was told by its HELLO, or is as grave */
+    bool logging_in;           /* it has said so, and HELLO has not come: a try may be spent */
+    bool retired;              /* not to be started again */
+    bool asked;                /* STATUS was sent, its answer is to come */
+    struct login_message rule; /* the newest that was sent; FREE before */
+    unsigned rules_open;       /* LOGIN sent whose answer is to come */
+    bool holds;                /* the newest answer: LOGIN_HELD */
+    bool greeted;              /* hello is filled */
     struct hello_message hello;
     struct buf out; /* body being encoded */
 };
@@ -94,7 +97,9 @@ static bool spawn(struct helper *helper, struct error *err)
     helper->starts++;
     options->pin->read = true;
     helper->logging_in = false;
-    helper->asked = false;
+    helper->asked = helper->holds = false;
+    helper->rule = (struct login_message){.rule = LOGIN_FREE};
+    helper->rules_open = 0;
     if (frame_channel_new(fd, HELPER_BODY_MAX, &helper->channel, err))
         return true;
     close(fd);
@@ -268,6 +273,16 @@ static bool on_status(struct helper *helper, const struct frame *frame, struct e
     return true;
 }
 
+static bool on_login_rule(struct helper *helper, const struct frame *frame, struct error *err)
+{
+    struct login_message message;
+    if (!login_decode(frame->body, &message, err))
+        return false;
+    helper->rules_open--;
+    helper->holds = message.rule == LOGIN_HELD;
+    return true;
+}
+
 static bool on_frame(struct helper *helper, const struct frame *frame, struct error *err)
 {
     if (frame->type == HELPER_HELLO)
@@ -287,12 +302,17 @@ static bool on_frame(struct helper *helper, const struct frame *frame, struct er
         if (helper->asked)
             return on_status(helper, frame, err);
         break;
+    case HELPER_LOGIN_IS:
+        if (helper->rules_open > 0)
+            return on_login_rule(helper, frame, err);
+        break;
     case HELPER_HELLO:
     case HELPER_ROTATE: /* a connector asks for none */
     case HELPER_ROTATED:
     case HELPER_RESEAL:
     case HELPER_STATUS:
     case HELPER_LOGGING_IN:
+    case HELPER_LOGIN:
         break;
     }
     return error_set(err, FAIL_INPUT,
@@ -380,6 +400,27 @@ bool helper_send(struct helper *helper, uint32_t number, const struct reseal_mes
     buf_reset(&helper->out);
     return reseal_encode(message, &helper->out, err) &&
            frame_queue(helper->channel, number, HELPER_RESEAL, buf_bytes(&helper->out), err);
+}
+
+bool helper_rule_login(struct helper *helper, enum login_rule rule, const struct error *why,
+                       struct error *err)
+{
+    bool told =
+        helper->rule.rule == rule && (rule != LOGIN_NEVER || helper->rule.why.kind == why->kind);
+    if (told || helper->state != HELPER_READY)
+        return true;
+    helper->rule = (struct login_message){.rule = rule};
+    if (rule == LOGIN_NEVER)
+        helper->rule.why = *why;
+    helper->rules_open++;
+    buf_reset(&helper->out);
+    return login_encode(&helper->rule, &helper->out, err) &&
+           frame_queue(helper->channel, 0, HELPER_LOGIN, buf_bytes(&helper->out), err);
+}
+
+bool helper_holds_logins(const struct helper *helper)
+{
+    return helper->state == HELPER_READY && helper->rules_open == 0 && helper->holds;
 }
 
 bool helper_ask_status(struct helper *helper, struct error *err)

@@ -66,6 +66,12 @@ void helper_reap(struct helper *helper);
 /* Queues one RESEAL; written by helper_flush. */
 bool helper_send(struct helper *helper, uint32_t number, const struct reseal_message *message,
                  struct error *err) MUST_USE;
+/* Queues one LOGIN, where the helper is ready and was not told so before. Each begins with
+ * LOGIN_FREE. `why` counts for LOGIN_NEVER. */
+bool helper_rule_login(struct helper *helper, enum login_rule rule, const struct error *why,
+                       struct error *err) MUST_USE;
+/* It has said that it waits with every login. */
+bool helper_holds_logins(const struct helper *helper) MUST_USE;
 /* Queues one STATUS, unless an answer is still to come. */
 bool helper_ask_status(struct helper *helper, struct error *err) MUST_USE;
 void helper_flush(struct helper *helper);

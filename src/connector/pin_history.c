@@ -10,6 +10,10 @@
  * What a pipe gives, it gives once; an empty PIN would be tried in its place. */
 bool pin_rewind(const struct pin_history *pin, struct error *err)
 {
+    if (pin->refusal.kind != FAIL_NONE) {
+        *err = pin->refusal;
+        return false;
+    }
     if (pin->fd < 0 || !pin->read || (!pin->closed && lseek(pin->fd, 0, SEEK_SET) == 0))
         return true;
     error_set(err, FAIL_PIN,

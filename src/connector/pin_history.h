@@ -12,9 +12,11 @@ struct pin_history {
     bool read;        /* a helper was started, and may have read the descriptor */
     bool good;        /* a helper has logged in with it */
     unsigned unclear; /* helpers in a row that were lost while they logged in */
+    struct error refusal; /* FAIL_PIN: nobody tries it until a person has acted; FAIL_NONE before */
 };
 
-/* Before a helper is started: the descriptor gives the PIN from its beginning, or never again. */
+/* Before a helper is started: the PIN was never refused, and the descriptor gives it from its
+ * beginning. */
 bool pin_rewind(const struct pin_history *pin, struct error *err) MUST_USE;
 /* True where the PIN can be read once more: not from a pipe. */
 bool pin_can_be_read_again(const struct pin_history *pin) MUST_USE;

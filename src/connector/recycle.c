@@ -87,14 +87,19 @@ static void begin(struct station *station)
 
 void recycle_tick(struct station *station, int64_t now_ms, int64_t *next_ms)
 {
-    const struct recycling *recycling = &station->recycling;
+    struct recycling *recycling = &station->recycling;
+    recycling->wanted = false;
     if (recycling->over || station->successor != NULL || station->leaving != NULL ||
         station->connector->stopping || !station_is_able(station) || !is_worn(station))
         return;
-    if (recycling->due_ms <= now_ms)
+    if (recycling->due_ms > now_ms) {
+        if (recycling->due_ms < *next_ms)
+            *next_ms = recycling->due_ms;
+    } else if (helper_holds_logins(station->helper)) {
         begin(station);
-    else if (recycling->due_ms < *next_ms)
-        *next_ms = recycling->due_ms;
+    } else {
+        recycling->wanted = true;
+    }
 }
 
 void recycle_take_over(struct station *station)
@@ -121,7 +126,10 @@ void recycle_failed(struct station *station, const struct error *why)
     if (station->successor != NULL)
         station_discard(station, station->successor);
     recycling->trouble = *why;
-    recycling->over = recycling->over || why->kind == FAIL_PIN;
+    if (why->kind == FAIL_PIN) {
+        recycling->over = true;
+        station_keep_from_pin(station, why);
+    }
     recycling->failures++;
     int64_t wait_ms = backoff_ms(&next_try, recycling->failures);
     recycling->due_ms = clock_monotonic_ms() + wait_ms;

@@ -68,6 +68,9 @@ static void halt_for_pin(struct station *station, const struct error *why)
               "the PIN was refused: it is not tried again, this token serves nothing",
               LOG_TEXT("token", station->name), LOG_TEXT("error", failure_name(why->kind)),
               LOG_TEXT("text", why->text), LOG_TEXT("hint", why->hint));
+    station_keep_from_pin(station, why);
+    if (station->successor != NULL)
+        helper_halt(station->successor, why);
     station_stop_recycling(station);
     helper_halt(station->helper, why);
     jobs_put_back(connector, station->helper);
@@ -195,6 +198,10 @@ static bool on_failed(void *context, struct helper *helper, uint32_t number,
     if (!take_answer(station, helper, number, &job, err))
         return false;
     jobs_allow_time(station->connector, helper, clock_monotonic_ms());
+    if (helper == station->leaving && (failure->kind == FAIL_TOKEN || failure->kind == FAIL_PIN)) {
+        job_put_back(job); /* it may not log in any more: that is no failure of the token */
+        return true;
+    }
     switch (failure->kind) {
     case FAIL_POLICY: /* refused before the token had to do with it */
     case FAIL_INPUT:
@@ -259,9 +266,8 @@ static void on_lost(void *context, struct helper *helper, const struct error *re
         return;
     if (station->successor != NULL)
         promote(station);
-    else if (station->recycling.over && station->recycling.trouble.kind == FAIL_PIN)
-        halt_for_pin(station,
-                     &station->recycling.trouble); /* refused while this one still served */
+    else if (station->pin.refusal.kind != FAIL_NONE)
+        halt_for_pin(station, &station->pin.refusal); /* refused while this one still served */
     else if (refusal != NULL)
         judge(station, refusal);
 }
@@ -319,10 +325,43 @@ static void see_off(struct station *station)
         helper_free(&station->leaving);
 }
 
+void station_keep_from_pin(struct station *station, const struct error *why)
+{
+    if (station->pin.refusal.kind == FAIL_NONE)
+        station->pin.refusal = *why;
+}
+
+static void rule_login(struct helper *helper, enum login_rule rule, const struct error *why)
+{
+    struct error err = ERROR_INIT;
+    if (!helper_rule_login(helper, rule, why, &err))
+        helper_replace(helper, &err);
+}
+
+/* One login attempt at a time; see station.h. */
+static void rule_logins(struct station *station)
+{
+    const struct error *refusal = &station->pin.refusal;
+    struct error left = ERROR_INIT;
+    error_set(&left, FAIL_TOKEN, "the login was lost in a token helper that another has replaced");
+    /* A successor that is not wanted any more may be at its login still. */
+    bool ending = station->leaving != NULL && helper_pid(station->leaving) > 0 &&
+                  helper_hello(station->leaving) == NULL;
+    enum login_rule rule = LOGIN_FREE;
+    if (refusal->kind != FAIL_NONE)
+        rule = LOGIN_NEVER;
+    else if (station->successor != NULL || station->recycling.wanted || ending)
+        rule = LOGIN_HELD;
+    rule_login(station->helper, rule, refusal);
+    if (station->leaving != NULL)
+        rule_login(station->leaving, LOGIN_NEVER, refusal->kind != FAIL_NONE ? refusal : &left);
+}
+
 void station_tick(struct station *station, int64_t now_ms, int64_t *next_ms)
 {
     see_off(station);
     recycle_tick(station, now_ms, next_ms);
+    rule_logins(station);
     helper_tick(station->helper, now_ms, next_ms);
     if (station->successor != NULL)
         helper_tick(station->successor, now_ms, next_ms);

@@ -14,8 +14,10 @@
  *   the successor until now         -                    the helper until now, finishes
  *   serves                          -                    -
  *
- * There is one login attempt at a time: a helper that is lost while its successor starts is not
- * started again, the successor is the helper then.
+ * There is one login attempt at a time. The helper that serves holds its logins (LOGIN of
+ * reseal/helper_message.h) before its successor is started, and until the outcome is known; one
+ * that is lost meanwhile is not started again, the successor is the helper then. One that leaves
+ * logs in no more. Once a PIN was refused, to whichever of them, none of them tries it.
  */
 #ifndef RESEAL_CONNECTOR_STATION_H
 #define RESEAL_CONNECTOR_STATION_H
@@ -49,7 +51,8 @@ struct recycling {
     unsigned failures;     /* successors in a row that came to nothing */
     int64_t due_ms;        /* next try not before */
     struct error trouble;  /* why the last one came to nothing; FAIL_NONE: it did not */
-    bool over;             /* never again */
+    bool wanted; /* a fresh helper is to be started when the present one holds its logins */
+    bool over;   /* never again */
 };
 
 struct station {
@@ -87,6 +90,9 @@ void station_flush(struct station *station);
 /* After SIGCHLD. */
 void station_reap(struct station *station);
 bool station_has_process(const struct station *station, pid_t pid) MUST_USE;
+/* The PIN was refused to a helper that does not serve: the one that serves goes on while its login
+ * lasts. */
+void station_keep_from_pin(struct station *station, const struct error *why);
 /* No fresh helper is of use any more. */
 void station_stop_recycling(struct station *station);
 /* Orderly end of all its helpers. */

@@ -141,13 +141,17 @@ void jobs_requeue(struct connector *connector, struct helper *helper)
     }
 }
 
+void job_put_back(struct job *job)
+{
+    job->due_ms = 0;
+    job_enter(job, JOB_WAITING);
+}
+
 void jobs_put_back(struct connector *connector, const struct helper *helper)
 {
     for (struct job *job = connector->jobs; job != NULL; job = job->next) {
-        if (job->helper != helper)
-            continue;
-        job->due_ms = 0;
-        job_enter(job, JOB_WAITING);
+        if (job->helper == helper)
+            job_put_back(job);
     }
 }
 

@@ -21,6 +21,10 @@ const struct config_key reseal_settings[] = {
      "where the user PIN is: file:PATH, fd:N or credential:NAME"},
     {"token *", "key", CONFIG_LIST, 0, 0, NULL, NULL,
      "labels of the sealing keys that the connector serves"},
+    {"token *", "descriptor", CONFIG_LIST, 0, 0, NULL, NULL,
+     "files that `reseal ceremony commit` wrote, one for each of these keys"},
+    {"token *", "uncommitted", CONFIG_CHOICE, 0, 0, "refuse|serve", "refuse",
+     "what becomes of a key without a descriptor: refuse, or serve a key that no ceremony made"},
     {"token *", "workers", CONFIG_NUMBER, 1, 64, "auto", NULL,
      "sessions on this token, each with a thread of its own (default: workers of [connector])"},
 
@@ -50,21 +54,41 @@ const struct config_key reseal_settings[] = {
     {"connector", "attempts", CONFIG_NUMBER, 1, 100, NULL, "5",
      "times a request may be received before a token failure is answered instead of tried again"},
 
-    /* The queue, used by the connector. */
+    /* The queue, used by the connector, and by a hub whose queue is an external one. */
+    {"queue", "engine", CONFIG_CHOICE, 0, 0, "sqs|azure", "sqs",
+     "sqs: Amazon SQS and what is compatible, the hub among it; azure: Azure Storage Queue"},
     {"queue", "endpoint", CONFIG_TEXT, 8, 512, NULL, "http://127.0.0.1:9324",
-     "URL of the SQS-compatible service"},
-    {"queue", "region", CONFIG_TEXT, 1, 64, NULL, "local", "region that requests are signed for"},
+     "URL of the queue service (azure: where it is not that of the connection string)"},
+    {"queue", "region", CONFIG_TEXT, 1, 64, NULL, "local",
+     "region that requests are signed for (sqs)"},
     {"queue", "credentials", CONFIG_PATH, 0, 0, NULL, NULL,
-     "AWS shared credentials file: aws_access_key_id and aws_secret_access_key"},
-    {"queue", "profile", CONFIG_TEXT, 1, 64, NULL, "default", "section of that file"},
+     "sqs: AWS shared credentials file; azure: file with a connection string, key or SAS; read "
+     "again when it changes"},
+    {"queue", "profile", CONFIG_TEXT, 1, 64, NULL, "default",
+     "section of the shared credentials file (sqs)"},
     {"queue", "ca_file", CONFIG_PATH, 0, 0, NULL, NULL,
-     "PEM file with the CAs of an https endpoint (default: the system's)"},
+     "PEM file with the CAs of an https endpoint or proxy (default: the system's)"},
     {"queue", "requests", CONFIG_TEXT, 1, 80, NULL, "reseal-requests",
      "queue that requests are taken from"},
     {"queue", "results", CONFIG_TEXT, 1, 80, NULL, "reseal-results", "queue that results go to"},
     {"queue", "lease", CONFIG_NUMBER, 2, 43200, NULL, "60",
      "seconds for which a request is hidden from other connectors; extended while it is worked on"},
     {"queue", "wait", CONFIG_NUMBER, 0, 20, NULL, "20", "seconds of one long poll"},
+    {"queue", "idle_poll", CONFIG_NUMBER, 1, 300, NULL, "5",
+     "longest pause in seconds between polls of an empty queue, where there is no long poll "
+     "(azure)"},
+    {"queue", "max_receives", CONFIG_NUMBER, 0, 1000, NULL, "50",
+     "times a message is received before it goes to the queue NAME-poison, 0: never (azure; sqs "
+     "has "
+     "redrive policies)"},
+    {"queue", "connections", CONFIG_NUMBER, 3, 64, NULL, "10", "connections at once, at most"},
+    {"queue", "proxy", CONFIG_TEXT, 8, 512, NULL, NULL,
+     "proxy to the queue service, http://HOST:PORT or https://HOST:PORT; the environment is not "
+     "looked at"},
+    {"queue", "proxy_credentials", CONFIG_SECRET, 0, 0, NULL, NULL,
+     "where USER:PASSWORD for the proxy is: file:PATH, fd:N or credential:NAME"},
+    {"queue", "no_proxy", CONFIG_TEXT, 1, 1024, NULL, NULL,
+     "hosts, domains and networks that are reached without the proxy, separated by commas"},
 
     /* The hub. */
     {"hub", "listen", CONFIG_TEXT, 3, 128, NULL, "127.0.0.1:9324",
@@ -74,10 +98,17 @@ const struct config_key reseal_settings[] = {
     {"hub", "database", CONFIG_PATH, 0, 0, NULL, NULL, "SQLite file of the hub"},
     {"hub", "api_token", CONFIG_SECRET, 0, 0, NULL, NULL,
      "where the bearer tokens of the record and delivery API are, or their digests"},
+    {"hub", "rotation_token", CONFIG_SECRET, 0, 0, NULL, NULL,
+     "where the bearer tokens are (or their digests) that read and replace sealed passwords, for "
+     "`reseal key rotate` "
+     "(default: nobody may)"},
     {"hub", "credentials", CONFIG_PATH, 0, 0, NULL, NULL,
      "AWS shared credentials file: each section is an access key for the queue, with its rights"},
     {"hub", "access_key_wrap", CONFIG_SECRET, 0, 0, NULL, NULL,
      "where the key is that the access keys in that file are encrypted under, if they are"},
+    {"hub", "queue", CONFIG_CHOICE, 0, 0, "internal|external", "internal",
+     "internal: connectors come to the hub's own queue; external: requests go to, and results come "
+     "from, the engine of section [queue]"},
     {"hub", "requests", CONFIG_TEXT, 1, 80, NULL, "reseal-requests", "queue that requests go to"},
     {"hub", "results", CONFIG_TEXT, 1, 80, NULL, "reseal-results",
      "queue that results are taken from"},
@@ -93,6 +124,8 @@ const struct config_key reseal_settings[] = {
      "URL of the Graph-shaped record store"},
     {"client", "hub", CONFIG_TEXT, 8, 512, NULL, "http://127.0.0.1:9324", "URL of the hub's API"},
     {"client", "api_token", CONFIG_SECRET, 0, 0, NULL, NULL, "where the bearer token for both is"},
+    {"client", "rotation_token", CONFIG_SECRET, 0, 0, NULL, NULL,
+     "where the hub's rotation token is, for `reseal key rotate`, `retire` and `destroy`"},
     {"client", "ca_file", CONFIG_PATH, 0, 0, NULL, NULL,
      "PEM file with the CAs of https URLs (default: the system's)"},
     {"client", "public_key", CONFIG_PATH, 0, 0, NULL, NULL,

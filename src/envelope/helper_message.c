@@ -4,7 +4,7 @@
 #include <string.h>
 #include "reseal/text.h"
 
-#define PROTOCOL_VERSION 2
+#define PROTOCOL_VERSION 4
 
 static bool malformed(const char *what, struct error *err)
 {
@@ -334,5 +334,24 @@ bool status_decode(struct bytes body, struct status_message *out, struct error *
         !cursor_u64(&cursor, &out->busy) || !cursor_u64(&cursor, &out->token_cpu_us) ||
         !cursor_u64(&cursor, &out->resident_kib) || cursor.left != 0)
         return malformed("STATUS", err);
+    return true;
+}
+
+bool login_encode(const struct login_message *message, struct buf *out, struct error *err)
+{
+    buf_put_u8(out, (uint8_t)message->rule);
+    put_error(out, &message->why);
+    return buf_check(out, "a LOGIN message", err);
+}
+
+bool login_decode(struct bytes body, struct login_message *out, struct error *err)
+{
+    struct cursor cursor = cursor_over(body);
+    uint8_t rule;
+    memset(out, 0, sizeof *out);
+    if (!cursor_u8(&cursor, &rule) || rule > LOGIN_NEVER || !take_error(&cursor, &out->why) ||
+        cursor.left != 0)
+        return malformed("LOGIN", err);
+    out->rule = (enum login_rule)rule;
     return true;
 }

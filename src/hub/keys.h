@@ -17,13 +17,20 @@
 #include "reseal/config.h"
 #include "reseal/credentials.h"
 
+enum token_kind {
+    TOKEN_API,      /* hub.api_token: records and deliveries */
+    TOKEN_ROTATION, /* hub.rotation_token: reads and replaces sealed passwords; may be none */
+};
+#define TOKEN_KINDS 2
+
 struct keys;
 
 bool keys_open(const struct config *config, struct keys **out, struct error *err) MUST_USE;
 void keys_close(struct keys **keys);
 const struct credentials *keys_credentials(const struct keys *keys) MUST_USE;
 /* Constant in time for all tokens of one length. */
-bool keys_token_good(const struct keys *keys, const char *token) MUST_USE;
+bool keys_token_good(const struct keys *keys, enum token_kind kind, const char *token) MUST_USE;
+bool keys_has_tokens(const struct keys *keys, enum token_kind kind) MUST_USE;
 enum renewal {
     RENEW_AT_TIMES, /* look at the files where nobody has for a moment */
     RENEW_LOOK,     /* look at them: somebody came with a key that is not known */

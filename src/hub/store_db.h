@@ -71,6 +71,12 @@ enum statement {
     SQL_RECORD_FREE_BLOB,
     SQL_RECORD_DELETE,
     SQL_RECORD_COUNT,
+    /* seals: what a rotation reads and writes of records */
+    SQL_SEAL_LIST,
+    SQL_SEAL_COUNT,
+    SQL_SEAL_WAITING,
+    SQL_SEAL_SELECT,
+    SQL_SEAL_UPDATE,
     /* deliveries */
     SQL_DELIVERY_INSERT,
     SQL_DELIVERY_SELECT,

@@ -186,6 +186,18 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_RECORD_DELETE] = "DELETE FROM records WHERE id = ?1",
     [SQL_RECORD_COUNT] = "SELECT count(*) FROM records",
 
+    [SQL_SEAL_LIST] = "SELECT seq, id, provider_name, padding, sealed FROM records "
+                      "WHERE seq > ?1 AND key_name = ?3 ORDER BY seq LIMIT ?2",
+    [SQL_SEAL_COUNT] = "SELECT count(*) FROM records WHERE key_name = ?1",
+    [SQL_SEAL_WAITING] =
+        "SELECT count(*) FROM messages m JOIN bodies b USING(id) WHERE m.queue = ?1 AND "
+        "CASE WHEN json_valid(CAST(b.body AS TEXT)) "
+        "THEN json_extract(CAST(b.body AS TEXT), '$.data.keyName') = ?2 ELSE 0 END",
+    [SQL_SEAL_SELECT] = "SELECT sealed FROM records WHERE id = ?1",
+    [SQL_SEAL_UPDATE] = "UPDATE records SET key_name = ?2, "
+                        "provider_name = ifnull(?3, provider_name), padding = ?4, sealed = ?5, "
+                        "modified_ms = max(?6, modified_ms + 1) WHERE id = ?1",
+
     [SQL_DELIVERY_INSERT] =
         "INSERT INTO deliveries(id, state, record_id, blob, device_id, platform, format, "
         "created_ms, expires_ms) "

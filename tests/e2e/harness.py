@@ -106,7 +106,8 @@ class Stage:
     def hold_ceremony(self, name, bits):
         path = f"{self.folder}/{name}"
         plan = write_ini(f"{path}.plan", {
-            "ceremony": {"name": "test", "place": "test", "officer": "test"},
+            "ceremony": {"name": "test", "place": "test", "officer": "test",
+                         "allow_yes": "yes"},
             "token": self.token_section(),
             "key": {"label": name, "bits": bits, "custody": self.custody},
             "output": {"public_key": f"{path}.pem", "transcript": f"{path}.jsonl"}})

@@ -16,8 +16,12 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from token_support import BIN, TokenTest, write_secret  # noqa: E402
 
-STEPS = ["plan", "token", "free", "login", "confirm", "generate", "read-back", "unreadable",
-         "proof", "public-key", "fingerprint", "close"]
+BEGUN = [("open", "done"), ("login", "done"), ("confirm", "done")]
+MADE = BEGUN + [("generate", "announced"), ("generate", "done"), ("read-back", "done"),
+                ("unreadable", "done")]
+STEPS = MADE + [("proof", "done"), ("public-key", "announced"), ("public-key", "done"),
+                ("fingerprint", "done"), ("close", "done")]
+DESTROYED = [("destroy", "announced"), ("destroy", "done"), ("close", "failed")]
 PADDINGS = ["oaepSha256", "oaepSha384", "oaepSha512"]
 
 
@@ -26,10 +30,20 @@ def file_sha256(path):
         return hashlib.sha256(file.read()).hexdigest()
 
 
+def steps(lines):
+    return [(line["step"], line["outcome"]) for line in lines]
+
+
+def the(lines, step, outcome="done"):
+    line, = [line for line in lines if (line["step"], line["outcome"]) == (step, outcome)]
+    return line
+
+
 class CeremonyTest(TokenTest):
-    def plan(self, token, name="plan", label="sealing", key="", more_token="", output=""):
+    def plan(self, token, name="plan", label="sealing", key="", more_token="", output="",
+             ceremony=""):
         text = (f"[ceremony]\nname = rehearsal\nplace = test\nofficer = tester\n"
-                f"{token.section()}{more_token}[key]\nlabel = {label}\n{key}"
+                f"allow_yes = yes\n{ceremony}{token.section()}{more_token}[key]\nlabel = {label}\n{key}"
                 f"[output]\npublic_key = {name}.pem\npublic_key_cng = {name}.cng\n"
                 f"transcript = {name}.jsonl\n{output}")
         return self.write(f"{name}.ini", text)
@@ -52,6 +66,8 @@ class CeremonyTest(TokenTest):
             line = json.loads(text)
             self.assertEqual(line["seq"], number)
             self.assertEqual(line["previous"], previous)
+            bare, own = text.rsplit(b',"hash":"', 1)
+            self.assertEqual(own, hashlib.sha256(bare).hexdigest().encode() + b'"}')
             previous = hashlib.sha256(text).hexdigest()
             lines.append(line)
         return lines, previous
@@ -78,26 +94,37 @@ class CeremonyTest(TokenTest):
 
     def check_accepted(self, token, summary, bits, custody):
         lines, head = self.transcript()
-        self.assertEqual([line["step"] for line in lines], STEPS)
-        self.assertEqual([line["outcome"] for line in lines], ["done"] * 11 + ["accepted"])
+        self.assertEqual(steps(lines), STEPS)
         self.assertEqual(summary["outcome"], "accepted")
         self.assertEqual(summary["transcript"]["head"], head)
-        first, proof = lines[0], lines[8]
+        first, proof = lines[0], the(lines, "proof")
         self.assertEqual(first["plan"]["sha256"], file_sha256(f"{self.folder}/plan.ini"))
+        with open(f"{self.folder}/plan.ini") as file:
+            self.assertEqual(first["plan"]["text"], file.read())
         self.assertEqual(first["module"]["sha256"], file_sha256(first["module"]["path"]))
         self.assertEqual(first["tool"]["sha256"], file_sha256(f"{BIN}/reseal"))
         self.assertEqual(first["token"]["label"], token.label)
-        self.assertTrue(all(check["ok"] for check in lines[6]["attributes"]))
-        self.assertTrue(lines[7]["ckRv"].startswith("CKR_"), lines[7])
+        self.assertTrue(all(check["ok"] for check in the(lines, "read-back")["attributes"]))
+        self.assertTrue(the(lines, "unreadable")["ckRv"].startswith("CKR_"), lines)
+        announced, made = the(lines, "generate", "announced"), the(lines, "generate")
+        self.assertEqual(announced["id"], made["id"])
+        self.assertEqual(len(made["id"]), 40)
         self.assertEqual([(p["padding"], p["custody"]) for p in proof["paddings"]],
                          [(padding, custody) for padding in PADDINGS])
-        self.assertEqual({f["sha256"] for f in lines[9]["files"]},
+        for padding in proof["paddings"]:
+            other = padding["otherDirection"]
+            self.assertTrue(other["refused"] and other["ckRv"].startswith("CKR_"), other)
+            if custody == "token":
+                self.assertEqual(padding["secretCkRv"], "CKR_ATTRIBUTE_SENSITIVE")
+        self.assertEqual(the(lines, "public-key", "announced")["files"],
+                         the(lines, "public-key")["files"])
+        self.assertEqual({f["sha256"] for f in the(lines, "public-key")["files"]},
                          {file_sha256(path) for path in self.outputs()[:2]})
-        words = lines[10]["words"].split()
+        words = the(lines, "fingerprint")["words"].split()
         self.assertEqual(len(words), 64)
         self.check_public_key(bits, summary["key"]["spkiSha256"])
         key, = self.keys(token)
-        self.assertEqual(key["label"], "sealing")
+        self.assertEqual((key["label"], key["id"]), ("sealing", made["id"]))
         self.assertEqual(key["fingerprint"], summary["key"]["spkiSha256"])
         self.assertTrue(key["private"] and key["public"])
 
@@ -149,13 +176,13 @@ class Accepted(CeremonyTest):
         token = self.softhsm()
         uri = (f"pkcs11:token={token.label};manufacturer=SoftHSM%20project"
                f"?module-path={token.module}")
-        plan = self.write("plan.ini", f"[ceremony]\nname = by URI\n[token]\nuri = {uri}\n"
+        plan = self.write("plan.ini", f"[ceremony]\nname = by URI\nallow_yes = yes\n[token]\nuri = {uri}\n"
                           f"pin = file:{token.pin_file}\n[key]\nlabel = sealing\nbits = 2048\n"
                           "custody = host\n[output]\npublic_key = plan.pem\n"
                           "transcript = plan.jsonl\n")
         self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
         lines, _ = self.transcript()
-        wanted = {check["name"]: check["wanted"] for check in lines[1]["compared"]}
+        wanted = {check["name"]: check["wanted"] for check in lines[0]["compared"]}
         self.assertEqual(wanted["manufacturer"], "SoftHSM project")
         listed = self.succeeds("token", "list", "--uri", uri, "--json", env=token.env)
         self.assertIn(token.label, listed.stdout)
@@ -207,10 +234,8 @@ class Refused(CeremonyTest):
         self.assertIn("already", done.stderr)
         self.assertEqual(self.keys(token), [])
         lines, _ = self.transcript()
-        self.assertEqual(lines[3]["step"], "login")
-        self.assertEqual(lines[3]["error"]["kind"], "exists")
-        self.assertEqual(lines[3]["outcome"], "failed")
-        self.assertEqual(lines[-1]["outcome"], "failed")
+        self.assertEqual(steps(lines), [("open", "done"), ("login", "failed")])
+        self.assertEqual(lines[1]["error"]["kind"], "exists")
 
     def test_an_output_that_exists_before_the_token_is_touched(self):
         token = self.softhsm()
@@ -229,7 +254,7 @@ class Refused(CeremonyTest):
     def test_an_unknown_key_of_the_plan_with_file_and_line(self):
         token = self.softhsm()
         plan = self.plan(token, key="costody = host\n")
-        self.refused_without_trace(token, 2, plan, "plan.ini:11", "did you mean \"custody\"?")
+        self.refused_without_trace(token, 2, plan, "plan.ini:12", "did you mean \"custody\"?")
 
     def test_another_token_than_planned(self):
         token = self.softhsm()
@@ -260,12 +285,10 @@ class Refused(CeremonyTest):
         self.assertIn(f"{call} answered {ck_rv}", done.stderr)
         self.assertEqual(self.keys(token), [])
         lines, _ = self.transcript()
-        self.assertEqual([line["step"] for line in lines], STEPS[:9] + ["destroy", "close"])
-        self.assertEqual(lines[8]["outcome"], "failed")
-        self.assertEqual(lines[8]["paddings"][0]["call"], call)
-        self.assertEqual(lines[8]["paddings"][0]["ckRv"], ck_rv)
-        self.assertEqual(lines[9]["outcome"], "done")
-        self.assertEqual(lines[10]["outcome"], "failed")
+        self.assertEqual(steps(lines), MADE + [("proof", "failed")] + DESTROYED)
+        proof = the(lines, "proof", "failed")
+        self.assertEqual(proof["paddings"][0]["call"], call)
+        self.assertEqual(proof["paddings"][0]["ckRv"], ck_rv)
         self.assertFalse(os.path.exists(f"{self.folder}/plan.pem"))
 
     def test_a_wrong_pin_once_and_no_second_try(self):
@@ -275,13 +298,13 @@ class Refused(CeremonyTest):
         wrong = ("--pin", f"file:{self.folder}/wrong")
         self.fails(4, "ceremony", "run", plan, "--yes", *wrong, env=token.env)
         lines, _ = self.transcript()
-        self.assertEqual([line["step"] for line in lines], STEPS[:4] + ["close"])
-        self.assertEqual(lines[3]["error"]["kind"], "pin")
+        self.assertEqual(steps(lines), [("open", "done"), ("login", "failed")])
+        self.assertEqual(lines[1]["error"]["kind"], "pin")
         self.assertNotIn("00112233", json.dumps(lines))
-        os.unlink(f"{self.folder}/plan.jsonl")
         done = self.fails(4, "ceremony", "run", plan, "--yes", *wrong, env=token.env)
         lines, _ = self.transcript()
-        self.assertNotEqual(lines[3]["pinStateBefore"], "")
+        self.assertIn("wrong PIN", lines[2]["pinStateBefore"])
+        self.assertIn("was not tried", lines[2]["error"]["text"])
         self.assertIn("PIN", done.stderr)
 
     def test_a_pin_file_that_is_missing_or_open_to_all(self):
@@ -305,7 +328,7 @@ class Refused(CeremonyTest):
                                preexec_fn=small_files)
             lines, _ = self.transcript()
             if done.returncode == 0:
-                self.assertEqual([line["step"] for line in lines], STEPS)
+                self.assertEqual(steps(lines), STEPS)
                 break
             self.assertEqual(done.returncode, 1, done.stderr)
             self.assertEqual(self.keys(token), [])
@@ -379,16 +402,20 @@ class OnATerminal(CeremonyTest):
             terminal.type(typed + "\n")
             self.assertEqual(terminal.end(), 3, terminal.seen)
             lines, _ = self.transcript()
-            self.assertEqual([line["step"] for line in lines], STEPS[:5] + ["close"])
-            self.assertEqual(lines[4]["outcome"], "failed")
+            self.assertEqual(steps(lines), BEGUN[:2] + [("confirm", "failed")])
             os.unlink(f"{self.folder}/plan.jsonl")
         self.assertEqual(self.keys(token), [])
         terminal = self.start(token, self.plan(token, key="bits = 2048\ncustody = host\n"))
         terminal.read_until("Type Yes")
         terminal.type("Yes\n")
+        for step in ("7/12", "9/12", "11/12"):
+            terminal.read_until(step)
+            terminal.read_until("Press Enter")
+            terminal.seen = terminal.seen.split("Press Enter", 1)[1]
+            terminal.type("\n")
         self.assertEqual(terminal.end(), 0, terminal.seen)
         lines, _ = self.transcript()
-        self.assertIn("terminal", lines[4]["by"])
+        self.assertIn("terminal", the(lines, "confirm")["by"])
 
     def test_the_pin_is_asked_for_without_echo(self):
         token = self.softhsm()
@@ -406,7 +433,7 @@ class OnATerminal(CeremonyTest):
         terminal.type("\x03")
         self.assertEqual(terminal.end(), 1, terminal.seen)
         lines, _ = self.transcript()
-        self.assertIn("interrupted", lines[4]["error"]["text"])
+        self.assertIn("interrupted", the(lines, "confirm", "failed")["error"]["text"])
         self.assertEqual(self.keys(token), [])
 
 
@@ -425,8 +452,7 @@ class Interrupted(CeremonyTest):
         self.assertIn("interrupted", rest)
         self.assertEqual(self.keys(token), [])
         lines, _ = self.transcript()
-        self.assertEqual([line["step"] for line in lines[-2:]], ["destroy", "close"])
-        self.assertEqual([line["outcome"] for line in lines[-2:]], ["done", "failed"])
+        self.assertEqual(steps(lines[-3:]), DESTROYED)
         for path in self.outputs()[:2]:
             self.assertFalse(os.path.exists(path))
 

@@ -16,7 +16,7 @@ from token_support import TokenTest, write_secret  # noqa: E402
 
 class DoctorTest(TokenTest):
     def ceremony(self, token, custody, bits=2048):
-        plan = self.write("plan.ini", f"[ceremony]\nname = test\n{token.section()}[key]\n"
+        plan = self.write("plan.ini", f"[ceremony]\nname = test\nallow_yes = yes\n{token.section()}[key]\n"
                           f"label = sealing\nbits = {bits}\ncustody = {custody}\n"
                           "[output]\npublic_key = key.pem\ntranscript = record.jsonl\n")
         self.succeeds("ceremony", "run", plan, "--yes", env=token.env)

@@ -5,33 +5,41 @@
  * configuration, in a comment "# actor: WORD" for every token, or "# actor NAME: WORD" for one; a
  * file
  * "<configuration>.starts" counts its starts, and "<configuration>.NAME.starts" those of [token
- * NAME]. It has the key ACTOR_KEY, or what lines "# key NAME: LABEL LETTER" say, where keys with
- * one letter are one public key.
+ * NAME]. "<configuration>.trace" has a line for each start ("start N") and each rule about logins
+ * that it was told ("rule N R", of the N-th start). It has the key ACTOR_KEY, or what lines "# key
+ * NAME: LABEL LETTER" say, where keys with one letter are one public key.
  */
 #ifndef TEST_HELPER_ACTOR_H
 #define TEST_HELPER_ACTOR_H
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "reseal/clock.h"
 #include "reseal/frame.h"
 #include "reseal/helper_message.h"
 
-#define ACTOR_KEY  "sealing-1"
-#define ACTOR_KEYS 4
+#define ACTOR_KEY     "sealing-1"
+#define ACTOR_KEYS    4
+#define ACTOR_SLOW_MS 600 /* for one job of "slow"; it hears and answers all else meanwhile */
 
 struct actor {
     struct frame_channel *channel;
     const char *token;
     char word[64];
-    char away[4300]; /* while this file exists, the token of "token-away" is away */
-    unsigned start;  /* 1: the first */
-    unsigned jobs;   /* taken by this process */
-    unsigned asked;  /* for its status */
+    const char *config;
+    char away[4300];   /* while this file exists, the token of "token-away" is away */
+    unsigned start;    /* 1: the first */
+    unsigned jobs;     /* taken by this process */
+    unsigned asked;    /* for its status */
+    uint32_t slow[64]; /* "slow": jobs that wait for their time, one after the other */
+    size_t slow_count;
+    int64_t slow_due_ms; /* of the first */
     struct {
         char label[64], letter;
     } keys[ACTOR_KEYS];
@@ -99,6 +107,24 @@ static inline void actor_failed(struct actor *actor, uint32_t number, enum failu
     buf_free(&body);
 }
 
+/* "<configuration>.what", or "<configuration>.NAME.what" for [token NAME]. */
+static inline void actor_file(const char *path, const char *token, const char *what,
+                              char out[static 4300])
+{
+    bool first = strcmp(token, "default") == 0;
+    snprintf(out, 4300, "%s%s%s.%s", path, first ? "" : ".", first ? "" : token, what);
+}
+
+static inline void actor_trace(const struct actor *actor, const char *line)
+{
+    char name[4300];
+    actor_file(actor->config, actor->token, "trace", name);
+    int fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
+        _exit(3);
+    close(fd);
+}
+
 static inline bool actor_is(const struct actor *actor, const char *word)
 {
     return strcmp(actor->word, word) == 0;
@@ -131,7 +157,6 @@ static inline bool actor_knows_key(const struct actor *actor, const struct frame
 static inline void actor_job(struct actor *actor, const struct frame *frame)
 {
     bool first = actor->start == 1;
-    const struct timespec slow = {.tv_nsec = 600000000};
     actor->jobs++;
     if (!actor_knows_key(actor, frame)) {
         actor_failed(actor, frame->number, FAIL_NOT_FOUND);
@@ -139,10 +164,16 @@ static inline void actor_job(struct actor *actor, const struct frame *frame)
     }
     if (actor_is(actor, "die-at-third") && first && actor->jobs == 3)
         raise(SIGKILL);
-    if (actor_is(actor, "slow"))
-        nanosleep(&slow, NULL);
+    if (actor_is(actor, "slow") && actor->slow_count < sizeof actor->slow / sizeof actor->slow[0]) {
+        if (actor->slow_count == 0)
+            actor->slow_due_ms = clock_monotonic_ms() + ACTOR_SLOW_MS;
+        actor->slow[actor->slow_count++] = frame->number;
+        return;
+    }
     if (actor_is(actor, "hang") || (actor_is(actor, "hang-once") && first))
         return;
+    if ((actor_is(actor, "first-dies") || actor_is(actor, "both-die")) && first && actor->jobs > 5)
+        return; /* it dies with these in hand */
     if (actor_is(actor, "die") || (actor_is(actor, "die-once") && first))
         raise(SIGKILL);
     if (actor_is(actor, "wrong-number") && first)
@@ -188,15 +219,53 @@ static inline void actor_status(struct actor *actor, uint32_t number)
     buf_free(&body);
 }
 
+static inline void actor_login_rule(struct actor *actor, const struct frame *frame)
+{
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    struct login_message message;
+    char line[32];
+    if (!login_decode(frame->body, &message, &err))
+        _exit(3);
+    snprintf(line, sizeof line, "rule %u %u\n", actor->start, (unsigned)message.rule);
+    actor_trace(actor, line);
+    message.why.kind = FAIL_NONE;
+    if (!login_encode(&message, &body, &err))
+        _exit(3);
+    actor_send(actor, frame->number, HELPER_LOGIN_IS, &body);
+    buf_free(&body);
+}
+
+/* Waits for something to read, and does slow jobs whose time has come. */
+static inline void actor_wait(struct actor *actor)
+{
+    struct pollfd fd = {.fd = frame_channel_fd(actor->channel), .events = POLLIN};
+    for (;;) {
+        int64_t wait_ms = actor->slow_due_ms - clock_monotonic_ms();
+        if (actor->slow_count > 0 && wait_ms <= 0) {
+            actor_resealed(actor, actor->slow[0], CUSTODY_TOKEN);
+            memmove(actor->slow, actor->slow + 1, --actor->slow_count * sizeof actor->slow[0]);
+            actor->slow_due_ms += ACTOR_SLOW_MS;
+        } else if (poll(&fd, 1, actor->slow_count > 0 ? (int)wait_ms : -1) > 0) {
+            return;
+        }
+    }
+}
+
 static inline void actor_serve(struct actor *actor)
 {
     struct error err = ERROR_INIT;
     struct frame frame;
     bool ended = false, found;
-    while (frame_receive(actor->channel, &ended, &err) && !ended) {
+    for (;;) {
+        actor_wait(actor);
+        if (!frame_receive(actor->channel, &ended, &err) || ended)
+            return;
         while (frame_next(actor->channel, &frame, &found, &err) && found) {
             if (frame.type == HELPER_STATUS)
                 actor_status(actor, frame.number);
+            else if (frame.type == HELPER_LOGIN)
+                actor_login_rule(actor, &frame);
             else
                 actor_job(actor, &frame);
         }
@@ -215,6 +284,31 @@ static inline void actor_fail_in_login(struct actor *actor)
     raise(SIGKILL);
 }
 
+/* Deaths while the second helper starts beside the first one, in the middle of its login. */
+static inline void actor_deaths(const struct actor *actor)
+{
+    char name[4300], text[32] = "";
+    const struct timespec pause = {.tv_nsec = 5000000};
+    bool both = actor_is(actor, "both-die");
+    actor_file(actor->config, actor->token, "pid", name);
+    if (actor->start == 1) {
+        FILE *file = fopen(name, "w");
+        if (file == NULL || fprintf(file, "%d\n", (int)getpid()) < 0 || fclose(file) != 0)
+            _exit(3);
+    }
+    if (actor->start != 2)
+        return;
+    if (both || actor_is(actor, "first-dies")) {
+        FILE *file = fopen(name, "r");
+        if (file == NULL || fgets(text, sizeof text, file) == NULL || fclose(file) != 0)
+            _exit(3);
+        while (kill((pid_t)atoi(text), SIGKILL) == 0) /* until it is collected */
+            nanosleep(&pause, NULL);
+    }
+    if (both || actor_is(actor, "second-dies"))
+        raise(SIGKILL);
+}
+
 static inline void actor_greet(struct actor *actor)
 {
     const struct buf nothing = BUF_INIT(1);
@@ -226,6 +320,7 @@ static inline void actor_greet(struct actor *actor)
         (actor_is(actor, "die-in-login-later") && actor->start > 1))
         actor_fail_in_login(actor);
     actor_send(actor, 0, HELPER_LOGGING_IN, &nothing);
+    actor_deaths(actor);
     if (actor_is(actor, "refuse-pin"))
         actor_hello(actor, FAIL_PIN, CUSTODY_TOKEN);
     else if (actor_is(actor, "refuse-token-once") && actor->start == 1)
@@ -249,14 +344,6 @@ static inline void actor_greet(struct actor *actor)
     if ((actor_is(actor, "pin-later") || actor_is(actor, "die-in-login-later")) &&
         actor->start == 1)
         raise(SIGKILL);
-}
-
-/* "<configuration>.what", or "<configuration>.NAME.what" for [token NAME]. */
-static inline void actor_file(const char *path, const char *token, const char *what,
-                              char out[static 4300])
-{
-    bool first = strcmp(token, "default") == 0;
-    snprintf(out, 4300, "%s%s%s.%s", path, first ? "" : ".", first ? "" : token, what);
 }
 
 static inline unsigned actor_starts_of(const char *path, const char *token)
@@ -331,6 +418,10 @@ static inline void actor_main(int argc, char **argv)
     actor.token = argv[4];
     actor_count_start(argv[2], actor.token);
     actor.start = actor_starts_of(argv[2], actor.token);
+    actor.config = argv[2];
+    char line[32];
+    snprintf(line, sizeof line, "start %u\n", actor.start);
+    actor_trace(&actor, line);
     actor_file(argv[2], actor.token, "away", actor.away);
     actor_read_script(&actor, argv[2]);
     if (!frame_channel_new(HELPER_FD, HELPER_BODY_MAX, &actor.channel, &err))

@@ -74,8 +74,7 @@ static inline struct run *run_try(const char *script)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     MUST(frame_channel_new(ends[0], HELPER_BODY_MAX, &run->channel, &err), err);
     MUST(frame_channel_new(ends[1], HELPER_BODY_MAX, &run->service.channel, &err), err);
-    pthread_mutex_init(&run->service.output, NULL);
-    pthread_mutex_init(&run->service.login, NULL);
+    token_service_init(&run->service);
     fault_set(fault, script);
     fault->reset();
     token_service_start(&run->service, setting.config_path, NULL);
@@ -108,8 +107,6 @@ static inline int run_end(struct run *run, bool by_us)
     while (peer_next(run->channel, &frame))
         ;
     frame_channel_free(&run->channel);
-    pthread_mutex_destroy(&run->service.output);
-    pthread_mutex_destroy(&run->service.login);
     free(run);
     return status;
 }

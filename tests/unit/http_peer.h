@@ -24,6 +24,7 @@ enum fault_kind {
     FAULT_DROP,   /* the connection is closed without an answer */
     FAULT_CUT,    /* the answer ends in the middle */
     FAULT_HANG,   /* no answer until the peer stops */
+    FAULT_STREAM, /* a body that has no stated length and does not end */
 };
 
 struct fault {
@@ -33,6 +34,8 @@ struct fault {
     const char *body;        /* may be NULL */
     const char *retry_after; /* header, or NULL */
     size_t filler;           /* bytes of padding that follow the body */
+    void (*taken)(void *);   /* called before it is answered, with `context`; may be NULL */
+    void *context;
 };
 
 struct seen_call {
@@ -52,6 +55,9 @@ struct peer {
     char *offer; /* answer to the next receive */
     struct MHD_Connection *hanging[8];
     size_t hanging_count;
+    const char *accept; /* the one access key that is not refused with 403; NULL: all are good */
+    unsigned connections, open, most_open; /* made in all; now; at most at once */
+    size_t streamed;                       /* bytes of endless bodies that went out */
 };
 
 struct peer_upload {
@@ -160,6 +166,32 @@ static inline ssize_t peer_cut_reader(void *context, uint64_t position, char *ou
     return 1;
 }
 
+/* An endless body, counted. */
+static inline ssize_t peer_stream_reader(void *context, uint64_t position, char *out, size_t max)
+{
+    struct peer *peer = context;
+    (void)position;
+    memset(out, ' ', max);
+    __atomic_add_fetch(&peer->streamed, max, __ATOMIC_RELAXED);
+    return (ssize_t)max;
+}
+
+static inline void peer_on_connection(void *context, struct MHD_Connection *connection, void **own,
+                                      enum MHD_ConnectionNotificationCode code)
+{
+    struct peer *peer = context;
+    (void)connection, (void)own;
+    pthread_mutex_lock(&peer->lock);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        peer->connections++;
+        if (++peer->open > peer->most_open)
+            peer->most_open = peer->open;
+    } else {
+        peer->open--;
+    }
+    pthread_mutex_unlock(&peer->lock);
+}
+
 static inline enum MHD_Result peer_send(struct MHD_Connection *connection, unsigned status,
                                         struct MHD_Response *response, const char *retry_after)
 {
@@ -187,6 +219,11 @@ static inline enum MHD_Result peer_do_fault(struct peer *peer, struct MHD_Connec
         return peer_send(connection, 200,
                          MHD_create_response_from_callback(1000, 1000, peer_cut_reader, NULL, NULL),
                          NULL);
+    case FAULT_STREAM:
+        return peer_send(connection, 200,
+                         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 65536,
+                                                           peer_stream_reader, peer, NULL),
+                         NULL);
     case FAULT_ANSWER:
         break;
     }
@@ -198,6 +235,13 @@ static inline enum MHD_Result peer_do_fault(struct peer *peer, struct MHD_Connec
         connection, fault->status,
         MHD_create_response_from_buffer(len + fault->filler, body, MHD_RESPMEM_MUST_FREE),
         fault->retry_after);
+}
+
+static inline bool peer_accepts(const struct peer *peer, const char *signature)
+{
+    char wanted[160];
+    snprintf(wanted, sizeof wanted, "Credential=%s/", peer->accept);
+    return signature != NULL && strstr(signature, wanted) != NULL;
 }
 
 static inline enum MHD_Result peer_respond(struct peer *peer, struct MHD_Connection *connection,
@@ -223,7 +267,13 @@ static inline enum MHD_Result peer_respond(struct peer *peer, struct MHD_Connect
     }
     if (peer_take_fault(peer, call, &fault)) {
         free(answer);
+        if (fault.taken != NULL)
+            fault.taken(fault.context);
         result = peer_do_fault(peer, connection, &fault);
+    } else if (peer->accept != NULL && !peer_accepts(peer, signature)) {
+        free(answer);
+        result = peer_send(connection, 403,
+                           MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), NULL);
     } else {
         result = peer_send(
             connection, 200,
@@ -274,10 +324,10 @@ static inline bool peer_start(struct peer *peer)
     *peer = (struct peer){0};
     pthread_mutex_init(&peer->lock, NULL);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    peer->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0,
-                                    NULL, NULL, peer_on_request, peer, MHD_OPTION_SOCK_ADDR,
-                                    (const struct sockaddr *)&address, MHD_OPTION_NOTIFY_COMPLETED,
-                                    peer_on_end, NULL, MHD_OPTION_END);
+    peer->daemon = MHD_start_daemon(
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, peer_on_request,
+        peer, MHD_OPTION_SOCK_ADDR, (const struct sockaddr *)&address, MHD_OPTION_NOTIFY_COMPLETED,
+        peer_on_end, NULL, MHD_OPTION_NOTIFY_CONNECTION, peer_on_connection, peer, MHD_OPTION_END);
     if (peer->daemon == NULL)
         return false;
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(peer->daemon, MHD_DAEMON_INFO_BIND_PORT);

@@ -84,6 +84,23 @@ static void jobs_answers_and_counters_are_read_as_written(void **state)
     buf_free(&body);
 }
 
+static void a_rule_about_logins_is_read_as_written(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    struct login_message written = {LOGIN_NEVER, {FAIL_PIN, "refused", "look"}}, read;
+    assert_ok(login_encode(&written, &body, &err), &err);
+    assert_ok(login_decode(buf_bytes(&body), &read, &err), &err);
+    assert_int_equal(read.rule, LOGIN_NEVER);
+    assert_int_equal(read.why.kind, FAIL_PIN);
+    assert_string_equal(read.why.text, "refused");
+    assert_string_equal(read.why.hint, "look");
+    body.data[0] = LOGIN_NEVER + 1;
+    assert_refused(login_decode(buf_bytes(&body), &read, &err), &err, FAIL_INPUT);
+    buf_free(&body);
+}
+
 typedef bool decode_any(struct bytes body, struct error *err);
 
 static bool any_hello(struct bytes body, struct error *err)
@@ -114,6 +131,12 @@ static bool any_rotated(struct bytes body, struct error *err)
 {
     struct rotated_message out;
     return rotated_decode(body, &out, err);
+}
+
+static bool any_login(struct bytes body, struct error *err)
+{
+    struct login_message out;
+    return login_decode(body, &out, err);
 }
 
 static bool any_failed(struct bytes body, struct error *err)
@@ -217,6 +240,10 @@ static void no_cut_or_changed_byte_is_read_out_of_bounds(void **state)
     struct error failure = {FAIL_CRYPTO, "text", "hint"};
     assert_ok(failed_encode(&failure, &body, &err), &err);
     attack(&body, any_failed);
+    buf_reset(&body);
+    struct login_message login = {LOGIN_NEVER, {FAIL_PIN, "text", "hint"}};
+    assert_ok(login_encode(&login, &body, &err), &err);
+    attack(&body, any_login);
     buf_free(&body);
 }
 
@@ -242,6 +269,7 @@ int main(void)
         cmocka_unit_test(a_hello_is_read_as_it_was_written),
         cmocka_unit_test(jobs_answers_and_counters_are_read_as_written),
         cmocka_unit_test(a_rotation_survives_encoding),
+        cmocka_unit_test(a_rule_about_logins_is_read_as_written),
         cmocka_unit_test(no_cut_or_changed_byte_is_read_out_of_bounds),
         cmocka_unit_test(an_unusable_or_empty_success_is_refused),
     };

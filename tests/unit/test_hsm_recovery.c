@@ -4,6 +4,7 @@
  * SoftHSM token, and single calls of the module are made to fail.
  */
 #include "hsm_fixture_service.h"
+#include "reseal/clock.h"
 
 static int start(void **state)
 {
@@ -168,6 +169,73 @@ static void a_login_that_fails_for_another_reason_waits_before_the_next_try(void
     assert_int_equal(run_end(run, true), 0);
 }
 
+/* Tells the rule, and hears what counts. */
+static enum login_rule rule_logins(struct run *run, enum login_rule rule)
+{
+    struct error err = ERROR_INIT;
+    struct frame frame;
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    struct login_message message = {.rule = rule};
+    if (rule == LOGIN_NEVER)
+        error_set(&message.why, FAIL_PIN, "refused to another helper");
+    MUST(login_encode(&message, &body, &err), err);
+    peer_send(run->channel, 0, HELPER_LOGIN, buf_bytes(&body));
+    buf_free(&body);
+    assert_true(peer_next(run->channel, &frame));
+    assert_int_equal(frame.type, HELPER_LOGIN_IS);
+    MUST(login_decode(frame.body, &message, &err), err);
+    return message.rule;
+}
+
+static void a_pin_that_was_refused_to_another_helper_is_not_tried_here(void **state)
+{
+    (void)state;
+    struct error failure = ERROR_INIT;
+    struct run *run = run_start();
+    assert_int_equal(rule_logins(run, LOGIN_NEVER), LOGIN_NEVER);
+    ask(run, 1); /* the login lives */
+    peer_success(&setting, run->channel, 1, 17, CUSTODY_HOST);
+    fail_next(1, "CKR_USER_NOT_LOGGED_IN logout", "");
+    for (uint32_t i = 2; i < 5; i++) {
+        ask(run, i);
+        peer_failure(run->channel, i, &failure);
+        assert_int_equal(failure.kind, FAIL_PIN);
+        assert_string_equal(failure.text, "refused to another helper");
+    }
+    assert_int_equal(rule_logins(run, LOGIN_FREE), LOGIN_NEVER); /* for good */
+    assert_int_equal(fault->calls("C_Login"), 0);
+    assert_int_equal(run_end(run, true), 0);
+}
+
+static void a_lost_login_waits_while_another_helper_tries_the_pin(void **state)
+{
+    (void)state;
+    struct run *run = run_start();
+    assert_int_equal(rule_logins(run, LOGIN_HELD), LOGIN_HELD);
+    fail_next(1, "CKR_USER_NOT_LOGGED_IN logout", "");
+    ask(run, 1);
+    while (fault->calls("C_GetSessionInfo") == 0) /* it has seen that the login is lost */
+        clock_sleep_ms(1);
+    assert_int_equal(fault->calls("C_Login"), 0);
+    assert_int_equal(rule_logins(run, LOGIN_FREE), LOGIN_FREE);
+    peer_success(&setting, run->channel, 1, 17, CUSTODY_HOST);
+    assert_int_equal(fault->calls("C_Login"), 1);
+    assert_int_equal(run_end(run, true), 0);
+}
+
+static void a_wait_for_another_helper_ends_with_the_connector(void **state)
+{
+    (void)state;
+    struct run *run = run_start();
+    assert_int_equal(rule_logins(run, LOGIN_HELD), LOGIN_HELD);
+    fail_next(1, "CKR_USER_NOT_LOGGED_IN logout", "");
+    ask(run, 1);
+    while (fault->calls("C_GetSessionInfo") == 0)
+        clock_sleep_ms(1);
+    assert_int_equal(run_end(run, true), 0);
+    assert_int_equal(fault->calls("C_Login"), 0);
+}
+
 static void a_module_that_is_lost_ends_the_helper_with_status_4(void **state)
 {
     (void)state;
@@ -256,6 +324,9 @@ int main(void)
         cmocka_unit_test(a_refused_pin_is_never_tried_again),
         cmocka_unit_test(a_login_that_fails_without_a_clear_reason_is_never_tried_again),
         cmocka_unit_test(a_login_that_fails_for_another_reason_waits_before_the_next_try),
+        cmocka_unit_test(a_pin_that_was_refused_to_another_helper_is_not_tried_here),
+        cmocka_unit_test(a_lost_login_waits_while_another_helper_tries_the_pin),
+        cmocka_unit_test(a_wait_for_another_helper_ends_with_the_connector),
         cmocka_unit_test(a_module_that_is_lost_ends_the_helper_with_status_4),
         cmocka_unit_test(a_flood_of_bad_messages_does_not_end_the_helper),
         cmocka_unit_test(a_token_that_fails_with_everything_is_not_mistaken_for_bad_messages),

@@ -56,8 +56,9 @@ static void refuses_what_is_not_json(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",      " ",        "{",         "[1,]",      "{\"a\":1,}", "nul",   "01",    "NaN",
-        "[1] x", "\"a\nb\"", "/* c */ 1", "{\"a\" 1}", "\"\\x\"",    "[1 2]", "\"abc", "-",
+        "",      " ",        "{",         "[1,]",      "{\"a\":1,}", "nul",   "01",     "NaN",
+        "[1] x", "\"a\nb\"", "/* c */ 1", "{\"a\" 1}", "\"\\x\"",    "[1 2]", "\"abc",  "-",
+        "\v1",   "[1\f]",    "[1]\"abc",  "{} tru",    "\"a\"\"",    "1 -",   "true\"", "[]-1",
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(parse_text(bad[i]), FAIL_INPUT);
