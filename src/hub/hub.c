@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include "reseal/log.h"
 #include "server.h"
 #include "store_deliveries.h"
 #include "store_queue.h"
+#include "tls.h"
 
 #define DEAD_SUFFIX       "-dead"
 #define RESULT_RECEIVES   10
@@ -129,13 +131,15 @@ static bool open_parts(struct hub *hub, const struct config *config, struct erro
                              "OpenSSL has no MD5, which the queue protocol needs");
     return keys_open(config, &hub->keys, err) &&
            sigv4_open(keys_credentials(hub->keys), &hub->sigv4, err) &&
-           store_open(path, &hub->store, err) && ensure_queues(hub, config, err);
+           tls_open(config, &hub->tls, err) && store_open(path, &hub->store, err) &&
+           ensure_queues(hub, config, err);
 }
 
 static void free_parts(struct hub **hub)
 {
     store_close(&(*hub)->store);
     sigv4_close(&(*hub)->sigv4);
+    tls_close(&(*hub)->tls);
     keys_close(&(*hub)->keys);
     EVP_MD_free((*hub)->md5);
     free(*hub);
@@ -150,10 +154,33 @@ void hub_renew(struct hub *hub, enum renewal how)
         sigv4_renew(hub->sigv4, keys_credentials(hub->keys));
 }
 
-bool hub_open(const struct config *config, struct hub **out, struct error *err)
+/* Passwords do not pass here in clear, but a token does, and with it everything can be asked for.
+ */
+static bool open_listener(const struct hub *hub, const struct config *config, int *listener,
+                          unsigned *port, struct error *err)
 {
     const char *address = config_text(config, "hub", "listen");
     bool loopback = true;
+    if (!listener_open(address, listener, port, &loopback, err))
+        return false;
+    if (loopback || hub->tls != NULL)
+        return true;
+    if (config_flag(config, "hub", "cleartext")) {
+        log_event(LEVEL_WARNING, EVENT_NOTE, "reachable from other machines, without TLS",
+                  LOG_TEXT("listen", address));
+        return true;
+    }
+    close(*listener);
+    error_set(err, FAIL_POLICY, "hub.listen: other machines reach %s, and there is no TLS",
+              address);
+    return error_hint(err,
+                      "configure tls_certificate and tls_key in [hub], listen on 127.0.0.1, or "
+                      "say cleartext = yes where a TLS proxy stands before it");
+}
+
+bool hub_open(const struct config *config, struct hub **out, struct error *err)
+{
+    const char *address = config_text(config, "hub", "listen");
     unsigned port = 0;
     int listener = -1;
     *out = NULL;
@@ -162,19 +189,17 @@ bool hub_open(const struct config *config, struct hub **out, struct error *err)
         return error_memory(err);
     /* The socket comes last: who can connect is served. */
     if (!open_parts(hub, config, err) || !store_start(hub->store, err) ||
-        !listener_open(address, &listener, &port, &loopback, err) ||
+        !open_listener(hub, config, &listener, &port, err) ||
         !server_start(hub, listener, &hub->server, err)) {
         free_parts(&hub);
         return false;
     }
-    if (!loopback) {
-        const char *hint = "put a TLS proxy in front, or listen on 127.0.0.1";
-        log_event(LEVEL_WARNING, EVENT_NOTE, "reachable from other machines, without TLS",
-                  LOG_TEXT("listen", address), LOG_TEXT("hint", hint));
-    }
+    const char *transport = hub->tls == NULL              ? "http"
+                            : tls_wants_clients(hub->tls) ? "https, with client certificates"
+                                                          : "https";
     log_event(LEVEL_INFO, EVENT_NOTE, "listening", LOG_TEXT("listen", address),
-              LOG_NUMBER("port", port), LOG_TEXT("requests", hub->requests),
-              LOG_TEXT("results", hub->results));
+              LOG_TEXT("transport", transport), LOG_NUMBER("port", port),
+              LOG_TEXT("requests", hub->requests), LOG_TEXT("results", hub->results));
     *out = hub;
     return true;
 }

@@ -13,6 +13,7 @@
 #define ACCOUNT "000000000000" /* stands where AWS has the account number */
 
 struct server;
+struct tls;
 
 struct hub {
     /* settings, constant after hub_open */
@@ -26,6 +27,7 @@ struct hub {
     /* the server thread's own */
     struct keys *keys;
     struct sigv4 *sigv4;
+    struct tls *tls; /* NULL: plain HTTP */
     struct store *store;
     struct server *server;
 };

@@ -24,7 +24,8 @@ def run_script(script, setting):
 
 class SdkTest(HubTest):
     def setting(self, **more):
-        return {"endpoint": f"http://127.0.0.1:{self.hub.port}", "region": "eu-central-1",
+        scheme = "https" if self.hub.tls else "http"
+        return {"endpoint": f"{scheme}://127.0.0.1:{self.hub.port}", "region": "eu-central-1",
                 "keys": {"default": {"accessKeyId": self.hub.key,
                                      "secretAccessKey": self.hub.secret}}, **more}
 

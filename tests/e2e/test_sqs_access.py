@@ -11,7 +11,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from hub_support import RECORDS, SLOW, Hub, sign, write_private  # noqa: E402
+from hub_support import RECORDS, SLOW, sign, write_private  # noqa: E402
 from sqs_support import SdkTest  # noqa: E402
 
 RESEAL = os.path.join(os.environ["RESEAL_BIN"], "reseal")
@@ -21,20 +21,13 @@ class AccessTest(SdkTest):
     """Keys made by the command, for a hub whose file has them wrapped."""
     settings = {"access_key_wrap": "file:wrap"}
 
+    @staticmethod
+    def prepare(folder):
+        write_private(os.path.join(folder, "wrap"), secrets.token_hex(32) + "\n")
+
     @classmethod
     def setUpClass(cls):
-        original = Hub.write_config
-
-        def write(hub):  # the key that wraps must be there before the hub starts
-            wrap = os.path.join(hub.folder, "wrap")
-            if not os.path.exists(wrap):
-                write_private(wrap, secrets.token_hex(32) + "\n")
-            original(hub)
-        Hub.write_config = write
-        try:
-            super().setUpClass()
-        finally:
-            Hub.write_config = original
+        super().setUpClass()
         cls.keys = {"default": {"accessKeyId": cls.hub.key, "secretAccessKey": cls.hub.secret}}
 
     def path(self, name):
