@@ -23,6 +23,12 @@ endif()
 
 if(RESEAL_ASAN AND RESEAL_TSAN)
   message(FATAL_ERROR "RESEAL_ASAN and RESEAL_TSAN exclude each other")
+elseif(RESEAL_FUZZ)
+  if(RESEAL_TSAN OR NOT CMAKE_C_COMPILER_ID STREQUAL Clang)
+    message(FATAL_ERROR "RESEAL_FUZZ wants clang, and no RESEAL_TSAN: cmake -DCMAKE_C_COMPILER=clang")
+  endif()
+  set(sanitizers -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+      -fno-omit-frame-pointer)
 elseif(RESEAL_ASAN)
   set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 elseif(RESEAL_TSAN)

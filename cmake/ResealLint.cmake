@@ -58,7 +58,8 @@ function(reseal_lint_tests)
   if(SHELLCHECK)
     file(GLOB scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/scripts/*.sh ${PROJECT_SOURCE_DIR}/docker/*.sh)
     add_test(NAME lint-shell COMMAND ${SHELLCHECK} ${PROJECT_SOURCE_DIR}/quickstart
-             ${PROJECT_SOURCE_DIR}/tests/run ${PROJECT_SOURCE_DIR}/.ci/run ${scripts})
+             ${PROJECT_SOURCE_DIR}/tests/run ${PROJECT_SOURCE_DIR}/tests/fuzz/run
+             ${PROJECT_SOURCE_DIR}/.ci/run ${scripts})
   else()
     list(APPEND missing shellcheck)
   endif()

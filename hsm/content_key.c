@@ -158,18 +158,23 @@ static bool read_number(EVP_PKEY *key, const char *name, struct buf *out)
     return ok;
 }
 
-static bool import_recipient(struct wrapping *wrapping, struct error *err)
+bool rsa_numbers_read(EVP_PKEY *pkey, struct buf *modulus, struct buf *exponent, struct error *err)
+{
+    if (read_number(pkey, OSSL_PKEY_PARAM_RSA_N, modulus) &&
+        read_number(pkey, OSSL_PKEY_PARAM_RSA_E, exponent))
+        return true;
+    return error_openssl(err, FAIL_UNSUPPORTED, "the numbers of an RSA key cannot be read");
+}
+
+bool wrapping_key_import(struct session *session, EVP_PKEY *pkey, const CK_OBJECT_HANDLE *known,
+                         size_t count, CK_OBJECT_HANDLE *out, struct error *err)
 {
     bool ok = false;
-    struct session *session = wrapping->session;
     CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
     struct buf modulus = BUF_INIT(2048), exponent = BUF_INIT(2048);
     struct template template = {.count = 0};
-    if (!read_number(wrapping->device, OSSL_PKEY_PARAM_RSA_N, &modulus) ||
-        !read_number(wrapping->device, OSSL_PKEY_PARAM_RSA_E, &exponent)) {
-        error_openssl(err, FAIL_UNSUPPORTED, "the device's RSA key cannot be read");
+    if (!rsa_numbers_read(pkey, &modulus, &exponent, err))
         goto done;
-    }
     template_rows(&template, recipient_rows, ARRAY_LEN(recipient_rows));
     template_bytes(&template, CKA_MODULUS, buf_bytes(&modulus));
     template_bytes(&template, CKA_PUBLIC_EXPONENT, buf_bytes(&exponent));
@@ -178,11 +183,19 @@ static bool import_recipient(struct wrapping *wrapping, struct error *err)
         session_fail(session, "C_CreateObject", NO_MECHANISM, rv, err);
         goto done;
     }
-    ok = take_made(wrapping, "C_CreateObject", made, &wrapping->recipient, err);
+    ok = object_take(session, "C_CreateObject", made, known, count, out, err);
 done:
     buf_free(&modulus);
     buf_free(&exponent);
     return ok;
+}
+
+static bool import_recipient(struct wrapping *wrapping, struct error *err)
+{
+    const CK_OBJECT_HANDLE known[] = {wrapping->content_key, wrapping->key->private_half,
+                                      wrapping->key->public_half};
+    return wrapping_key_import(wrapping->session, wrapping->device, known, ARRAY_LEN(known),
+                               &wrapping->recipient, err);
 }
 
 static bool transport(struct wrapping *wrapping, struct buf *encrypted_key, struct error *err)

@@ -49,10 +49,21 @@ void harvest_reset(struct harvest *harvest);
 bool custody_token_run(struct session *session, const struct sealing_key *key,
                        const struct reseal_job *job, const struct variants *variants,
                        struct harvest *out, struct error *err) MUST_USE;
+/* Unwraps the password as for a job inside the token, and asks for its CKA_VALUE: *rv is the
+ * answer.
+ */
+bool custody_token_ask_value(struct session *session, const struct sealing_key *key,
+                             const struct reseal_job *job, const struct variants *variants,
+                             CK_RV *rv, struct error *err) MUST_USE;
 /* The token's part where the password comes into locked memory of this process. */
 bool custody_host_run(struct session *session, const struct sealing_key *key,
                       const struct reseal_job *job, const struct variants *variants,
                       struct harvest *out, struct error *err) MUST_USE;
+/* The sealed password out of one seal and into another, inside the token: unwrapped with the old
+ * key, wrapped under the public half of the new one. */
+bool custody_token_rotate(struct session *session, const struct sealing_key *key,
+                          const struct sealing_key *new_key, const struct rotate_job *job,
+                          size_t unwrap_variant, struct buf *sealed, struct error *err) MUST_USE;
 /* token_reseal, up to where the token is needed no more. */
 bool token_reseal_begin(struct session *session, struct sealing_key *key,
                         const struct reseal_job *job, struct harvest *out,
@@ -65,6 +76,12 @@ bool harvest_finish(struct harvest *harvest, const struct reseal_job *job, struc
 /* A new AES-256 key on the token that nobody can read, for one message. */
 bool content_key_make(struct session *session, const struct sealing_key *key, CK_OBJECT_HANDLE *out,
                       struct error *err) MUST_USE;
+/* Appends modulus and public exponent, big-endian. */
+bool rsa_numbers_read(EVP_PKEY *pkey, struct buf *modulus, struct buf *exponent,
+                      struct error *err) MUST_USE;
+/* An RSA public key as a session object that wraps. */
+bool wrapping_key_import(struct session *session, EVP_PKEY *pkey, const CK_OBJECT_HANDLE *known,
+                         size_t count, CK_OBJECT_HANDLE *out, struct error *err) MUST_USE;
 /* Wraps it for the device: the CMS encryptedKey, and for EC forms the ephemeral public point. */
 bool content_key_wrap(struct session *session, const struct sealing_key *key,
                       CK_OBJECT_HANDLE content_key, const struct reseal_job *job,
@@ -75,6 +92,21 @@ bool content_key_wrap(struct session *session, const struct sealing_key *key,
  * message, whose length is *len. False: wrong padding, without a reason. */
 bool oaep_decode(const EVP_MD *digest, const struct secret *block, struct secret *message,
                  size_t *len) MUST_USE;
+
+/* What kept a trial from working. */
+struct reason {
+    char call[CK_CALL_TEXT];
+    char rv[CK_RV_TEXT];
+};
+enum verdict {
+    VERDICT_WORKS,
+    VERDICT_FAILS,   /* this variant does not do it */
+    VERDICT_TROUBLE, /* nothing was learned: the token or this process is in trouble */
+};
+/* Before a trial, and after one that has failed: what its failure says. */
+void verdict_prepare(struct session *session);
+enum verdict verdict_of_failure(struct session *session, struct reason *reason,
+                                struct error *err) MUST_USE;
 
 /* Tries whether custody token makes that form, with a secret of our own, and keeps the outcome in
  * key->ways. False only where the token as such fails. */
@@ -94,6 +126,11 @@ bool way_learn_longest(struct session *session, struct sealing_key *key, enum pa
 bool way_still_works(struct session *session, struct sealing_key *key, enum padding padding,
                      enum custody custody, enum cms_form form, bool *out,
                      struct error *err) MUST_USE;
+/* The same for a rotation. */
+bool rotation_still_works(struct session *session, struct sealing_key *key,
+                          struct sealing_key *new_key, enum padding padding,
+                          enum padding new_padding, enum custody custody, bool *out,
+                          struct error *err) MUST_USE;
 /* The first form that custody token is known to make; false where there is none. */
 bool way_any_form(const struct way *way, enum cms_form *out) MUST_USE;
 struct way *way_of(struct sealing_key *key, enum padding padding) MUST_USE;

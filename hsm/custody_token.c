@@ -189,3 +189,52 @@ bool custody_token_run(struct session *session, const struct sealing_key *key,
     object_drop(session, &work.content_key);
     return ok;
 }
+
+/* The seal under the new key. A password that does not fit it fails as one that cannot be opened:
+ * anything else would tell that it opened. */
+static bool seal_again(struct work *work, enum padding padding, CK_OBJECT_HANDLE under,
+                       size_t wanted, struct buf *sealed, struct error *err)
+{
+    struct oaep_mechanism oaep;
+    oaep_mechanism_fill(padding, &oaep);
+    CK_ULONG len = wanted;
+    uint8_t *place = buf_extend(sealed, wanted);
+    if (place == NULL)
+        return buf_check(sealed, "a sealed password", err);
+    CK_RV rv = work->session->f->C_WrapKey(work->session->handle, &oaep.mechanism, under,
+                                           work->password, place, &len);
+    if (rv != CKR_OK || len != wanted)
+        return fail_opening(work->session, work->key, work->job->padding, CUSTODY_TOKEN,
+                            "C_WrapKey", CKM_RSA_PKCS_OAEP, rv != CKR_OK ? rv : CKR_FUNCTION_FAILED,
+                            err);
+    return true;
+}
+
+bool custody_token_rotate(struct session *session, const struct sealing_key *key,
+                          const struct sealing_key *new_key, const struct rotate_job *job,
+                          size_t unwrap_variant, struct buf *sealed, struct error *err)
+{
+    const struct reseal_job opened = {.padding = job->padding, .sealed = job->sealed};
+    struct work work = {.session = session, .key = key, .job = &opened};
+    const CK_OBJECT_HANDLE known[] = {key->private_half, key->public_half, new_key->private_half,
+                                      new_key->public_half};
+    CK_OBJECT_HANDLE under = CK_INVALID_HANDLE;
+    bool ok = wrapping_key_import(session, new_key->pkey, known, ARRAY_LEN(known), &under, err);
+    work.content_key = under; /* so that the password is not taken for it */
+    ok = ok && unwrap_password(&work, &unwrap_variants[unwrap_variant], err) &&
+         seal_again(&work, job->new_padding, under, new_key->modulus_len, sealed, err);
+    object_drop(session, &work.password);
+    object_drop(session, &under);
+    return ok;
+}
+
+bool custody_token_ask_value(struct session *session, const struct sealing_key *key,
+                             const struct reseal_job *job, const struct variants *variants,
+                             CK_RV *rv, struct error *err)
+{
+    struct work work = {.session = session, .key = key, .job = job};
+    bool ok = unwrap_password(&work, &unwrap_variants[variants->unwrap], err) &&
+              !attribute_readable(session, work.password, CKA_VALUE, rv);
+    object_drop(session, &work.password);
+    return ok;
+}

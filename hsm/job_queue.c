@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include "reseal/frame.h"
 
 struct job_queue {
     pthread_mutex_t lock;
@@ -43,11 +44,11 @@ bool job_queue_put(struct job_queue *queue, struct job *job)
 {
     pthread_mutex_lock(&queue->lock);
     bool fits = !queue->closed && queue->count < queue->max;
-    if (fits) {
+    if (fits)
         queue->slots[(queue->first + queue->count++) % queue->max] = job;
-        pthread_cond_signal(&queue->changed);
-    }
     pthread_mutex_unlock(&queue->lock);
+    if (fits)
+        pthread_cond_signal(&queue->changed); /* who wakes finds the lock free */
     return fits;
 }
 
@@ -74,18 +75,24 @@ void job_queue_close(struct job_queue *queue)
     pthread_mutex_unlock(&queue->lock);
 }
 
-struct job *job_new(uint32_t number, struct bytes body, struct error *err)
+static bool decode(struct job *job, struct error *err)
+{
+    return job->type == HELPER_ROTATE ? rotate_decode(buf_bytes(&job->body), &job->rotation, err)
+                                      : reseal_decode(buf_bytes(&job->body), &job->message, err);
+}
+
+struct job *job_new(const struct frame *frame, struct error *err)
 {
     struct job *job = calloc(1, sizeof *job);
     if (job == NULL) {
         error_memory(err);
         return NULL;
     }
-    job->number = number;
+    job->number = frame->number;
+    job->type = frame->type;
     job->body = (struct buf)BUF_INIT(HELPER_BODY_MAX);
-    buf_put(&job->body, body.data, body.len);
-    if (!buf_check(&job->body, "a job", err) ||
-        !reseal_decode(buf_bytes(&job->body), &job->message, err))
+    buf_put(&job->body, frame->body.data, frame->body.len);
+    if (!buf_check(&job->body, "a job", err) || !decode(job, err))
         job_free(&job);
     return job;
 }

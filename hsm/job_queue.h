@@ -6,9 +6,13 @@
 #include "reseal/helper_message.h"
 
 struct job {
-    uint32_t number;               /* of the frame that asked */
-    struct buf body;               /* the frame's bytes; owned */
-    struct reseal_message message; /* views into the body */
+    uint32_t number; /* of the frame that asked */
+    uint16_t type;   /* HELPER_RESEAL or HELPER_ROTATE */
+    struct buf body; /* the frame's bytes; owned */
+    union {          /* views into the body */
+        struct reseal_message message;
+        struct rotate_message rotation;
+    };
 };
 
 struct job_queue;
@@ -22,7 +26,8 @@ struct job *job_queue_take(struct job_queue *queue) MUST_USE;
 /* No more jobs come. */
 void job_queue_close(struct job_queue *queue);
 
-struct job *job_new(uint32_t number, struct bytes body, struct error *err) MUST_USE;
+struct frame;
+struct job *job_new(const struct frame *frame, struct error *err) MUST_USE;
 void job_free(struct job **job);
 
 #endif

@@ -94,8 +94,8 @@ void lanes_give(struct lanes *lanes, struct lane *lane)
     pthread_mutex_lock(&lanes->lock);
     lane->taken = false;
     lane->open = lane->session != NULL;
-    pthread_cond_signal(&lanes->freed);
     pthread_mutex_unlock(&lanes->lock);
+    pthread_cond_signal(&lanes->freed); /* who wakes finds the lock free */
 }
 
 bool lanes_have_another(struct lanes *lanes, const struct lane *lane)

@@ -197,6 +197,7 @@ void sealing_key_free(struct sealing_key **key)
         return;
     buf_free(&(*key)->id);
     EVP_PKEY_free((*key)->pkey);
+    EVP_PKEY_free((*key)->rotation_target);
     for (int i = 0; i < PADDING_COUNT; i++)
         EVP_MD_free((*key)->digests[i]);
     free(*key);

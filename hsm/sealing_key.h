@@ -42,6 +42,14 @@ struct way {
     char host_call[CK_CALL_TEXT], host_rv[CK_RV_TEXT]; /* what kept it from custody host */
 };
 
+/* How passwords go from one sealing key to another with these paddings: rotation.c. */
+struct rotation_way {
+    enum learned token, host;
+    size_t unwrap; /* row of the table of templates that works in custody token */
+    char call[CK_CALL_TEXT], rv[CK_RV_TEXT];           /* what kept it from custody token */
+    char host_call[CK_CALL_TEXT], host_rv[CK_RV_TEXT]; /* ... and from custody host */
+};
+
 struct sealing_key {
     CK_OBJECT_HANDLE private_half;
     CK_OBJECT_HANDLE public_half; /* CK_INVALID_HANDLE: the token has none */
@@ -51,6 +59,8 @@ struct sealing_key {
     size_t modulus_len;             /* bytes */
     EVP_MD *digests[PADDING_COUNT]; /* fetched once; a fetch for each job costs more than hashing */
     struct way ways[PADDING_COUNT];
+    EVP_PKEY *rotation_target; /* the key that `rotations` are about; NULL: none was tried */
+    struct rotation_way rotations[PADDING_COUNT][PADDING_COUNT]; /* by old and new padding */
 };
 
 /* A key with these handles; reads id, label and public numbers. */

@@ -101,7 +101,7 @@ static bool rule_login(struct token_service *service, const struct frame *frame,
 
 static bool take_job(struct token_service *service, const struct frame *frame, struct error *err)
 {
-    struct job *job = job_new(frame->number, frame->body, err);
+    struct job *job = job_new(frame, err);
     if (job == NULL)
         return false;
     if (job_queue_put(service->jobs, job))
@@ -118,6 +118,7 @@ static bool take_frame(struct token_service *service, const struct frame *frame,
 {
     switch (frame->type) {
     case HELPER_RESEAL:
+    case HELPER_ROTATE:
         return take_job(service, frame, err);
     case HELPER_STATUS:
         return answer_status(service, frame->number, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 #include "memory_lock.h"
+#include "reseal/key_descriptor.h"
 #include "reseal/log.h"
 #include "reseal/settings.h"
 #include "service.h"
@@ -89,12 +90,27 @@ static bool open_token(struct token_service *service, struct error *err)
            token_service_login_again(service, service->session, err);
 }
 
+/* A key whose ceremony was not committed is not used, whatever it can do. */
+static bool check_committed(const struct token_service *service, const struct sealing_key *key,
+                            const struct key_descriptor *descriptors, size_t count,
+                            struct error *err)
+{
+    struct key_finding finding;
+    if (!sealing_key_describe(service->session, key, &finding, err))
+        return false;
+    if (key_descriptor_of(descriptors, count, finding.fingerprint) != NULL ||
+        key_uncommitted_allowed(service->config, service->section))
+        return true;
+    return key_fail_uncommitted(finding.name, finding.fingerprint, err);
+}
+
 /* The configured keys, one after the other; two names of one key would be two answers to one
  * question. */
 static bool find_keys(struct token_service *service, struct error *err)
 {
     struct probe_report *report = &service->hello.report;
-    size_t count = config_list_count(service->config, service->section, "key");
+    struct key_descriptor descriptors[DESCRIPTORS_MAX];
+    size_t count = config_list_count(service->config, service->section, "key"), described = 0;
     if (count == 0) {
         error_set(err, FAIL_USAGE, "%s: [%s] key names no sealing key",
                   config_path(service->config), service->section);
@@ -103,12 +119,15 @@ static bool find_keys(struct token_service *service, struct error *err)
     if (count > PROBE_KEYS_MAX)
         return error_set(err, FAIL_USAGE, "%s: [%s] key names more than %d keys",
                          config_path(service->config), service->section, PROBE_KEYS_MAX);
+    if (!key_descriptors_load(service->config, service->section, descriptors, &described, err))
+        return false;
     for (size_t i = 0; i < count; i++) {
         const char *name = config_list_at(service->config, service->section, "key", i);
         if (probe_key(report, name) != NULL)
             return error_set(err, FAIL_USAGE, "%s: [%s] key names \"%s\" twice",
                              config_path(service->config), service->section, name);
         if (!sealing_key_find(service->session, name, &service->keys[i], err) ||
+            !check_committed(service, service->keys[i], descriptors, described, err) ||
             !token_probe(service->session, service->keys[i], &report->keys[i], err))
             return false;
         report->key_count = i + 1;

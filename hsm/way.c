@@ -31,17 +31,34 @@ typedef bool run_fn(struct session *session, const struct sealing_key *key,
                     const struct reseal_job *job, const struct variants *variants,
                     struct harvest *out, struct error *err);
 
-enum verdict {
-    VERDICT_WORKS,
-    VERDICT_FAILS,   /* this variant does not do it */
-    VERDICT_TROUBLE, /* nothing was learned: the token or this process is in trouble */
-};
+void verdict_prepare(struct session *session)
+{
+    session->call[0] = '\0';
+    session->rv = CKR_OK;
+    if (!session_lost(session))
+        session->trouble = CK_CLASS_FINE; /* a shortage of before is none of this trial's */
+}
 
-/* What kept a trial from working. */
-struct reason {
-    char call[CK_CALL_TEXT];
-    char rv[CK_RV_TEXT];
-};
+enum verdict verdict_of_failure(struct session *session, struct reason *reason, struct error *err)
+{
+    *reason = (struct reason){"", ""};
+    if (session->call[0] == '\0' && err->kind != FAIL_CRYPTO)
+        return VERDICT_TROUBLE; /* not a call of the token: memory, OpenSSL */
+    if (session_lost(session)) {
+        session_fail_lost(session, err);
+        return VERDICT_TROUBLE;
+    }
+    if (session->trouble == CK_CLASS_FEWER_SESSIONS)
+        return VERDICT_TROUBLE;
+    if (session->call[0] == '\0') {
+        snprintf(reason->call, sizeof reason->call, "OAEP decoding");
+        snprintf(reason->rv, sizeof reason->rv, "wrong padding");
+    } else {
+        memcpy(reason->call, session->call, sizeof reason->call);
+        ck_rv_text(session->rv, reason->rv);
+    }
+    return VERDICT_FAILS;
+}
 
 static enum verdict try_variants(struct session *session, const struct sealing_key *key,
                                  const struct trial *trial, run_fn *run,
@@ -52,31 +69,15 @@ static enum verdict try_variants(struct session *session, const struct sealing_k
     struct buf der = BUF_INIT(CMS_DER_MAX);
     struct harvest harvest = HARVEST_INIT;
     *reason = (struct reason){"", ""};
-    session->call[0] = '\0';
-    session->rv = CKR_OK;
-    if (!session_lost(session))
-        session->trouble = CK_CLASS_FINE; /* a shortage of before is none of this trial's */
-    if (run(session, key, &trial->job, variants, &harvest, err) &&
-        harvest_finish(&harvest, &trial->job, &der, err)) {
-        if (trial_opens(trial, buf_bytes(&der))) {
-            verdict = VERDICT_WORKS;
-        } else {
-            snprintf(reason->call, sizeof reason->call, "comparison");
-            snprintf(reason->rv, sizeof reason->rv, "the result does not open");
-        }
-    } else if (session->call[0] == '\0' && err->kind != FAIL_CRYPTO) {
-        verdict = VERDICT_TROUBLE; /* not a call of the token: memory, OpenSSL */
-    } else if (session_lost(session)) {
-        verdict = VERDICT_TROUBLE;
-        session_fail_lost(session, err);
-    } else if (session->trouble == CK_CLASS_FEWER_SESSIONS) {
-        verdict = VERDICT_TROUBLE;
-    } else if (session->call[0] == '\0') {
-        snprintf(reason->call, sizeof reason->call, "OAEP decoding");
-        snprintf(reason->rv, sizeof reason->rv, "wrong padding");
+    verdict_prepare(session);
+    if (!run(session, key, &trial->job, variants, &harvest, err) ||
+        !harvest_finish(&harvest, &trial->job, &der, err)) {
+        verdict = verdict_of_failure(session, reason, err);
+    } else if (trial_opens(trial, buf_bytes(&der))) {
+        verdict = VERDICT_WORKS;
     } else {
-        memcpy(reason->call, session->call, sizeof reason->call);
-        ck_rv_text(session->rv, reason->rv);
+        snprintf(reason->call, sizeof reason->call, "comparison");
+        snprintf(reason->rv, sizeof reason->rv, "the result does not open");
     }
     buf_free(&der);
     harvest_free(&harvest);

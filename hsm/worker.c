@@ -68,21 +68,44 @@ static bool choose_custody(const struct token_service *service, const struct sea
                       "`reseal token probe` shows for which device keys the token reaches what");
 }
 
+/* The token's part of one job, done on one lane. */
+struct task {
+    bool (*run)(const struct task *task, struct lane *lane, struct error *err);
+    /* Whether a secret of our own goes the same way; false: that was not to be found out. */
+    bool (*trial)(const struct task *task, struct lane *lane, bool *works, struct error *err);
+    size_t index, new_index; /* of the keys; one and the same for a reseal */
+    const struct reseal_job *job;
+    struct harvest *harvest; /* to be filled */
+    struct rotation *rotation;
+};
+
+static bool run_reseal(const struct task *task, struct lane *lane, struct error *err)
+{
+    return token_reseal_begin(lane->session, lane->keys[task->index], task->job, task->harvest,
+                              err);
+}
+
+static bool try_reseal(const struct task *task, struct lane *lane, bool *works, struct error *err)
+{
+    const struct reseal_job *job = task->job;
+    enum cms_form form;
+    if (!cms_form_for(job->recipient, job->transport, &form))
+        form = CMS_RSA_PKCS1; /* custody host: any will do */
+    return way_still_works(lane->session, lane->keys[task->index], job->padding, job->custody, form,
+                           works, err);
+}
+
 /*
  * A token in trouble may answer a good message as if it were bad, and that answer would be final.
  * So a message is only called bad by a token that opens a secret of our own right afterwards. This
  * is done for every bad message alike, whatever the token said about it.
  */
-static bool token_works(struct lane *lane, size_t index, const struct reseal_job *job,
-                        bool *mistrusted, struct error *err)
+static bool token_works(struct lane *lane, const struct task *task, bool *mistrusted,
+                        struct error *err)
 {
     struct error trouble = ERROR_INIT;
     bool works = false;
-    enum cms_form form;
-    if (!cms_form_for(job->recipient, job->transport, &form))
-        form = CMS_RSA_PKCS1; /* custody host: any will do */
-    bool tried = way_still_works(lane->session, lane->keys[index], job->padding, job->custody, form,
-                                 &works, &trouble);
+    bool tried = task->trial(task, lane, &works, &trouble);
     if (tried && works)
         return true;
     *mistrusted = tried; /* it was not in trouble, and yet did not open it */
@@ -102,9 +125,8 @@ enum attempt {
     ATTEMPT_NO_SESSION, /* the token has none for this lane, and others have one */
 };
 
-static enum attempt attempt_on(struct token_service *service, struct lane *lane, size_t index,
-                               const struct reseal_job *job, struct harvest *harvest,
-                               struct error *err)
+static enum attempt attempt_on(struct token_service *service, struct lane *lane,
+                               const struct task *task, struct error *err)
 {
     bool mistrusted = false, denied;
     struct sealing_key *key;
@@ -112,17 +134,18 @@ static enum attempt attempt_on(struct token_service *service, struct lane *lane,
         bool spare = denied && lanes_have_another(service->lanes, lane);
         return spare ? ATTEMPT_NO_SESSION : ATTEMPT_FAILED;
     }
-    if (!lane_key(service, lane, index, &key, err)) {
+    if (!lane_key(service, lane, task->index, &key, err) ||
+        !lane_key(service, lane, task->new_index, &key, err)) {
         lane_drop(lane); /* begins anew with the next job: the key may have come back */
         return ATTEMPT_FAILED;
     }
-    if (token_reseal_begin(lane->session, key, job, harvest, err)) {
+    if (task->run(task, lane, err)) {
         /* What could not be destroyed goes with the session. */
         if (session_lost(lane->session))
             lane_drop(lane);
         return ATTEMPT_DONE;
     }
-    if (err->kind == FAIL_CRYPTO ? token_works(lane, index, job, &mistrusted, err)
+    if (err->kind == FAIL_CRYPTO ? token_works(lane, task, &mistrusted, err)
                                  : !session_lost(lane->session))
         return ATTEMPT_FAILED;
     if (token_module_lost(service->token))
@@ -134,18 +157,17 @@ static enum attempt attempt_on(struct token_service *service, struct lane *lane,
 
 /* The token's part, and once more on a new session where the old one was lost. A module that is
  * lost, or a token that opens nothing on a new session either, is left to a new process. */
-static bool use_token(struct token_service *service, size_t index, const struct reseal_job *job,
-                      struct harvest *harvest, struct error *err)
+static bool use_token(struct token_service *service, const struct task *task, struct error *err)
 {
     enum attempt outcome = ATTEMPT_LOST;
     struct lane *lane = lanes_take(service->lanes);
     for (int attempt = 0; attempt < 2; attempt++) {
-        outcome = attempt_on(service, lane, index, job, harvest, err);
+        outcome = attempt_on(service, lane, task, err);
         while (outcome ==
                ATTEMPT_NO_SESSION) { /* fewer sessions, then: wait for one of the others */
             lanes_give(service->lanes, lane);
             lane = lanes_take(service->lanes);
-            outcome = attempt_on(service, lane, index, job, harvest, err);
+            outcome = attempt_on(service, lane, task, err);
         }
         if (outcome == ATTEMPT_DONE || outcome == ATTEMPT_FAILED)
             break;
@@ -160,8 +182,13 @@ static bool reseal(struct token_service *service, size_t index, const struct res
                    struct buf *der, struct error *err)
 {
     struct harvest harvest = HARVEST_INIT;
-    bool ok =
-        use_token(service, index, job, &harvest, err) && harvest_finish(&harvest, job, der, err);
+    const struct task task = {.run = run_reseal,
+                              .trial = try_reseal,
+                              .index = index,
+                              .new_index = index,
+                              .job = job,
+                              .harvest = &harvest};
+    bool ok = use_token(service, &task, err) && harvest_finish(&harvest, job, der, err);
     harvest_free(&harvest);
     return ok;
 }
@@ -196,8 +223,85 @@ static bool work_on(struct token_service *service, const struct job *job,
     return ok;
 }
 
-static void do_job(struct token_service *service, const struct job *job, struct buf *der,
-                   struct buf *body)
+/* What a rotation asks for, and what became of it. */
+struct rotation {
+    const struct rotate_message *message;
+    enum custody require, custody;
+    struct buf sealed;
+};
+
+/* Custody as the probe of these two keys finds it, and as the configuration accepts it. */
+static bool run_rotation(const struct task *task, struct lane *lane, struct error *err)
+{
+    struct rotation *rotation = task->rotation;
+    const struct rotate_message *message = rotation->message;
+    struct sealing_key *key = lane->keys[task->index];
+    struct sealing_key *new_key = lane->keys[task->new_index];
+    struct rotate_finding finding;
+    buf_reset(&rotation->sealed);
+    if (!token_rotate_probe(lane->session, key, new_key, message->padding, message->new_padding,
+                            &finding, err))
+        return false;
+    if (finding.custody == CUSTODY_UNUSABLE || finding.custody < rotation->require)
+        return error_set(err, FAIL_POLICY,
+                         "from sealing key \"%s\" to \"%s\" passwords go with custody %s, and "
+                         "custody %s is required: %s: %s",
+                         key->label, new_key->label, custody_name(finding.custody),
+                         custody_name(rotation->require), finding.call, finding.ck_rv);
+    const struct rotate_job job = {
+        .padding = message->padding,
+        .new_padding = message->new_padding,
+        .custody = rotation->custody = finding.custody,
+        .sealed = message->sealed,
+    };
+    return token_rotate(lane->session, key, new_key, &job, &rotation->sealed, err);
+}
+
+static bool try_rotation(const struct task *task, struct lane *lane, bool *works, struct error *err)
+{
+    const struct rotation *rotation = task->rotation;
+    return rotation_still_works(lane->session, lane->keys[task->index], lane->keys[task->new_index],
+                                rotation->message->padding, rotation->message->new_padding,
+                                rotation->custody, works, err);
+}
+
+static bool find_key(const struct token_service *service, const char *name, size_t *index,
+                     struct error *err)
+{
+    const struct probe_report *report = &service->hello.report;
+    const struct key_finding *key = probe_key(report, name);
+    if (key == NULL) {
+        error_set(err, FAIL_NOT_FOUND, "no sealing key \"%s\" is served here", name);
+        return error_hint(err, "both keys of a rotation are named by `key` of the token's section");
+    }
+    *index = (size_t)(key - report->keys);
+    return true;
+}
+
+static void do_rotation(struct token_service *service, const struct job *job, struct buf *body)
+{
+    struct error err = ERROR_INIT;
+    struct rotation rotation = {.message = &job->rotation,
+                                .require = service->require,
+                                .sealed = BUF_INIT(RECORD_SEALED_MAX)};
+    struct task task = {.run = run_rotation, .trial = try_rotation, .rotation = &rotation};
+    buf_reset(body);
+    bool ok = find_key(service, job->rotation.key_name, &task.index, &err) &&
+              find_key(service, job->rotation.new_key_name, &task.new_index, &err) &&
+              use_token(service, &task, &err);
+    const struct rotated_message answer = {rotation.custody, buf_bytes(&rotation.sealed)};
+    if (ok && rotated_encode(&answer, body, &err)) {
+        atomic_fetch_add(&service->done, 1);
+        token_service_answer(service, job->number, HELPER_ROTATED, body);
+    } else {
+        atomic_fetch_add(&service->failed, 1);
+        token_service_refuse(service, job->number, &err);
+    }
+    buf_free(&rotation.sealed);
+}
+
+static void do_reseal(struct token_service *service, const struct job *job, struct buf *der,
+                      struct buf *body)
 {
     struct error err = ERROR_INIT;
     struct resealed_message answer = {.custody = CUSTODY_UNUSABLE};
@@ -221,7 +325,10 @@ static void *worker_main(void *argument)
     while ((job = job_queue_take(service->jobs)) != NULL) {
         if (!atomic_load(&service->unheard)) {
             atomic_fetch_add(&service->busy, 1);
-            do_job(service, job, &der, &body);
+            if (job->type == HELPER_ROTATE)
+                do_rotation(service, job, &body);
+            else
+                do_reseal(service, job, &der, &body);
             atomic_fetch_sub(&service->busy, 1);
         }
         job_free(&job);

@@ -8,14 +8,16 @@
 #   scripts/debian-packages.sh install SET...   installs those (as root, or by sudo)
 #
 # Sets: build (compile and link), softhsm, nss, opencryptoki (the software tokens), quickstart (what
-# the script itself calls), tests (what tests/run calls beyond all these).
+# the script itself calls), tests (what tests/run calls beyond all these), npm (for
+# scripts/npm-packages.sh, where there is none yet).
 set -euo pipefail
 
 packages() {
     case $1 in
     build)
         echo gcc libc6-dev cmake ninja-build pkg-config libssl-dev libp11-dev libp11-kit-dev \
-            libcurl4-openssl-dev libyajl-dev libsqlite3-dev libmicrohttpd-dev libinih-dev
+            libcurl4-openssl-dev libyajl-dev libsqlite3-dev libmicrohttpd-dev libgnutls28-dev libinih-dev libgfshare-dev \
+            libexpat1-dev
         ;;
     softhsm) echo softhsm2 ;;
     nss) echo libnss3 libnss3-tools ;;
@@ -24,10 +26,11 @@ packages() {
     tests)
         echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck \
             gpgsm gpg-agent default-jre-headless libbcpkix-java \
-            python3-pyasn1-modules python3-pycryptodome
+            python3-pyasn1-modules python3-pycryptodome clang libclang-rt-dev llvm tinyproxy-bin
         ;;
+    npm) echo npm ;;
     *)
-        echo "debian-packages: there is no set \"$1\": build, softhsm, nss, opencryptoki, quickstart, tests" >&2
+        echo "debian-packages: there is no set \"$1\": build, softhsm, nss, opencryptoki, quickstart, tests, npm" >&2
         return 2
         ;;
     esac
@@ -74,7 +77,7 @@ install() {
 }
 
 if (($# < 2)); then
-    sed -n '3,11s/^# \{0,1\}//p' "$0" >&2
+    sed -n '3,12s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 if ! command -v dpkg-query >/dev/null; then

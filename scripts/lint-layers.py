@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of the parts, by the #include lines and by what the programs are linked with.
 
-core <- envelope <- queue, hsm, graph <- connector, hub, cli. CMake knows which part may use which (the
+core <- envelope <- queue, hsm, graph <- connector, hub, ceremony <- cli. CMake knows which part may use which (the
 reseal_part lines), but it cannot keep them apart: all public headers are in one folder, and those of
 libraries in another. So here:
 
@@ -22,14 +22,14 @@ import subprocess
 import sys
 
 LAYER = {"core": 0, "envelope": 1, "queue": 2, "hsm": 2, "graph": 2, "connector": 3, "hub": 3,
-         "cli": 3}
+         "ceremony": 3, "cli": 4}
 # A public header belongs to the part that has the .c file of its name, or else:
 HEADERS = {"compiler": "core", "queue": "queue", "ceremony": "hsm"}
 LIBRARIES = {"p11-kit/": ("hsm",), "pkcs11": ("hsm",), "libp11": ("hsm",), "dlfcn.h": ("hsm",),
-             "curl/": ("queue", "graph"), "sqlite3": ("hub",), "microhttpd": ("hub",),
-             "yajl/": ("core",), "ini.h": ("core",)}
+             "curl/": ("queue", "graph"), "sqlite3": ("hub",), "microhttpd": ("hub",), "gnutls/": ("hub",),
+             "yajl/": ("core",), "ini.h": ("core",), "libgfshare": ("core",), "expat.h": ("queue",)}
 HIDDEN_FROM_HSM = ("json", "queue", "web", "records")
-NOT_NEEDED = {"reseald": ("p11", "sqlite3", "microhttpd"), "reseal-hub": ("p11", "curl"),
+NOT_NEEDED = {"reseald": ("p11", "sqlite3", "microhttpd"), "reseal-hub": ("p11",),
               "reseal-hsm": ("curl", "sqlite3", "microhttpd"), "reseal": ("sqlite3", "microhttpd")}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 

@@ -8,6 +8,9 @@
  *   connector -> helper   RESEAL      one job
  *   helper -> connector   RESEALED    CMS DER and the custody that was really used
  *   helper -> connector   FAILED      an error (kind, text, hint)
+ *   client -> helper      ROTATE      a sealed password is to be sealed with another key of the
+ *                                     same token, one that the configuration names as well
+ *   helper -> client      ROTATED     the new sealed password and the custody that was really used
  *   connector -> helper   STATUS      asks for counters
  *   helper -> connector   STATUS_IS   the counters
  *   connector -> helper   LOGIN       whether it may log in again once its login is lost
@@ -43,8 +46,10 @@ enum helper_message_type {
     HELPER_STATUS = 5,
     HELPER_STATUS_IS = 6,
     HELPER_LOGGING_IN = 7,
-    HELPER_LOGIN = 8,
-    HELPER_LOGIN_IS = 9,
+    HELPER_ROTATE = 8,
+    HELPER_ROTATED = 9,
+    HELPER_LOGIN = 10,
+    HELPER_LOGIN_IS = 11,
 };
 
 struct hello_message {
@@ -66,6 +71,17 @@ struct reseal_message {
 struct resealed_message {
     enum custody custody;
     struct bytes der; /* at most CMS_DER_MAX */
+};
+
+struct rotate_message {
+    char key_name[RECORD_NAME_MAX + 1], new_key_name[RECORD_NAME_MAX + 1];
+    enum padding padding, new_padding;
+    struct bytes sealed; /* at most RECORD_SEALED_MAX */
+};
+
+struct rotated_message {
+    enum custody custody;
+    struct bytes sealed; /* at most RECORD_SEALED_MAX */
 };
 
 struct status_message {
@@ -94,6 +110,12 @@ bool reseal_decode(struct bytes body, struct reseal_message *out, struct error *
 bool resealed_encode(const struct resealed_message *message, struct buf *out,
                      struct error *err) MUST_USE;
 bool resealed_decode(struct bytes body, struct resealed_message *out, struct error *err) MUST_USE;
+bool rotate_encode(const struct rotate_message *message, struct buf *out,
+                   struct error *err) MUST_USE;
+bool rotate_decode(struct bytes body, struct rotate_message *out, struct error *err) MUST_USE;
+bool rotated_encode(const struct rotated_message *message, struct buf *out,
+                    struct error *err) MUST_USE;
+bool rotated_decode(struct bytes body, struct rotated_message *out, struct error *err) MUST_USE;
 bool failed_encode(const struct error *failure, struct buf *out, struct error *err) MUST_USE;
 bool failed_decode(struct bytes body, struct error *out, struct error *err) MUST_USE;
 bool status_encode(const struct status_message *message, struct buf *out,

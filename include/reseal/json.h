@@ -26,7 +26,7 @@ struct json_limits {
     size_t values; /* in the whole text, containers included */
 };
 #define JSON_DEPTH_MAX 16
-#define JSON_KEY_MAX   128
+#define JSON_KEY_MAX   256
 
 struct json; /* a document; owns everything below it */
 struct json_value;

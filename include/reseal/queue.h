@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The HTTP queue client: Amazon SQS, AWS JSON 1.0 protocol, signed with SigV4 by libcurl.
+ * The HTTP queue client: Amazon SQS (AWS JSON 1.0 protocol, SigV4) and what is compatible with it,
+ * or Azure Storage Queue (account key or SAS).
  *
  * Asynchronous: an operation is begun, and its callback runs from queue_turn when the answer is
  * there, the operation has failed for good, or the client is freed (FAIL_REMOTE). A fault that
@@ -8,6 +9,9 @@
  * and jitter, except for receives, whose failure goes to the callback (FAIL_REMOTE, FAIL_AUTH,
  * FAIL_NOT_FOUND, or FAIL_TOO_LARGE for an answer over the bound); the caller decides. One client
  * serves one thread.
+ *
+ * Requests go over few kept connections. What they are signed with is read again when its file
+ * changes, and when it was refused: then the request is tried once with the newer key.
  *
  * The client knows nothing of PKCS#11, of the hub or of what messages say.
  */
@@ -22,12 +26,33 @@
 #define QUEUE_MESSAGE_MAX    (1024 * 1024) /* bytes of one body that is received */
 #define QUEUE_RECEIPT_MAX    1024
 #define QUEUE_MESSAGE_ID_MAX 128
+#define QUEUE_NAME_MAX       80
+#define QUEUE_CONNECTIONS    10 /* where options name none */
+
+enum queue_engine {
+    QUEUE_SQS,
+    QUEUE_AZURE,
+};
 
 struct queue_options {
-    const char *endpoint; /* "http://127.0.0.1:9324" */
-    const char *region;
-    const char *ca_file;                 /* NULL: the system's */
+    enum queue_engine engine;
+    const char *endpoint; /* "http://127.0.0.1:9324"; Azure: NULL: as the credentials name it */
+    const char *region;   /* SQS */
+    const char *ca_file;  /* of endpoint and proxy; NULL: the system's */
+    /* PEM files of a client certificate and its key, read for each new connection; NULL: none */
+    const char *client_certificate, *client_key;
+    /* File with the access key (SQS: shared credentials; Azure: connection string), read again when
+     * it changes; or, where it is NULL, a fixed key of SQS; neither: nothing is signed. */
+    const char *credentials;
+    const char *profile;                 /* section of that file, NULL: "default" */
     const struct credential *credential; /* copied */
+    const char *proxy;                   /* "http://HOST:PORT" or https; NULL: none */
+    const char *proxy_credentials;       /* secret source (reseal/secret.h) of USER:PASSWORD */
+    const char *no_proxy;  /* hosts and domains, separated by commas, that are reached without */
+    unsigned connections;  /* at most, at once; 0: QUEUE_CONNECTIONS */
+    unsigned idle_poll_s;  /* engines without long poll: longest pause between polls; 0: 5 */
+    unsigned max_receives; /* engines without redrive: what is received more often goes to the queue
+                              NAME-poison; 0: nothing does */
 };
 
 struct queue_message {
@@ -40,10 +65,25 @@ struct queue_message {
 struct queue_client;
 struct queue; /* one queue by its name; belongs to the client */
 
+/* Endpoints and proxies that carry a password, or cannot be signed for, are FAIL_USAGE. */
 bool queue_client_new(const struct queue_options *options, struct queue_client **out,
                       struct error *err) MUST_USE;
+/* The client that section [queue] of the configuration describes. */
+struct config;
+bool queue_client_open(const struct config *config, struct queue_client **out,
+                       struct error *err) MUST_USE;
+/* The same with another section of the credentials file. */
+bool queue_client_open_as(const struct config *config, const char *profile,
+                          struct queue_client **out, struct error *err) MUST_USE;
 /* Calls every callback that is due, with FAIL_REMOTE. */
 void queue_client_free(struct queue_client **client);
+
+/* Without anything secret. */
+const char *queue_endpoint(const struct queue_client *client) MUST_USE;
+/* The queue for what is received too often from queue `name`; false where the client sends nothing
+ * there. */
+bool queue_poison_name(const struct queue_client *client, const char *name,
+                       char out[static QUEUE_NAME_MAX + 1]) MUST_USE;
 
 /* Names a queue; its URL is asked for (GetQueueUrl) at the first use. */
 bool queue_named(struct queue_client *client, const char *name, struct queue **out,
@@ -73,7 +113,9 @@ void queue_receive_cancel(struct queue *queue);
  * The following gather what is asked for in one turn into batches of up to ten (SendMessageBatch
  * and so on); each has its own answer. Everything passed is copied. A fault that passes is tried
  * again: a send for ever, a delete or an extension a bounded number of times. A refusal of this
- * very entry is final (FAIL_INPUT).
+ * very entry is final (FAIL_INPUT). A body that the engine cannot take is FAIL_TOO_LARGE at once.
+ * A receipt counts until the message is deleted, given back or its lease ends, however often it was
+ * extended.
  */
 bool queue_send(struct queue *queue, struct bytes body, queue_done *done, void *context,
                 struct error *err) MUST_USE;
@@ -90,12 +132,17 @@ void queue_gather(struct queue_client *client, bool more_expected);
 /* Operations that have been begun and not answered. */
 size_t queue_in_flight(const struct queue_client *client) MUST_USE;
 
-/* For doctor: one GetQueueAttributes, blocking, no second try. Fills counts and the clock
- * difference (service minus ours, from the Date header). */
+/* For doctor: one look at the queue's attributes, blocking, no second try. Fills counts and the
+ * clock difference (service minus ours, from the Date header). */
 struct queue_facts {
-    int64_t visible, in_flight, delayed;
+    int64_t visible, in_flight, delayed; /* -1: the engine does not tell */
     int64_t clock_skew_ms;
+    int64_t oldest_age_s;                 /* -1: the engine does not tell */
+    char dead_letter[QUEUE_NAME_MAX + 1]; /* queue for what is received too often; "": none told */
+    unsigned max_receives;                /* before that; 0: not told */
 };
+/* Bytes of the largest body that the engine takes. */
+size_t queue_message_max(const struct queue_client *client) MUST_USE;
 bool queue_examine(struct queue *queue, struct queue_facts *out, struct error *err) MUST_USE;
 
 #endif

@@ -33,4 +33,9 @@ bool settings_token_find(const struct config *config, const char *name, const ch
 /* Sessions on that token, each with a thread of its own. */
 unsigned settings_workers(const struct config *config, const char *section) MUST_USE;
 
+/* The path of reseal-hsm: as [connector] helper says; otherwise the installed one, or the one
+ * beside this program (a build folder). Whether it can be executed is seen when it is. */
+bool settings_helper(const struct config *config, char *out, size_t size,
+                     struct error *err) MUST_USE;
+
 #endif

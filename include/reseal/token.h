@@ -131,6 +131,33 @@ bool token_reseal(struct session *session, struct sealing_key *key, const struct
                   struct buf *der, struct error *err) MUST_USE;
 
 /*
+ * Rotation: a sealed password passes from one sealing key to another on the same token, with
+ * custody token by C_UnwrapKey and C_WrapKey, with custody host through locked memory. The new key
+ * is one on the token, never one that a message brings: who asks can only move a seal.
+ */
+struct rotate_finding {
+    enum custody custody;    /* the best that works for these keys and paddings */
+    char call[CK_CALL_TEXT]; /* what kept it from custody token; empty if nothing did */
+    char ck_rv[CK_RV_TEXT];
+};
+/* Finds out by doing: a secret of our own goes from `key` to `new_key`, and what comes out is
+ * resealed with the new key, opened and compared. Kept in `key` for its life. False only where the
+ * token as such fails. */
+bool token_rotate_probe(struct session *session, struct sealing_key *key,
+                        struct sealing_key *new_key, enum padding padding, enum padding new_padding,
+                        struct rotate_finding *out, struct error *err) MUST_USE;
+
+struct rotate_job {
+    enum padding padding, new_padding;
+    enum custody custody; /* as the probe found it; nothing weaker is tried */
+    struct bytes sealed;
+};
+/* Appends the password sealed with the new key. FAIL_CRYPTO: it cannot be opened, or does not fit
+ * the new key and padding (uniform text, that of token_reseal). */
+bool token_rotate(struct session *session, struct sealing_key *key, struct sealing_key *new_key,
+                  const struct rotate_job *job, struct buf *sealed, struct error *err) MUST_USE;
+
+/*
  * Listing, through libp11. Each loads the module anew and is for commands only: not in a process
  * that holds a `struct token`.
  */

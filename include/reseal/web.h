@@ -19,6 +19,9 @@ struct web;
 bool web_open(const struct secret *token, const char *ca_file, struct web **out,
               struct error *err) MUST_USE;
 void web_close(struct web **web);
+/* The client certificate and its key, PEM files, for services that want one. */
+bool web_identify(struct web *web, const char *certificate, const char *key,
+                  struct error *err) MUST_USE;
 
 struct web_answer {
     long status;         /* HTTP status */
@@ -36,6 +39,10 @@ void web_answer_free(struct web_answer *answer);
  */
 bool web_call(struct web *web, const char *method, const char *url, const struct buf *body,
               struct web_answer *out, struct error *err) MUST_USE;
+/* The same under the condition that what is at the URL has this entity tag, in its quotes
+ * (If-Match; RFC 9110, section 13.1.1). Where it has not, the call fails with status 412. */
+bool web_call_if(struct web *web, const char *method, const char *url, const char *if_match,
+                 const struct buf *body, struct web_answer *out, struct error *err) MUST_USE;
 /* Appends a percent-encoded URL part (RFC 3986 unreserved characters stay). */
 bool web_encode(struct web *web, const char *text, struct buf *out, struct error *err) MUST_USE;
 /* Checks that `url` is absolute http or https without user, query and fragment. `what` names it in

@@ -10,6 +10,10 @@
 /* An open connection with the bearer token of the configuration. */
 bool client_web(const struct config *config, struct web **out, struct error *err) MUST_USE;
 
+/* The same with another token of [client]: "rotation_token". */
+bool client_web_as(const struct config *config, const char *key, struct web **out,
+                   struct error *err) MUST_USE;
+
 struct client {
     struct web *web;
     struct records *records;

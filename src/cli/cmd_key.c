@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `reseal key list` and `reseal key export`. */
+/* `reseal key`: list and export; its other verbs have files of their own. */
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "reseal/file.h"
+#include "key_commands.h"
 #include "token_options.h"
 
 #define PUBLIC_KEY_MAX 8192 /* bytes of a PEM or CNG public key */
@@ -187,5 +188,7 @@ static const struct command_option export_options[] = {
 const struct command key_commands[] = {
     {"key", "list", "", "show the key pairs on the token", list_options, 0, 0, run_list},
     {"key", "export", "LABEL", "write the public half of a key", export_options, 1, 1, run_export},
+    {"key", "rotate", "OLD NEW", "put every record that is under one sealing key under another",
+     key_rotate_options, 2, 2, key_rotate_run},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };

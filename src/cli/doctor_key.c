@@ -149,6 +149,7 @@ void doctor_key(struct doctor *doctor, const struct key_finding *key)
     size_t probed = 0;
     bool reached = false;
     judge_attributes(doctor, key);
+    doctor_commit(doctor, key);
     for (size_t i = 0; i < PADDING_COUNT; i++) {
         if (!padding_valid((int)key->paddings[i].padding))
             continue;

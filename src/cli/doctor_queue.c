@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Both queues, asked with the credentials that the connector uses. */
 #include <inttypes.h>
-#include <stdlib.h>
 #include "doctor.h"
 #include "reseal/queue.h"
 
@@ -35,9 +34,13 @@ static bool examine_queue(struct doctor *doctor, struct queue_client *client, co
                          : "check [queue] endpoint, and that the queue service runs");
         return false;
     }
-    doctor_say(doctor, DOCTOR_QUEUE, MARK_OK, NULL,
-               "%s at %s: %" PRId64 " waiting, %" PRId64 " in hand", name,
-               config_text(doctor->config, "queue", "endpoint"), facts->visible, facts->in_flight);
+    if (facts->in_flight < 0)
+        doctor_say(doctor, DOCTOR_QUEUE, MARK_OK, NULL, "%s at %s: %" PRId64 " waiting or in hand",
+                   name, queue_endpoint(client), facts->visible);
+    else
+        doctor_say(doctor, DOCTOR_QUEUE, MARK_OK, NULL,
+                   "%s at %s: %" PRId64 " waiting, %" PRId64 " in hand", name,
+                   queue_endpoint(client), facts->visible, facts->in_flight);
     return true;
 }
 
@@ -50,33 +53,35 @@ static void examine_both(struct doctor *doctor, struct queue_client *client)
         judge_clock(doctor, facts.clock_skew_ms);
 }
 
+/* Where the engine does not move what is received too often, a queue must be there for it. */
+static void examine_poison(struct doctor *doctor, struct queue_client *client)
+{
+    char name[QUEUE_NAME_MAX + 1];
+    struct queue *queue = NULL;
+    struct queue_facts facts;
+    struct error err = ERROR_INIT;
+    if (!queue_poison_name(client, config_text(doctor->config, "queue", "requests"), name))
+        return;
+    if (!queue_named(client, name, &queue, &err) || !queue_examine(queue, &facts, &err))
+        doctor_error(doctor, DOCTOR_QUEUE, MARK_WARNING, &err,
+                     "create this queue, for requests that are received too often");
+    else if (facts.visible > 0)
+        doctor_say(doctor, DOCTOR_QUEUE, MARK_WARNING, "look at them, then delete them",
+                   "%s: %" PRId64 " messages were received too often", name, facts.visible);
+}
+
 void doctor_queue(struct doctor *doctor)
 {
-    const char *path = config_text(doctor->config, "queue", "credentials");
-    const char *profile = config_text(doctor->config, "queue", "profile");
-    struct credentials *credentials = NULL;
     struct queue_client *client = NULL;
     struct error err = ERROR_INIT;
-    if (path == NULL)
+    if (config_text(doctor->config, "queue", "credentials") == NULL)
         return;
-    if (!credentials_load(path, &credentials, &err)) {
-        doctor_error(doctor, DOCTOR_QUEUE, MARK_FAILURE, &err, "correct [queue] credentials");
+    if (!queue_client_open(doctor->config, &client, &err)) {
+        doctor_error(doctor, DOCTOR_QUEUE, MARK_FAILURE, &err,
+                     "correct [queue]: engine, endpoint, region, credentials, ca_file, proxy");
         return;
     }
-    struct queue_options options = {
-        .endpoint = config_text(doctor->config, "queue", "endpoint"),
-        .region = config_text(doctor->config, "queue", "region"),
-        .ca_file = config_text(doctor->config, "queue", "ca_file"),
-        .credential = credentials_by_profile(credentials, profile),
-    };
-    if (options.credential == NULL)
-        doctor_say(doctor, DOCTOR_QUEUE, MARK_FAILURE, "correct [queue] profile, or that file",
-                   "%s has no section [%s]", path, profile);
-    else if (!queue_client_new(&options, &client, &err))
-        doctor_error(doctor, DOCTOR_QUEUE, MARK_FAILURE, &err,
-                     "correct [queue] endpoint, region and ca_file");
-    else
-        examine_both(doctor, client);
+    examine_both(doctor, client);
+    examine_poison(doctor, client);
     queue_client_free(&client);
-    credentials_free(&credentials);
 }

@@ -213,7 +213,7 @@ bool connector_run(const struct config *config, struct error *err)
         log_event(LEVEL_INFO, EVENT_NOTE, "connector starts", LOG_TEXT("version", RESEAL_VERSION),
                   LOG_TEXT("connector", connector.name),
                   LOG_TEXT("require", custody_name(connector.require)),
-                  LOG_TEXT("endpoint", config_text(config, "queue", "endpoint")),
+                  LOG_TEXT("endpoint", queue_endpoint(connector.client)),
                   LOG_NUMBER("tokens", connector.station_count),
                   LOG_NUMBER("device_cas", device_trust_count(connector.trust)));
         ok = loop(&connector, err);

@@ -20,7 +20,6 @@
 #ifndef RESEAL_CONNECTOR_CONNECTOR_H
 #define RESEAL_CONNECTOR_CONNECTOR_H
 
-#include "reseal/credentials.h"
 #include "reseal/device_trust.h"
 #include "reseal/queue.h"
 #include "reseal/result.h"
@@ -112,7 +111,6 @@ struct connector {
     char helper_program[4096];
     /* what it works with */
     struct device_trust *trust;
-    struct credentials *credentials;
     struct queue_client *client;
     struct queue *requests, *results;
     struct station stations[TOKENS_MAX];

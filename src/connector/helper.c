@@ -310,6 +310,8 @@ static bool on_frame(struct helper *helper, const struct frame *frame, struct er
             return on_login_rule(helper, frame, err);
         break;
     case HELPER_HELLO:
+    case HELPER_ROTATE: /* a connector asks for none */
+    case HELPER_ROTATED:
     case HELPER_RESEAL:
     case HELPER_STATUS:
     case HELPER_LOGGING_IN:

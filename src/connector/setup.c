@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE /* memrchr */
 #include "connector.h"
 
 #include <signal.h>
@@ -8,29 +7,6 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-
-/* The installed helper, or the one beside this program (a build folder). */
-static bool find_helper(struct connector *connector, struct error *err)
-{
-    const char *given = config_text(connector->config, "connector", "helper");
-    const char *path = given != NULL ? given : RESEAL_LIBEXECDIR "/reseal-hsm";
-    char *out = connector->helper_program;
-    size_t size = sizeof connector->helper_program;
-    if (strlen(path) >= size)
-        return error_set(err, FAIL_USAGE, "the path of the token helper is too long");
-    snprintf(out, size, "%s", path);
-    if (given != NULL || access(path, X_OK) == 0)
-        return true;
-    char beside[sizeof connector->helper_program];
-    ssize_t len = readlink("/proc/self/exe", beside, size - 1);
-    char *slash = len > 0 ? memrchr(beside, '/', (size_t)len) : NULL;
-    if (slash == NULL || (size_t)(slash - beside) + sizeof "/reseal-hsm" > size)
-        return true; /* starting it will say what is wrong */
-    memcpy(slash, "/reseal-hsm", sizeof "/reseal-hsm");
-    if (access(beside, X_OK) == 0)
-        memcpy(out, beside, size);
-    return true;
-}
 
 static bool read_settings(struct connector *connector, struct error *err)
 {
@@ -51,7 +27,8 @@ static bool read_settings(struct connector *connector, struct error *err)
     connector->lease_s = (unsigned)config_number(config, "queue", "lease");
     connector->wait_s = (unsigned)config_number(config, "queue", "wait");
     connector->helper_deadline_ms = config_number(config, "connector", "helper_deadline") * 1000;
-    return find_helper(connector, err);
+    return settings_helper(config, connector->helper_program, sizeof connector->helper_program,
+                           err);
 }
 
 /* Without it, whoever can write to the queue could have every password resealed to a key of his
@@ -69,21 +46,7 @@ static bool load_trust(struct connector *connector, struct error *err)
 static bool open_queue(struct connector *connector, struct error *err)
 {
     const struct config *config = connector->config;
-    const char *path = NULL, *profile = config_text(config, "queue", "profile");
-    if (!config_want(config, "queue", "credentials", &path, err) ||
-        !credentials_load(path, &connector->credentials, err))
-        return false;
-    struct queue_options options = {
-        .endpoint = config_text(config, "queue", "endpoint"),
-        .region = config_text(config, "queue", "region"),
-        .ca_file = config_text(config, "queue", "ca_file"),
-        .credential = credentials_by_profile(connector->credentials, profile),
-    };
-    if (options.credential == NULL) {
-        error_set(err, FAIL_USAGE, "%s has no section [%s]", path, profile);
-        return error_hint(err, "set profile of [queue] to a section of that file");
-    }
-    return queue_client_new(&options, &connector->client, err) &&
+    return queue_client_open(config, &connector->client, err) &&
            queue_named(connector->client, config_text(config, "queue", "requests"),
                        &connector->requests, err) &&
            queue_named(connector->client, config_text(config, "queue", "results"),
@@ -174,7 +137,6 @@ void connector_tear_down(struct connector *connector)
         station_tear_down(&connector->stations[i]);
     queue_client_free(&connector->client); /* runs callbacks of jobs */
     jobs_free(connector);
-    credentials_free(&connector->credentials);
     device_trust_free(&connector->trust);
     if (connector->signal_fd >= 0)
         close(connector->signal_fd);

@@ -196,7 +196,7 @@ static void put_queue(struct json_writer *json, const struct connector *connecto
 {
     const struct intake *intake = &connector->intake;
     json_object(json, "queue");
-    json_put_text(json, "endpoint", config_text(connector->config, "queue", "endpoint"));
+    json_put_text(json, "endpoint", queue_endpoint(connector->client));
     json_put_text(json, "requests", config_text(connector->config, "queue", "requests"));
     json_put_text(json, "results", config_text(connector->config, "queue", "results"));
     put_time(json, "lastPollAt", intake->last_ms);

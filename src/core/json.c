@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guarded reader. yajl by itself takes duplicate keys, loose UTF-8, lone surrogates, U+0000 and
- * any depth; each of these is refused here, before yajl sees the text or in its callbacks.
+ * The guarded reader. yajl by itself takes duplicate keys, loose UTF-8, lone surrogates, U+0000,
+ * vertical tabs and form feeds between values, half a token after the end, and any depth; each of
+ * these is refused here, before yajl sees the text or in its callbacks.
  */
 #include "reseal/json.h"
 
@@ -37,6 +38,7 @@ struct json {
 };
 
 struct reader {
+    yajl_handle yajl;
     struct json *json;
     const struct json_limits *limits;
     const char *what;
@@ -45,6 +47,7 @@ struct reader {
     size_t depth;
     size_t values;
     const char *key; /* of the value to come */
+    size_t end;      /* bytes up to the end of the root, once it is whole */
 };
 
 #define ARENA_BLOCK 8192
@@ -95,6 +98,7 @@ static struct json_value *add_value(struct reader *reader, enum json_type type)
     reader->key = NULL;
     if (reader->depth == 0) {
         reader->json->root = value;
+        reader->end = yajl_get_bytes_consumed(reader->yajl);
         return value;
     }
     struct json_value *parent = reader->open[reader->depth - 1];
@@ -174,7 +178,8 @@ static int on_array(void *context)
 static int on_end(void *context)
 {
     struct reader *reader = context;
-    reader->depth--;
+    if (--reader->depth == 0)
+        reader->end = yajl_get_bytes_consumed(reader->yajl);
     return 1;
 }
 
@@ -250,17 +255,36 @@ static bool check_escapes(const char *text, size_t len, const char *what, struct
     return true;
 }
 
+/* yajl takes a token that only begins behind the root ("[1]\"abc", "{}tru"): it waits for the rest
+ * and never asks for it. A number as the root ends with the text, or is followed by what yajl
+ * refuses. */
+static bool stands_alone(const struct reader *reader, const unsigned char *text, size_t len)
+{
+    if (reader->json->root == NULL || reader->depth > 0)
+        return true; /* cut short: yajl tells */
+    for (size_t i = reader->end; i < len; i++) {
+        if (memchr(" \t\r\n", text[i], 4) == NULL)
+            return false;
+    }
+    return true;
+}
+
 static bool run_yajl(struct reader *reader, const unsigned char *text, size_t len)
 {
     bool ok = false;
     yajl_handle handle = yajl_alloc(&callbacks, NULL, reader);
     if (handle == NULL)
         return error_memory(reader->err);
+    reader->yajl = handle;
     yajl_config(handle, yajl_dont_validate_strings, 1); /* done before, and strictly */
     yajl_status status = yajl_parse(handle, text, len);
+    bool alone = status != yajl_status_ok || stands_alone(reader, text, len);
     if (status == yajl_status_ok)
         status = yajl_complete_parse(handle);
-    if (status == yajl_status_ok && reader->json->root != NULL)
+    if (!alone)
+        error_set(reader->err, FAIL_INPUT, "%s goes on after its end (byte %zu of %zu)",
+                  reader->what, reader->end, len);
+    else if (status == yajl_status_ok && reader->json->root != NULL)
         ok = true;
     else if (status != yajl_status_client_canceled) /* otherwise a callback has said why */
         error_set(reader->err, FAIL_INPUT,
@@ -281,6 +305,9 @@ bool json_parse(const void *text, size_t len, const struct json_limits *limits, 
         return error_set(err, FAIL_INPUT, "%s is empty", what);
     if (!utf8_is_strict(text, len))
         return error_set(err, FAIL_INPUT, "%s is not strict UTF-8", what);
+    /* yajl takes these two for white space; RFC 8259, section 2, does not. */
+    if (memchr(text, '\v', len) != NULL || memchr(text, '\f', len) != NULL)
+        return error_set(err, FAIL_INPUT, "%s contains a control character", what);
     if (!check_escapes(text, len, what, err))
         return false;
     struct json *json = calloc(1, sizeof *json);

@@ -4,7 +4,7 @@
 #include <string.h>
 #include "reseal/text.h"
 
-#define PROTOCOL_VERSION 3
+#define PROTOCOL_VERSION 4
 
 static bool malformed(const char *what, struct error *err)
 {
@@ -267,6 +267,46 @@ bool resealed_decode(struct bytes body, struct resealed_message *out, struct err
     if (!cursor_custody(&cursor, &out->custody) || out->custody == CUSTODY_UNUSABLE ||
         !cursor_block(&cursor, CMS_DER_MAX, &out->der) || out->der.len == 0 || cursor.left != 0)
         return malformed("RESEALED", err);
+    return true;
+}
+
+bool rotate_encode(const struct rotate_message *message, struct buf *out, struct error *err)
+{
+    buf_put_text_block(out, message->key_name);
+    buf_put_text_block(out, message->new_key_name);
+    buf_put_u8(out, (uint8_t)message->padding);
+    buf_put_u8(out, (uint8_t)message->new_padding);
+    buf_put_block(out, message->sealed.data, message->sealed.len);
+    return buf_check(out, "a ROTATE message", err);
+}
+
+bool rotate_decode(struct bytes body, struct rotate_message *out, struct error *err)
+{
+    struct cursor cursor = cursor_over(body);
+    memset(out, 0, sizeof *out);
+    if (!cursor_words(&cursor, out->key_name, sizeof out->key_name) ||
+        !cursor_words(&cursor, out->new_key_name, sizeof out->new_key_name) ||
+        !cursor_padding(&cursor, &out->padding) || !cursor_padding(&cursor, &out->new_padding) ||
+        !cursor_block(&cursor, RECORD_SEALED_MAX, &out->sealed) || cursor.left != 0)
+        return malformed("ROTATE", err);
+    return true;
+}
+
+bool rotated_encode(const struct rotated_message *message, struct buf *out, struct error *err)
+{
+    buf_put_u8(out, (uint8_t)message->custody);
+    buf_put_block(out, message->sealed.data, message->sealed.len);
+    return buf_check(out, "a ROTATED message", err);
+}
+
+bool rotated_decode(struct bytes body, struct rotated_message *out, struct error *err)
+{
+    struct cursor cursor = cursor_over(body);
+    memset(out, 0, sizeof *out);
+    if (!cursor_custody(&cursor, &out->custody) || out->custody == CUSTODY_UNUSABLE ||
+        !cursor_block(&cursor, RECORD_SEALED_MAX, &out->sealed) || out->sealed.len == 0 ||
+        cursor.left != 0)
+        return malformed("ROTATED", err);
     return true;
 }
 

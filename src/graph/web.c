@@ -16,6 +16,7 @@
 #define TRIES_MAX        5     /* of one call that is answered 429 or 503 */
 #define PAUSE_MAX_MS     30000 /* longest single wait that we go along with */
 #define PAUSE_FIRST_MS   500   /* where the service does not say how long; doubles */
+#define IF_MATCH_MAX     128   /* bytes of an entity tag */
 #define CONNECT_TIMEOUT  10L   /* seconds */
 #define TRANSFER_TIMEOUT 90L   /* seconds; a long poll takes 20 */
 
@@ -26,7 +27,8 @@ struct web {
     CURL *curl;
     struct secret *authorization; /* the whole header line with its end mark; NULL: none */
     char *ca_file;
-    bool warned; /* about a token on an open line */
+    char *certificate, *key; /* NULL: none */
+    bool warned;             /* about a token on an open line */
 };
 
 /* What one try brought. */
@@ -84,6 +86,13 @@ done:
     return ok;
 }
 
+bool web_identify(struct web *web, const char *certificate, const char *key, struct error *err)
+{
+    web->certificate = strdup(certificate);
+    web->key = strdup(key);
+    return (web->certificate != NULL && web->key != NULL) || error_memory(err);
+}
+
 void web_close(struct web **web)
 {
     if (web == NULL || *web == NULL)
@@ -91,6 +100,8 @@ void web_close(struct web **web)
     curl_easy_cleanup((*web)->curl);
     secret_free(&(*web)->authorization);
     free((*web)->ca_file);
+    free((*web)->certificate);
+    free((*web)->key);
     free(*web);
     *web = NULL;
 }
@@ -159,6 +170,11 @@ static void set_options(struct web *web, const char *method, const char *url,
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, reply);
     if (web->ca_file != NULL)
         curl_easy_setopt(curl, CURLOPT_CAINFO, web->ca_file);
+    curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (web->certificate != NULL) {
+        curl_easy_setopt(curl, CURLOPT_SSLCERT, web->certificate);
+        curl_easy_setopt(curl, CURLOPT_SSLKEY, web->key);
+    }
     /* A proxy from the environment is no way to this machine itself. */
     if (url_parse(url, &parts) && url_is_loopback(&parts))
         curl_easy_setopt(curl, CURLOPT_PROXY, "");
@@ -192,17 +208,29 @@ static bool transfer_failed(CURLcode code, const char *where, const char *reason
     }
 }
 
+/* What is to be asked. */
+struct call {
+    const char *method, *url;
+    const char *if_match;   /* an entity tag, or NULL */
+    const struct buf *body; /* or NULL */
+};
+
 /* One try. The header lines are borrowed by libcurl for its length, so that the token is in no
  * list of ours outside the secure heap. */
-static bool perform(struct web *web, const char *method, const char *url, const struct buf *body,
-                    const char *where, struct reply *reply, long *status, struct error *err)
+static bool perform(struct web *web, const struct call *call, const char *where,
+                    struct reply *reply, long *status, struct error *err)
 {
     char reason[CURL_ERROR_SIZE] = "";
     char accept[] = "Accept: application/json";
     char type[] = "Content-Type: application/json";
     char expect[] = "Expect:"; /* no pause of a second before a body */
-    struct curl_slist lines[4] = {{accept, NULL}, {expect, NULL}, {type, NULL}, {NULL, NULL}};
-    size_t count = body != NULL ? 3 : 2;
+    char condition[IF_MATCH_MAX + 16];
+    struct curl_slist lines[5] = {{accept, NULL}, {expect, NULL}, {type, NULL}};
+    size_t count = call->body != NULL ? 3 : 2;
+    if (call->if_match != NULL) {
+        snprintf(condition, sizeof condition, "If-Match: %s", call->if_match);
+        lines[count++].data = condition;
+    }
     if (web->authorization != NULL)
         lines[count++].data = (char *)secret_data(web->authorization);
     for (size_t i = 0; i + 1 < count; i++)
@@ -211,7 +239,7 @@ static bool perform(struct web *web, const char *method, const char *url, const 
     reply->too_large = false;
     reply->retry_after_ms = -1;
     reply->request_id[0] = '\0';
-    set_options(web, method, url, body, reply, reason);
+    set_options(web, call->method, call->url, call->body, reply, reason);
     curl_easy_setopt(web->curl, CURLOPT_HTTPHEADER, lines);
     CURLcode code = curl_easy_perform(web->curl);
     curl_easy_setopt(web->curl, CURLOPT_HTTPHEADER, NULL);
@@ -315,6 +343,13 @@ static bool read_answer(const struct reply *reply, const char *where, struct web
 bool web_call(struct web *web, const char *method, const char *url, const struct buf *body,
               struct web_answer *out, struct error *err)
 {
+    return web_call_if(web, method, url, NULL, body, out, err);
+}
+
+bool web_call_if(struct web *web, const char *method, const char *url, const char *if_match,
+                 const struct buf *body, struct web_answer *out, struct error *err)
+{
+    const struct call call = {method, url, if_match, body};
     struct reply reply = {.body = BUF_INIT(WEB_BODY_MAX)};
     char where[300];
     long status = 0;
@@ -325,9 +360,12 @@ bool web_call(struct web *web, const char *method, const char *url, const struct
     if (strlen(url) > URL_MAX)
         return error_set(err, FAIL_TOO_LARGE, "%s: a URL of %zu bytes, at most %d are taken", where,
                          strlen(url), URL_MAX);
+    if (if_match != NULL && strlen(if_match) > IF_MATCH_MAX)
+        return error_set(err, FAIL_REMOTE, "%s: an entity tag of %zu bytes", where,
+                         strlen(if_match));
     warn_open_line(web, url);
     for (int tries = 0;; tries++) {
-        if (!perform(web, method, url, body, where, &reply, &status, err))
+        if (!perform(web, &call, where, &reply, &status, err))
             goto done;
         if ((status != 429 && status != 503) || tries + 1 == TRIES_MAX)
             break;

@@ -3,7 +3,6 @@
 
 #include <string.h>
 #include <strings.h>
-#include <openssl/crypto.h>
 
 #define BODY_VALUES_MAX 256
 
@@ -66,36 +65,80 @@ void graph_fail(struct exchange *exchange, const struct error *err)
     }
 }
 
-static bool token_matches(const struct secret *token, const char *given)
+static bool has_bearer(struct exchange *exchange, enum token_kind kind)
 {
-    struct bytes want = secret_bytes(token);
-    return strlen(given) == want.len && CRYPTO_memcmp(given, want.data, want.len) == 0;
+    static const char scheme[] = "Bearer ";
+    struct hub *hub = exchange->hub;
+    const char *header = exchange_header(exchange, "Authorization");
+    if (header == NULL || strncasecmp(header, scheme, sizeof scheme - 1) != 0)
+        return false;
+    hub_renew(hub, RENEW_AT_TIMES);
+    const char *token = header + sizeof scheme - 1;
+    if (keys_token_good(hub->keys, kind, token))
+        return true;
+    hub_renew(hub, RENEW_LOOK);
+    return keys_token_good(hub->keys, kind, token);
+}
+
+static void refuse_bearer(struct exchange *exchange, const char *setting)
+{
+    struct error err = ERROR_INIT;
+    error_set(&err, FAIL_AUTH, "%s",
+              exchange_header(exchange, "Authorization") == NULL
+                  ? "the request has no Authorization header"
+                  : "this is not the hub's bearer token");
+    error_hint(&err, "send \"Authorization: Bearer TOKEN\" with the token of %s", setting);
+    graph_fail(exchange, &err);
 }
 
 void graph_check(struct exchange *exchange)
 {
-    struct error err = ERROR_INIT;
-    const char *header = exchange_header(exchange, "Authorization");
-    if (header != NULL && strncasecmp(header, "Bearer ", 7) == 0 &&
-        token_matches(exchange->hub->api_token, header + 7)) {
+    if (has_bearer(exchange, TOKEN_API))
         exchange->authenticated = true;
-        return;
-    }
-    error_set(&err, FAIL_AUTH, "%s",
-              header == NULL ? "the request has no Authorization header"
-                             : "this is not the hub's bearer token");
-    error_hint(&err, "send \"Authorization: Bearer TOKEN\" with the token of hub.api_token");
-    graph_fail(exchange, &err);
+    else
+        refuse_bearer(exchange, "hub.api_token");
 }
 
-void graph_check_json(struct exchange *exchange)
+void seals_check(struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
-    graph_check(exchange);
+    if (has_bearer(exchange, TOKEN_ROTATION)) {
+        exchange->authenticated = true;
+    } else if (has_bearer(exchange, TOKEN_API)) {
+        error_set(&err, FAIL_POLICY,
+                  "sealed passwords are given to the holder of hub.rotation_token alone");
+        error_hint(&err, "%s",
+                   keys_has_tokens(exchange->hub->keys, TOKEN_ROTATION)
+                       ? "use that token"
+                       : "this hub has no rotation token");
+        graph_fail_with(exchange, MHD_HTTP_FORBIDDEN, RESULT_AUTHENTICATION, &err);
+    } else {
+        refuse_bearer(exchange, "hub.rotation_token");
+    }
+}
+
+static void check_json(struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
     if (exchange->answer.status != 0 || exchange_content_type(exchange, JSON_TYPE))
         return;
     error_set(&err, FAIL_INPUT, "the body must be declared as Content-Type: " JSON_TYPE);
     graph_fail_with(exchange, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, RESULT_DATA_SERIALIZATION, &err);
+}
+
+void graph_check_json(struct exchange *exchange)
+{
+    graph_check(exchange);
+    check_json(exchange);
+}
+
+void seal_change_check(struct exchange *exchange)
+{
+    if (has_bearer(exchange, TOKEN_ROTATION))
+        exchange->authenticated = true;
+    else
+        graph_check(exchange);
+    check_json(exchange);
 }
 
 bool graph_body(struct exchange *exchange, const char *what, struct json **out)

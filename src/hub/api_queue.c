@@ -7,24 +7,32 @@
 #include "reseal/clock.h"
 
 #define TARGET_PREFIX "AmazonSQS."
-#define VALUES_MAX    512
+#define VALUES_MAX    1024
 
 static const struct operation {
     const char *name;
     queue_parse *parse;
     job_run *run;
+    unsigned rights; /* on the queue that the call names; 0: it names none, or in its own way */
 } operations[] = {
-    {"SendMessage", parse_send, run_send},
-    {"SendMessageBatch", parse_send_batch, run_send},
-    {"ReceiveMessage", parse_receive, run_receive},
-    {"ChangeMessageVisibility", parse_change, run_change},
-    {"ChangeMessageVisibilityBatch", parse_change_batch, run_change},
-    {"DeleteMessage", parse_delete, run_delete},
-    {"DeleteMessageBatch", parse_delete_batch, run_delete},
-    {"GetQueueUrl", parse_get_url, run_get_url},
-    {"GetQueueAttributes", parse_get_attributes, run_get_attributes},
-    {"SetQueueAttributes", parse_set_attributes, run_set_attributes},
-    {"CreateQueue", parse_create, run_create},
+    {"SendMessage", parse_send, run_send, RIGHT_SEND},
+    {"SendMessageBatch", parse_send_batch, run_send, RIGHT_SEND},
+    {"ReceiveMessage", parse_receive, run_receive, RIGHT_RECEIVE},
+    {"ChangeMessageVisibility", parse_change, run_change, RIGHT_RECEIVE},
+    {"ChangeMessageVisibilityBatch", parse_change_batch, run_change, RIGHT_RECEIVE},
+    {"DeleteMessage", parse_delete, run_delete, RIGHT_RECEIVE},
+    {"DeleteMessageBatch", parse_delete_batch, run_delete, RIGHT_RECEIVE},
+    {"GetQueueUrl", parse_get_url, run_get_url, RIGHT_ANY},
+    {"GetQueueAttributes", parse_get_attributes, run_get_attributes, RIGHT_ANY},
+    {"SetQueueAttributes", parse_set_attributes, run_set_attributes, RIGHT_MANAGE},
+    {"CreateQueue", parse_create, run_create, RIGHT_MANAGE},
+    {"ListQueues", parse_list, run_list, 0},
+    {"ListDeadLetterSourceQueues", parse_list_sources, run_list_sources, RIGHT_ANY},
+    {"PurgeQueue", parse_queue_alone, run_purge, RIGHT_MANAGE},
+    {"DeleteQueue", parse_queue_alone, run_delete_queue, RIGHT_MANAGE},
+    {"StartMessageMoveTask", parse_start_move, run_start_move, 0},
+    {"ListMessageMoveTasks", parse_list_moves, run_list_moves, 0},
+    {"CancelMessageMoveTask", parse_cancel_move, run_cancel_move, 0},
 };
 
 static const char *header_of(const void *context, const char *name)
@@ -64,9 +72,15 @@ static void refuse_signature(struct exchange *exchange, enum sigv4_verdict verdi
 void queue_check(struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
-    char region[SIGV4_REGION_MAX + 1];
+    struct sigv4_signer signer;
+    hub_renew(exchange->hub, RENEW_AT_TIMES);
     const struct sigv4_request request = signed_request(exchange);
-    enum sigv4_verdict verdict = sigv4_check_headers(exchange->hub->sigv4, &request, region, &err);
+    enum sigv4_verdict verdict = sigv4_check_headers(exchange->hub->sigv4, &request, &signer, &err);
+    if (verdict == SIGV4_UNKNOWN_KEY) {
+        hub_renew(exchange->hub, RENEW_LOOK);
+        err = (struct error)ERROR_INIT;
+        verdict = sigv4_check_headers(exchange->hub->sigv4, &request, &signer, &err);
+    }
     if (verdict != SIGV4_GOOD)
         refuse_signature(exchange, verdict, &err);
 }
@@ -98,17 +112,71 @@ const struct queue_row *queue_of_call(struct exchange *exchange, const struct da
     return queue;
 }
 
-void queue_put_url(const struct exchange *exchange, struct json_writer *json, const char *name)
+bool queue_permit(struct exchange *exchange, unsigned rights, const char *queue)
+{
+    const struct queue_call *call = exchange->work;
+    if ((rights_on(call->rights, queue) & rights) != 0)
+        return true;
+    sqs_fail(exchange, SQS_ACCESS_DENIED,
+             "the access key %s has no right to do this on the queue \"%s\"", call->access_key,
+             queue);
+    return false;
+}
+
+bool queue_is_own(const struct hub *hub, int64_t queue)
+{
+    return queue == hub->requests_id || queue == hub->results_id ||
+           queue == hub->requests_dead_id || queue == hub->results_dead_id;
+}
+
+void queue_put_url(const struct exchange *exchange, struct json_writer *json, const char *key,
+                   const char *name)
 {
     char base[BASE_URL], url[512];
     exchange_base_url(exchange, base);
     snprintf(url, sizeof url, "%s/" ACCOUNT "/%s", base, name);
-    json_put_text(json, "QueueUrl", url);
+    json_put_text(json, key, url);
+}
+
+#define ARN_BEGIN "arn:aws:sqs:"
+
+void queue_arn(const struct queue_call *call, const char *name, char out[static ARN_TEXT])
+{
+    snprintf(out, ARN_TEXT, ARN_BEGIN "%s:" ACCOUNT ":%s", call->signer.region, name);
+}
+
+/* Region and account of an ARN mean nothing here: it is one hub. */
+bool queue_of_arn(const char *arn, char out[static QUEUE_NAME_MAX + 1])
+{
+    const char *colon = strrchr(arn, ':');
+    if (strncmp(arn, ARN_BEGIN, strlen(ARN_BEGIN)) != 0 || !stored_queue_name_valid(colon + 1))
+        return false;
+    snprintf(out, QUEUE_NAME_MAX + 1, "%s", colon + 1);
+    return true;
+}
+
+enum job_verdict queue_answer(struct exchange *exchange, struct json_writer **json,
+                              struct error *err)
+{
+    bool ok = answer_json(&exchange->answer, MHD_HTTP_OK, SQS_JSON_TYPE, *json, err);
+    json_writer_free(json);
+    return ok ? JOB_DONE : JOB_FAILED;
+}
+
+enum job_verdict queue_answer_empty(struct exchange *exchange)
+{
+    buf_reset(&exchange->answer.body);
+    buf_put_text(&exchange->answer.body, "{}");
+    exchange->answer.status = MHD_HTTP_OK;
+    exchange->answer.content_type = SQS_JSON_TYPE;
+    return JOB_DONE;
 }
 
 static void free_call(void *work)
 {
     struct queue_call *call = work;
+    for (size_t i = 0; i < call->count && i < BATCH_MAX; i++)
+        buf_free(&call->entries[i].attributes);
     json_free(&call->json);
     free(call);
 }
@@ -174,6 +242,24 @@ static bool parse_body(struct exchange *exchange, struct queue_call *call)
     return false;
 }
 
+/* Whether it is somebody of ours who calls, and who. */
+static bool authenticate(struct exchange *exchange, struct queue_call *call)
+{
+    struct error err = ERROR_INIT;
+    const struct sigv4_request request = signed_request(exchange);
+    enum sigv4_verdict verdict = sigv4_verify(exchange->hub->sigv4, &request, &call->signer, &err);
+    if (verdict != SIGV4_GOOD) {
+        refuse_signature(exchange, verdict, &err);
+        return false;
+    }
+    const struct credential *credential = call->signer.credential;
+    snprintf(call->access_key, sizeof call->access_key, "%s", credential->access_key_id);
+    snprintf(call->rights, sizeof call->rights, "%s", credential->rights);
+    call->signer.credential = NULL; /* may be gone when the job runs */
+    exchange->authenticated = true;
+    return true;
+}
+
 void queue_handle(struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
@@ -185,18 +271,16 @@ void queue_handle(struct exchange *exchange)
     }
     exchange->work = call;
     exchange->work_free = free_call;
-    const struct sigv4_request request = signed_request(exchange);
-    enum sigv4_verdict verdict = sigv4_verify(exchange->hub->sigv4, &request, call->region, &err);
-    if (verdict != SIGV4_GOOD) {
-        refuse_signature(exchange, verdict, &err);
+    if (!authenticate(exchange, call))
         return;
-    }
-    exchange->authenticated = true;
     const struct operation *operation = operation_of(exchange);
     if (operation == NULL || !parse_body(exchange, call))
         return;
     const struct json_value *root = json_root(call->json);
-    if (!read_queue(exchange, root, call) || !operation->parse(exchange, root, call))
+    if (operation->rights != 0 && (!read_queue(exchange, root, call) ||
+                                   !queue_permit(exchange, operation->rights, call->queue)))
+        return;
+    if (!operation->parse(exchange, root, call))
         return;
     buf_free(&exchange->body); /* everything is in the parsed call now */
     exchange->job.run = operation->run;

@@ -5,20 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api_queue.h"
+#include "reseal/clock.h"
 
 enum queue_attribute {
     ATTRIBUTE_VISIBILITY,
     ATTRIBUTE_DELAY,
     ATTRIBUTE_WAIT,
     ATTRIBUTE_RETENTION,
+    ATTRIBUTE_SIZE,
     ATTRIBUTE_REDRIVE,
+    ATTRIBUTE_ALLOW,
     SETTABLE_COUNT,
     ATTRIBUTE_VISIBLE = SETTABLE_COUNT,
     ATTRIBUTE_IN_FLIGHT,
     ATTRIBUTE_DELAYED,
     ATTRIBUTE_CREATED,
     ATTRIBUTE_MODIFIED,
-    ATTRIBUTE_SIZE,
+    ATTRIBUTE_OLDEST,
     ATTRIBUTE_ARN,
     ATTRIBUTE_COUNT,
 };
@@ -32,13 +35,16 @@ static const struct {
     [ATTRIBUTE_DELAY] = {"DelaySeconds", 0, DELAY_MAX_S},
     [ATTRIBUTE_WAIT] = {"ReceiveMessageWaitTimeSeconds", 0, QUEUE_WAIT_MAX_S},
     [ATTRIBUTE_RETENTION] = {"MessageRetentionPeriod", 60, 1209600},
+    [ATTRIBUTE_SIZE] = {"MaximumMessageSize", MESSAGE_SIZE_LEAST, MESSAGE_SIZE_LIMIT},
     [ATTRIBUTE_REDRIVE] = {"RedrivePolicy", 0, 0},
+    [ATTRIBUTE_ALLOW] = {"RedriveAllowPolicy", 0, 0},
     [ATTRIBUTE_VISIBLE] = {"ApproximateNumberOfMessages", 0, 0},
     [ATTRIBUTE_IN_FLIGHT] = {"ApproximateNumberOfMessagesNotVisible", 0, 0},
     [ATTRIBUTE_DELAYED] = {"ApproximateNumberOfMessagesDelayed", 0, 0},
     [ATTRIBUTE_CREATED] = {"CreatedTimestamp", 0, 0},
     [ATTRIBUTE_MODIFIED] = {"LastModifiedTimestamp", 0, 0},
-    [ATTRIBUTE_SIZE] = {"MaximumMessageSize", 0, 0},
+    /* Not one of SQS, which tells this by CloudWatch and by this name. */
+    [ATTRIBUTE_OLDEST] = {"ApproximateAgeOfOldestMessage", 0, 0},
     [ATTRIBUTE_ARN] = {"QueueArn", 0, 0},
 };
 
@@ -66,49 +72,25 @@ static bool whole_number(const char *text, int64_t min, int64_t max, int64_t *ou
     return *out >= min && *out <= max;
 }
 
-/* {"deadLetterTargetArn":"arn:aws:sqs:REGION:ACCOUNT:NAME","maxReceiveCount":5}, where SDKs also
- * write the number as a text. */
-static bool read_redrive(struct exchange *exchange, const char *text, struct queue_call *call)
-{
-    static const struct json_limits limits = {.bytes = 4096, .string = 1024, .values = 16};
-    struct error err = ERROR_INIT;
-    struct json *json = NULL;
-    const char *arn;
-    bool ok = false;
-    call->settings.max_receives = 0;
-    call->dead_letter[0] = '\0';
-    if (text[0] == '\0') /* an empty text takes the policy away */
-        return true;
-    if (!json_parse(text, strlen(text), &limits, "RedrivePolicy", &json, &err))
-        return bad_value(exchange, ATTRIBUTE_REDRIVE, err.text);
-    const struct json_value *root = json_root(json);
-    const char *count = json_text(json_get(root, "maxReceiveCount"), NULL);
-    if (count == NULL || !whole_number(count, 1, 1000, &call->settings.max_receives)) {
-        bad_value(exchange, ATTRIBUTE_REDRIVE, "maxReceiveCount must be from 1 to 1000");
-        goto done;
-    }
-    if (!json_want_text(root, "", "deadLetterTargetArn", 512, &arn, &err)) {
-        bad_value(exchange, ATTRIBUTE_REDRIVE, err.text);
-        goto done;
-    }
-    const char *colon = strrchr(arn, ':');
-    if (colon == NULL || strncmp(arn, "arn:", 4) != 0 || !stored_queue_name_valid(colon + 1)) {
-        bad_value(exchange, ATTRIBUTE_REDRIVE, "deadLetterTargetArn is no ARN of a queue");
-        goto done;
-    }
-    snprintf(call->dead_letter, sizeof call->dead_letter, "%s", colon + 1);
-    ok = true;
-done:
-    json_free(&json);
-    return ok;
-}
-
 static int64_t *setting_of(struct queue_row *queue, enum queue_attribute attribute)
 {
     return attribute == ATTRIBUTE_VISIBILITY ? &queue->visibility_s
            : attribute == ATTRIBUTE_DELAY    ? &queue->delay_s
            : attribute == ATTRIBUTE_WAIT     ? &queue->wait_s
+           : attribute == ATTRIBUTE_SIZE     ? &queue->message_max
                                              : &queue->retention_s;
+}
+
+/* An attribute that cannot be set. Some of those that SQS has are asked for by name in wide use, so
+ * their refusal says why. */
+static bool refuse_name(struct exchange *exchange, const char *name, const char *value)
+{
+    if (strcmp(name, "FifoQueue") == 0 && value != NULL && strcmp(value, "true") == 0)
+        sqs_fail(exchange, SQS_UNSUPPORTED_OPERATION,
+                 "FIFO queues are not supported here, standard queues are");
+    else
+        sqs_fail(exchange, SQS_INVALID_ATTRIBUTE_NAME, "the attribute \"%s\" cannot be set", name);
+    return false;
 }
 
 static bool read_attributes(struct exchange *exchange, const struct json_value *object,
@@ -119,15 +101,16 @@ static bool read_attributes(struct exchange *exchange, const struct json_value *
         const struct json_value *value = json_at(object, i);
         const char *text = json_text(value, NULL);
         if (attribute >= SETTABLE_COUNT) {
-            sqs_fail(exchange, SQS_INVALID_ATTRIBUTE_NAME, "the attribute \"%s\" cannot be set",
-                     json_key_at(object, i));
-            return false;
+            return refuse_name(exchange, json_key_at(object, i), text);
         }
         if (text == NULL || json_type(value) != JSON_STRING)
             return bad_value(exchange, attribute, "the value must be a text");
         call->attributes |= 1U << attribute;
         if (attribute == ATTRIBUTE_REDRIVE) {
-            if (!read_redrive(exchange, text, call))
+            if (!redrive_policy_read(exchange, text, call))
+                return false;
+        } else if (attribute == ATTRIBUTE_ALLOW) {
+            if (!redrive_allow_read(exchange, text, call))
                 return false;
         } else if (!whole_number(text, attributes[attribute].min, attributes[attribute].max,
                                  setting_of(&call->settings, attribute))) {
@@ -204,11 +187,9 @@ static enum job_verdict answer_url(struct exchange *exchange, struct error *err)
     if (!json_writer_new(false, &json, err))
         return JOB_FAILED;
     json_object(json, NULL);
-    queue_put_url(exchange, json, call->queue);
+    queue_put_url(exchange, json, "QueueUrl", call->queue);
     json_object_end(json);
-    bool ok = answer_json(&exchange->answer, MHD_HTTP_OK, SQS_JSON_TYPE, json, err);
-    json_writer_free(&json);
-    return ok ? JOB_DONE : JOB_FAILED;
+    return queue_answer(exchange, &json, err);
 }
 
 enum job_verdict run_get_url(struct job *job, struct database *database, struct error *err)
@@ -219,48 +200,51 @@ enum job_verdict run_get_url(struct job *job, struct database *database, struct 
     return answer_url(exchange, err);
 }
 
-/* Whether dead letters of `target` come to this queue in the end. */
-static bool leads_to(const struct database *database, const struct queue_row *target, int64_t queue)
-{
-    size_t steps = 0; /* a circle that another version made must not be followed for ever */
-    while (target != NULL && target->id != queue && steps++ < QUEUES_MAX)
-        target = stored_queue_by_id(database, target->dead_letter);
-    return target != NULL;
-}
-
-/* Puts the attributes that the call gives over `queue`; false where the dead-letter queue is not
- * there, with the exchange answered. */
-static bool apply_attributes(struct exchange *exchange, const struct database *database,
-                             struct queue_row *queue)
+/* Puts the attributes that the call gives over `queue`. Where they may not be, *applied is false
+ * and the exchange is answered. */
+static enum job_verdict apply_attributes(struct exchange *exchange, struct database *database,
+                                         struct queue_row *queue, bool *applied, struct error *err)
 {
     struct queue_call *call = exchange->work;
+    *applied = true;
     for (int i = 0; i < ATTRIBUTE_REDRIVE; i++) {
         enum queue_attribute attribute = (enum queue_attribute)i;
         if (call->attributes & 1U << attribute)
             *setting_of(queue, attribute) = *setting_of(&call->settings, attribute);
     }
     if ((call->attributes & 1U << ATTRIBUTE_REDRIVE) == 0)
-        return true;
-    queue->max_receives = call->settings.max_receives;
-    queue->dead_letter = 0;
-    if (call->dead_letter[0] == '\0')
-        return true;
-    const struct queue_row *target = stored_queue_find(database, call->dead_letter);
-    if (target == NULL || strcmp(target->name, queue->name) == 0)
-        return bad_value(exchange, ATTRIBUTE_REDRIVE,
-                         "deadLetterTargetArn must name another queue that exists");
-    if (leads_to(database, target, queue->id))
-        return bad_value(exchange, ATTRIBUTE_REDRIVE,
-                         "dead letters of that queue come back to this one");
-    queue->dead_letter = target->id;
-    return true;
+        return JOB_DONE;
+    return redrive_policy_apply(exchange, database, queue, applied, err);
 }
 
 static bool same_settings(const struct queue_row *a, const struct queue_row *b)
 {
     return a->visibility_s == b->visibility_s && a->delay_s == b->delay_s &&
            a->wait_s == b->wait_s && a->retention_s == b->retention_s &&
-           a->dead_letter == b->dead_letter && a->max_receives == b->max_receives;
+           a->dead_letter == b->dead_letter && a->max_receives == b->max_receives &&
+           a->message_max == b->message_max;
+}
+
+/* Whether a RedriveAllowPolicy that the call gives is the one that the queue has. */
+static bool same_allow(const struct queue_call *call, struct database *database, int64_t queue,
+                       bool *same, struct error *err)
+{
+    char allow[REDRIVE_ALLOW_MAX];
+    *same = true;
+    if ((call->attributes & 1U << ATTRIBUTE_ALLOW) == 0)
+        return true;
+    if (!stored_queue_allow(database, queue, allow, err))
+        return false;
+    *same = strcmp(allow, call->redrive.allow) == 0;
+    return true;
+}
+
+/* Writes the RedriveAllowPolicy of the call, where it gives one. */
+static bool write_allow(const struct queue_call *call, struct database *database, struct error *err)
+{
+    const struct queue_row *queue = stored_queue_find(database, call->queue);
+    return queue == NULL || (call->attributes & 1U << ATTRIBUTE_ALLOW) == 0 ||
+           stored_queue_set_allow(database, queue->id, call->redrive.allow, err);
 }
 
 enum job_verdict run_create(struct job *job, struct database *database, struct error *err)
@@ -269,12 +253,17 @@ enum job_verdict run_create(struct job *job, struct database *database, struct e
     struct queue_call *call = exchange->work;
     const struct queue_row *existing = stored_queue_find(database, call->queue);
     struct queue_row wanted;
+    bool applied, same = true;
     stored_queue_defaults(&wanted, call->queue);
     if (existing != NULL) /* what is not given does not differ */
         wanted = *existing;
-    if (!apply_attributes(exchange, database, &wanted))
+    if (apply_attributes(exchange, database, &wanted, &applied, err) == JOB_FAILED)
+        return JOB_FAILED;
+    if (!applied)
         return JOB_DONE;
-    if (existing != NULL && !same_settings(existing, &wanted)) {
+    if (existing != NULL && !same_allow(call, database, existing->id, &same, err))
+        return JOB_FAILED;
+    if (existing != NULL && (!same || !same_settings(existing, &wanted))) {
         sqs_fail(exchange, SQS_QUEUE_NAME_EXISTS, "the queue \"%s\" exists with other attributes",
                  call->queue);
         return JOB_DONE;
@@ -285,6 +274,8 @@ enum job_verdict run_create(struct job *job, struct database *database, struct e
         sqs_fail(exchange, SQS_UNSUPPORTED_OPERATION, "%s", err->text);
         return JOB_DONE;
     }
+    if (!write_allow(call, database, err))
+        return JOB_FAILED;
     return answer_url(exchange, err);
 }
 
@@ -295,34 +286,19 @@ enum job_verdict run_set_attributes(struct job *job, struct database *database, 
     if (queue == NULL)
         return JOB_DONE;
     struct queue_row wanted = *queue;
-    if (!apply_attributes(exchange, database, &wanted))
-        return JOB_DONE;
-    if (!stored_queue_update(database, &wanted, err))
+    bool applied;
+    if (apply_attributes(exchange, database, &wanted, &applied, err) == JOB_FAILED)
         return JOB_FAILED;
-    buf_reset(&exchange->answer.body);
-    buf_put_text(&exchange->answer.body, "{}");
-    exchange->answer.status = MHD_HTTP_OK;
-    exchange->answer.content_type = SQS_JSON_TYPE;
-    return JOB_DONE;
+    if (!applied)
+        return JOB_DONE;
+    if (!stored_queue_update(database, &wanted, err) || !write_allow(exchange->work, database, err))
+        return JOB_FAILED;
+    return queue_answer_empty(exchange);
 }
 
-static void put_redrive(struct json_writer *json, const struct queue_call *call,
-                        const struct database *database, const struct queue_row *queue)
-{
-    char text[512];
-    const struct queue_row *target = stored_queue_by_id(database, queue->dead_letter);
-    if (target == NULL)
-        return;
-    snprintf(text, sizeof text,
-             "{\"deadLetterTargetArn\":\"arn:aws:sqs:%s:" ACCOUNT
-             ":%s\",\"maxReceiveCount\":%" PRId64 "}",
-             call->region, target->name, queue->max_receives);
-    json_put_text(json, attributes[ATTRIBUTE_REDRIVE].name, text);
-}
-
-static void put_attributes(struct json_writer *json, const struct queue_call *call,
-                           const struct database *database, const struct queue_row *queue,
-                           const struct queue_counts *counts)
+static bool put_attributes(struct json_writer *json, const struct queue_call *call,
+                           struct database *database, const struct queue_row *queue,
+                           const struct queue_counts *counts, int64_t oldest_s, struct error *err)
 {
     const int64_t numbers[ATTRIBUTE_ARN] = {
         [ATTRIBUTE_VISIBILITY] = queue->visibility_s,
@@ -334,23 +310,41 @@ static void put_attributes(struct json_writer *json, const struct queue_call *ca
         [ATTRIBUTE_DELAYED] = counts->delayed,
         [ATTRIBUTE_CREATED] = queue->created_ms / 1000,
         [ATTRIBUTE_MODIFIED] = queue->modified_ms / 1000,
-        [ATTRIBUTE_SIZE] = 262144,
+        [ATTRIBUTE_SIZE] = queue->message_max,
+        [ATTRIBUTE_OLDEST] = oldest_s,
     };
-    char text[256];
+    char text[ARN_TEXT];
     for (int i = 0; i < ATTRIBUTE_COUNT; i++) {
         enum queue_attribute attribute = (enum queue_attribute)i;
         if ((call->attributes & 1U << attribute) == 0)
             continue;
         if (attribute == ATTRIBUTE_REDRIVE) {
-            put_redrive(json, call, database, queue);
+            redrive_policy_put(json, call, database, queue);
+            continue;
+        }
+        if (attribute == ATTRIBUTE_ALLOW) {
+            if (!redrive_allow_put(json, call, database, queue, err))
+                return false;
             continue;
         }
         if (attribute == ATTRIBUTE_ARN)
-            snprintf(text, sizeof text, "arn:aws:sqs:%s:" ACCOUNT ":%s", call->region, queue->name);
+            queue_arn(call, queue->name, text);
         else
             snprintf(text, sizeof text, "%" PRId64, numbers[attribute]);
         json_put_text(json, attributes[attribute].name, text);
     }
+    return true;
+}
+
+static bool age_of_oldest(struct database *database, int64_t queue, int64_t *seconds,
+                          struct error *err)
+{
+    int64_t sent_ms;
+    if (!stored_queue_oldest(database, queue, &sent_ms, err))
+        return false;
+    int64_t age_ms = sent_ms != 0 ? clock_real_ms() - sent_ms : 0;
+    *seconds = age_ms > 0 ? age_ms / 1000 : 0;
+    return true;
 }
 
 enum job_verdict run_get_attributes(struct job *job, struct database *database, struct error *err)
@@ -359,6 +353,7 @@ enum job_verdict run_get_attributes(struct job *job, struct database *database, 
     struct queue_call *call = exchange->work;
     struct queue_counts counts = {0, 0, 0};
     struct json_writer *json = NULL;
+    int64_t oldest_s = 0;
     const unsigned counted =
         1U << ATTRIBUTE_VISIBLE | 1U << ATTRIBUTE_IN_FLIGHT | 1U << ATTRIBUTE_DELAYED;
     const struct queue_row *queue = queue_of_call(exchange, database);
@@ -366,14 +361,18 @@ enum job_verdict run_get_attributes(struct job *job, struct database *database, 
         return JOB_DONE;
     if ((call->attributes & counted) != 0 && !stored_queue_count(database, queue->id, &counts, err))
         return JOB_FAILED;
+    if ((call->attributes & 1U << ATTRIBUTE_OLDEST) != 0 &&
+        !age_of_oldest(database, queue->id, &oldest_s, err))
+        return JOB_FAILED;
     if (!json_writer_new(false, &json, err))
         return JOB_FAILED;
     json_object(json, NULL);
     json_object(json, "Attributes");
-    put_attributes(json, call, database, queue, &counts);
+    if (!put_attributes(json, call, database, queue, &counts, oldest_s, err)) {
+        json_writer_free(&json);
+        return JOB_FAILED;
+    }
     json_object_end(json);
     json_object_end(json);
-    bool ok = answer_json(&exchange->answer, MHD_HTTP_OK, SQS_JSON_TYPE, json, err);
-    json_writer_free(&json);
-    return ok ? JOB_DONE : JOB_FAILED;
+    return queue_answer(exchange, &json, err);
 }

@@ -8,14 +8,14 @@
 #include "odata_filter.h"
 #include "reseal/request.h"
 #include "store_records.h"
+#include "store_seals.h"
 #include "uri.h"
 
 #define PAGE_MAX       100
 #define COLLECTION_URL "/beta/deviceManagement/userPfxCertificates"
 
-/* One record as Graph answers it, with the address of its description. */
-static bool answer_record(struct exchange *exchange, unsigned status, const struct record *record,
-                          struct error *err)
+bool answer_record(struct exchange *exchange, unsigned status, const struct record *record,
+                   struct error *err)
 {
     struct json_writer *json = NULL;
     char base[BASE_URL], context[512];
@@ -26,9 +26,10 @@ static bool answer_record(struct exchange *exchange, unsigned status, const stru
              "%s/beta/$metadata#deviceManagement/userPfxCertificates/$entity", base);
     json_object(json, NULL);
     json_put_text(json, "@odata.context", context);
+    bool ok = seal_put_etag(json, buf_bytes(&record->sealed), err);
     record_write(json, record, RECORD_WITHOUT_SECRETS);
     json_object_end(json);
-    bool ok = answer_json(&exchange->answer, status, JSON_TYPE, json, err);
+    ok = ok && answer_json(&exchange->answer, status, JSON_TYPE, json, err);
     json_writer_free(&json);
     return ok;
 }
@@ -79,8 +80,7 @@ void records_post_handle(struct exchange *exchange)
     json_free(&json);
 }
 
-/* The id of ".../{id}" or "...('{id}')", either percent-encoded or not. */
-static bool record_id_of(struct exchange *exchange, char *id, size_t size)
+bool record_id_of(struct exchange *exchange, char *id, size_t size)
 {
     struct error err = ERROR_INIT;
     char text[RECORD_ID_MAX + 8];

@@ -90,6 +90,12 @@ void sigv4_close(struct sigv4 **sigv4)
     *sigv4 = NULL;
 }
 
+void sigv4_renew(struct sigv4 *sigv4, const struct credentials *credentials)
+{
+    sigv4->credentials = credentials;
+    sigv4->newest.credential = NULL; /* another may have the same place in memory */
+}
+
 static enum sigv4_verdict incomplete(struct error *err, const char *why)
 {
     error_set(err, FAIL_AUTH, "the Authorization header %s", why);
@@ -238,11 +244,15 @@ static enum sigv4_verdict read_headers(const struct sigv4 *sigv4,
     }
     if (request->query[0] != '\0')
         return incomplete(err, "signs a query, which this service does not take");
+    if (request->header(request->context, "x-amz-security-token") != NULL) {
+        error_set(err, FAIL_AUTH, "session tokens are not taken: this hub gives none out");
+        error_hint(err, "sign with an access key of the hub's credentials alone");
+        return SIGV4_UNKNOWN_KEY;
+    }
     out->credential = credentials_by_access_key(sigv4->credentials, access_key);
-    if (out->credential == NULL ||
-        request->header(request->context, "x-amz-security-token") != NULL) {
-        error_set(err, FAIL_AUTH, "the access key or session token is not known to this hub");
-        error_hint(err, "put the key into the hub's credentials file and restart the hub");
+    if (out->credential == NULL) {
+        error_set(err, FAIL_AUTH, "the access key is not known to this hub");
+        error_hint(err, "put it into the hub's credentials file, which is read again by itself");
         return SIGV4_UNKNOWN_KEY;
     }
     return check_clock(request, out, err);
@@ -250,11 +260,12 @@ static enum sigv4_verdict read_headers(const struct sigv4 *sigv4,
 
 enum sigv4_verdict sigv4_check_headers(const struct sigv4 *sigv4,
                                        const struct sigv4_request *request,
-                                       char region[static SIGV4_REGION_MAX + 1], struct error *err)
+                                       struct sigv4_signer *signer, struct error *err)
 {
     struct authorization authorization;
     enum sigv4_verdict verdict = read_headers(sigv4, request, &authorization, err);
-    memcpy(region, authorization.region, sizeof authorization.region);
+    *signer = (struct sigv4_signer){.credential = authorization.credential};
+    memcpy(signer->region, authorization.region, sizeof authorization.region);
     return verdict;
 }
 
@@ -389,13 +400,14 @@ static bool signature_of(struct sigv4 *sigv4, const struct authorization *author
 }
 
 enum sigv4_verdict sigv4_verify(struct sigv4 *sigv4, const struct sigv4_request *request,
-                                char region[static SIGV4_REGION_MAX + 1], struct error *err)
+                                struct sigv4_signer *signer, struct error *err)
 {
     struct authorization authorization;
     char body_hash[DIGEST_HEX], request_hash[DIGEST_HEX], expected[DIGEST_HEX];
     struct buf canonical = BUF_INIT(CANONICAL_BYTES);
     enum sigv4_verdict verdict = read_headers(sigv4, request, &authorization, err);
-    memcpy(region, authorization.region, sizeof authorization.region);
+    *signer = (struct sigv4_signer){.credential = authorization.credential};
+    memcpy(signer->region, authorization.region, sizeof authorization.region);
     if (verdict != SIGV4_GOOD)
         return verdict;
     verdict = SIGV4_FAULT;

@@ -35,22 +35,28 @@ struct sigv4_request {
     int64_t now_ms; /* real time */
 };
 
+/* Who has signed. */
+struct sigv4_signer {
+    char region[SIGV4_REGION_MAX + 1];   /* that was signed for */
+    const struct credential *credential; /* owned by the credentials; NULL: not known */
+};
+
 struct sigv4;
 
 /* `credentials` outlive the verifier. */
 bool sigv4_open(const struct credentials *credentials, struct sigv4 **out,
                 struct error *err) MUST_USE;
 void sigv4_close(struct sigv4 **sigv4);
+/* From now on these credentials count. */
+void sigv4_renew(struct sigv4 *sigv4, const struct credentials *credentials);
 
 /* Everything that can be told from the headers, before a body is accepted: form, key and clock.
- * `region` gets the region that was signed for. On anything but SIGV4_GOOD `err` says why. */
+ * On anything but SIGV4_GOOD `err` says why. */
 enum sigv4_verdict sigv4_check_headers(const struct sigv4 *sigv4,
                                        const struct sigv4_request *request,
-                                       char region[static SIGV4_REGION_MAX + 1],
-                                       struct error *err) MUST_USE;
+                                       struct sigv4_signer *signer, struct error *err) MUST_USE;
 /* The same and the signature itself. */
 enum sigv4_verdict sigv4_verify(struct sigv4 *sigv4, const struct sigv4_request *request,
-                                char region[static SIGV4_REGION_MAX + 1],
-                                struct error *err) MUST_USE;
+                                struct sigv4_signer *signer, struct error *err) MUST_USE;
 
 #endif

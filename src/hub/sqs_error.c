@@ -15,7 +15,7 @@ static const struct {
 } rows[] = {
     [SQS_QUEUE_DOES_NOT_EXIST] = {400, SQS "QueueDoesNotExist", OLD "NonExistentQueue"},
     [SQS_QUEUE_NAME_EXISTS] = {400, SQS "QueueNameExists", "QueueAlreadyExists"},
-    [SQS_RECEIPT_HANDLE_IS_INVALID] = {400, SQS "ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid"},
+    [SQS_RECEIPT_HANDLE_IS_INVALID] = {404, SQS "ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid"},
     [SQS_MESSAGE_NOT_INFLIGHT] = {400, SQS "MessageNotInflight", OLD "MessageNotInflight"},
     [SQS_INVALID_MESSAGE_CONTENTS] = {400, SQS "InvalidMessageContents", "InvalidMessageContents"},
     [SQS_INVALID_PARAMETER_VALUE] = {400, SERVICE "InvalidParameterValue", "InvalidParameterValue"},
@@ -31,6 +31,9 @@ static const struct {
     [SQS_INVALID_BATCH_ENTRY_ID] = {400, SQS "InvalidBatchEntryId", OLD "InvalidBatchEntryId"},
     [SQS_UNSUPPORTED_OPERATION] = {400, SQS "UnsupportedOperation", OLD "UnsupportedOperation"},
     [SQS_UNKNOWN_OPERATION] = {400, SERVICE "UnknownOperation", "UnknownOperation"},
+    [SQS_PURGE_IN_PROGRESS] = {403, SQS "PurgeQueueInProgress", OLD "PurgeQueueInProgress"},
+    [SQS_RESOURCE_NOT_FOUND] = {404, SQS "ResourceNotFoundException", "ResourceNotFoundException"},
+    [SQS_ACCESS_DENIED] = {403, SERVICE "AccessDeniedException", "AccessDenied"},
     [SQS_SERIALIZATION] = {400, SERVICE "SerializationException", "SerializationException"},
     [SQS_MISSING_AUTHENTICATION_TOKEN] = {403, SERVICE "MissingAuthenticationToken",
                                           "MissingAuthenticationToken"},

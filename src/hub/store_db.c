@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store_db.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/evp.h>
+#include "store_check.h"
 #include "store_sql.h"
+#include "store_tally.h"
+#include "store_vfs.h"
 
 #define BUSY_TIMEOUT_MS 2000 /* another process may just be ending */
 #define STATEMENT_BYTES (-1) /* the text ends with a NUL */
@@ -26,6 +30,23 @@ static const char *const pragmas[] = {
     "PRAGMA secure_delete = FAST",
 };
 
+/* What to do where the system's own error says more than SQLite's. */
+static bool hint_of_system(int number, struct error *err)
+{
+    switch (number) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return error_hint(err, "make room on the disk of the database");
+    case EROFS:
+        return error_hint(err, "the file system is read-only: see the kernel's log, mount it "
+                               "writable, start the hub again");
+    default:
+        return error_hint(err, "see the kernel's log for the disk of the database; where the disk "
+                               "fails, restore the last backup on another one");
+    }
+}
+
 static bool sql_failed(const struct database *database, struct error *err)
 {
     int code = sqlite3_errcode(database->handle);
@@ -33,7 +54,9 @@ static bool sql_failed(const struct database *database, struct error *err)
     error_set(err, kind, "the database refuses: %s", sqlite3_errmsg(database->handle));
     switch (code) {
     case SQLITE_FULL:
-        return error_hint(err, "make room on the disk of the database");
+        return hint_of_system(ENOSPC, err);
+    case SQLITE_IOERR:
+        return hint_of_system(sqlite3_system_errno(database->handle), err);
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
@@ -43,7 +66,7 @@ static bool sql_failed(const struct database *database, struct error *err)
         return error_hint(err, "another process holds the database; one hub owns one file");
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return error_hint(err, "restore the database from its last backup");
+        return error_hint(err, "restore the database from its last backup (reseal-hub restore)");
     default:
         return false;
     }
@@ -73,20 +96,27 @@ static bool ask(struct database *database, const char *sql, char *out, size_t si
     return ok;
 }
 
-static bool check_integrity(struct database *database, struct error *err)
+/* Brings an empty file (version 0) or an older schema to the present one; all of it or nothing. */
+static bool make_schema(struct database *database, long found, struct error *err)
 {
-    char answer[256];
-    if (!ask(database, "PRAGMA quick_check(1)", answer, sizeof answer, err))
+    char set[128];
+    const char *step;
+    snprintf(set, sizeof set, "PRAGMA application_id = %d; PRAGMA user_version = %d",
+             SCHEMA_APPLICATION_ID, SCHEMA_VERSION);
+    if (!execute(database, "BEGIN EXCLUSIVE", err))
         return false;
-    if (strcmp(answer, "ok") == 0)
+    bool ok = found != 0 || execute(database, schema_sql, err);
+    for (long at = found != 0 ? found : SCHEMA_BASE; ok && (step = schema_step(at)) != NULL; at++)
+        ok = execute(database, step, err);
+    if (ok && execute(database, set, err) && execute(database, "COMMIT", err))
         return true;
-    error_set(err, FAIL_IO, "the database is damaged: %s", answer);
-    return error_hint(err, "restore it from its last backup");
+    (void)sqlite3_exec(database->handle, "ROLLBACK", NULL, NULL, NULL);
+    return false;
 }
 
 static bool ensure_schema(struct database *database, struct error *err)
 {
-    char version[32], application[32], set[128];
+    char version[32], application[32];
     if (!ask(database, "PRAGMA user_version", version, sizeof version, err) ||
         !ask(database, "PRAGMA application_id", application, sizeof application, err))
         return false;
@@ -94,21 +124,12 @@ static bool ensure_schema(struct database *database, struct error *err)
     long owner = strtol(application, NULL, 10);
     if (found == SCHEMA_VERSION && owner == SCHEMA_APPLICATION_ID)
         return true;
-    if (found != 0 || owner != 0) {
-        error_set(err, FAIL_USAGE, "the file is no hub database of schema %d (found schema %ld)",
-                  SCHEMA_VERSION, found);
-        return error_hint(err,
-                          "use the reseal-hub that made it, or name another file in hub.database");
-    }
-    snprintf(set, sizeof set, "PRAGMA application_id = %d; PRAGMA user_version = %d",
-             SCHEMA_APPLICATION_ID, SCHEMA_VERSION);
-    if (!execute(database, "BEGIN EXCLUSIVE", err))
-        return false;
-    if (execute(database, schema_sql, err) && execute(database, set, err) &&
-        execute(database, "COMMIT", err))
-        return true;
-    (void)sqlite3_exec(database->handle, "ROLLBACK", NULL, NULL, NULL);
-    return false;
+    bool older = owner == SCHEMA_APPLICATION_ID && schema_step(found) != NULL;
+    if (older || (found == 0 && owner == 0))
+        return make_schema(database, found, err);
+    error_set(err, FAIL_USAGE, "the file is no hub database of schema %d to %d (found schema %ld)",
+              SCHEMA_BASE, SCHEMA_VERSION, found);
+    return error_hint(err, "use the reseal-hub that made it, or name another file in hub.database");
 }
 
 static bool prepare_all(struct database *database, struct error *err)
@@ -119,6 +140,17 @@ static bool prepare_all(struct database *database, struct error *err)
                                NULL) != SQLITE_OK)
             return sql_failed(database, err);
     }
+    return true;
+}
+
+static bool find_next_message(struct database *database, struct error *err)
+{
+    bool row;
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_LAST);
+    if (!database_step(database, statement, &row, err))
+        return false;
+    database->next_message = sqlite3_column_int64(statement, 0) + 1;
+    database_end(statement);
     return true;
 }
 
@@ -135,8 +167,9 @@ static bool set_up(struct database *database, struct error *err)
     if (strcmp(mode, "wal") != 0)
         return error_set(err, FAIL_IO, "SQLite keeps no write-ahead log here (journal mode %s)",
                          mode);
-    return check_integrity(database, err) && ensure_schema(database, err) &&
-           prepare_all(database, err) && database_load_queues(database, err);
+    return store_check_start(database->handle, err) && ensure_schema(database, err) &&
+           tally_open(database->handle, &database->tally, err) && prepare_all(database, err) &&
+           database_load_queues(database, err) && find_next_message(database, err);
 }
 
 bool database_open(const char *path, struct database **out, struct error *err)
@@ -146,12 +179,26 @@ bool database_open(const char *path, struct database **out, struct error *err)
     struct database *database = calloc(1, sizeof *database);
     if (database == NULL)
         return error_memory(err);
+    database->senders = calloc(SENDERS_MAX, sizeof *database->senders);
+    database->queue_work = true; /* whatever was left when the file was closed */
+    if (database->senders == NULL) {
+        free(database);
+        return error_memory(err);
+    }
     int flags =
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
-    int status = sqlite3_open_v2(path, &database->handle, flags, NULL);
+    if (!store_vfs_register(err))
+        goto done;
+    int status = sqlite3_open_v2(path, &database->handle, flags, STORE_VFS);
     if (status != SQLITE_OK) {
         error_set(err, FAIL_IO, "cannot open the database %s: %s", path, sqlite3_errstr(status));
         error_hint(err, "the folder must exist and be writable for the user of the hub");
+        goto done;
+    }
+    if (sqlite3_db_readonly(database->handle, "main") == 1) {
+        error_set(err, FAIL_IO, "the database %s can be read, but not written", path);
+        error_hint(err, "check the rights of the database file and of its folder, and whether its "
+                        "file system is mounted read-only");
         goto done;
     }
     database->md5 = EVP_MD_fetch(NULL, "MD5", NULL);
@@ -178,7 +225,9 @@ void database_close(struct database **database)
     for (size_t i = 0; i < STATEMENT_COUNT; i++)
         (void)sqlite3_finalize((*database)->statements[i]);
     (void)sqlite3_close((*database)->handle);
+    tally_free(&(*database)->tally);
     EVP_MD_free((*database)->md5);
+    free((*database)->senders);
     free(*database);
     *database = NULL;
 }
@@ -274,7 +323,7 @@ bool database_begin(struct database *database, struct error *err)
 
 static void queues_after_undo(struct database *database)
 {
-    struct error ignored = ERROR_INIT; /* the old list then stays: queues are never deleted */
+    struct error ignored = ERROR_INIT; /* the old list then stays */
     if (database->queues_changed)
         (void)!database_load_queues(database, &ignored);
 }
@@ -285,8 +334,10 @@ bool database_commit(struct database *database, struct error *err)
     bool ok = run_plain(database, SQL_COMMIT, err);
     if (written || !ok) /* one that only reads says nothing of the disk */
         database->commit_failed = !ok;
-    if (ok)
+    if (ok) {
+        tally_commit(database->tally);
         return true;
+    }
     database_rollback(database);
     return false;
 }
@@ -296,6 +347,7 @@ void database_rollback(struct database *database)
     struct error ignored = ERROR_INIT;
     if (sqlite3_get_autocommit(database->handle) == 0)
         (void)!run_plain(database, SQL_ROLLBACK, &ignored);
+    tally_rollback(database->tally);
     queues_after_undo(database);
 }
 
@@ -304,23 +356,34 @@ bool database_probe(struct database *database, struct error *err)
     return !database->commit_failed || run_plain(database, SQL_PROBE, err);
 }
 
-bool database_savepoint(struct database *database, struct error *err)
+struct database_mark database_mark(const struct database *database)
 {
-    return run_plain(database, SQL_SAVEPOINT, err);
+    return (struct database_mark){sqlite3_total_changes(database->handle)};
 }
 
-bool database_release(struct database *database, struct error *err)
+bool database_unchanged(const struct database *database, struct database_mark since)
 {
-    return run_plain(database, SQL_RELEASE, err);
+    return sqlite3_get_autocommit(database->handle) == 0 &&
+           sqlite3_total_changes(database->handle) == since.changes;
 }
 
-bool database_undo(struct database *database, struct error *err)
+static bool load_senders(struct database *database, struct error *err)
 {
-    if (sqlite3_get_autocommit(database->handle) != 0)
-        return error_set(err, FAIL_IO, "the database gave up the transaction");
-    bool ok = run_plain(database, SQL_ROLLBACK_TO, err) && run_plain(database, SQL_RELEASE, err);
-    queues_after_undo(database);
-    return ok;
+    sqlite3_stmt *statement = database_statement(database, SQL_SENDER_LIST);
+    size_t count = 0;
+    bool row;
+    while (true) {
+        if (!database_step(database, statement, &row, err))
+            return false;
+        if (!row || count == SENDERS_MAX)
+            break;
+        struct sender *sender = &database->senders[count++];
+        sender->id = sqlite3_column_int64(statement, 0);
+        snprintf(sender->name, sizeof sender->name, "%s", column_text(statement, 1));
+    }
+    database_end(statement);
+    database->sender_count = count;
+    return true;
 }
 
 bool database_load_queues(struct database *database, struct error *err)
@@ -344,10 +407,13 @@ bool database_load_queues(struct database *database, struct error *err)
             .retention_s = sqlite3_column_int64(statement, 7),
             .dead_letter = sqlite3_column_int64(statement, 8),
             .max_receives = sqlite3_column_int64(statement, 9),
+            .message_max = sqlite3_column_int64(statement, 10),
+            .purged_ms = sqlite3_column_int64(statement, 11),
+            .purging = sqlite3_column_int64(statement, 12) != 0,
         };
         snprintf(queue->name, sizeof queue->name, "%s", column_text(statement, 1));
     }
     database_end(statement);
     database->queue_count = count;
-    return true;
+    return load_senders(database, err);
 }

@@ -18,29 +18,47 @@ enum statement {
     SQL_BEGIN,
     SQL_COMMIT,
     SQL_ROLLBACK,
-    SQL_SAVEPOINT,
-    SQL_RELEASE,
-    SQL_ROLLBACK_TO,
     SQL_PROBE,
     /* queues */
     SQL_QUEUE_LIST,
     SQL_QUEUE_INSERT,
     SQL_QUEUE_UPDATE,
-    SQL_QUEUE_COUNTS,
+    SQL_QUEUE_HIDDEN,
     SQL_QUEUE_OLDEST,
     SQL_QUEUE_NEXT_VISIBLE,
+    SQL_QUEUE_ALLOW,
+    SQL_QUEUE_SET_ALLOW,
+    SQL_QUEUE_PURGE,
+    SQL_QUEUE_PURGED,
+    SQL_QUEUE_REMOVE,
+    SQL_QUEUE_UNLINK,
+    SQL_QUEUE_REMOVED,
+    SQL_QUEUE_FORGET,
+    SQL_SENDER_LIST,
+    SQL_SENDER_INSERT,
     /* messages */
     SQL_MESSAGE_INSERT,
+    SQL_MESSAGE_LAST,
     SQL_BODY_INSERT,
     SQL_MESSAGE_PICK,
     SQL_BODY_SELECT,
     SQL_MESSAGE_LEASE,
     SQL_MESSAGE_MOVE,
     SQL_MESSAGE_SELECT,
-    SQL_MESSAGE_VISIBLE,
+    SQL_MESSAGE_EXTEND,
     SQL_MESSAGE_OLD,
+    SQL_MESSAGE_PEEK,
+    SQL_MESSAGE_REDRIVE,
     SQL_MESSAGE_DELETE,
+    SQL_MESSAGE_DELETE_HELD,
     SQL_BODY_DELETE,
+    /* moves of dead letters */
+    SQL_MOVE_INSERT,
+    SQL_MOVE_RUNNING,
+    SQL_MOVE_SELECT,
+    SQL_MOVE_LIST,
+    SQL_MOVE_UPDATE,
+    SQL_MOVE_FORGET,
     /* records */
     SQL_RECORD_INSERT,
     SQL_BLOB_INSERT,
@@ -52,6 +70,12 @@ enum statement {
     SQL_RECORD_FREE_BLOB,
     SQL_RECORD_DELETE,
     SQL_RECORD_COUNT,
+    /* seals: what a rotation reads and writes of records */
+    SQL_SEAL_LIST,
+    SQL_SEAL_COUNT,
+    SQL_SEAL_WAITING,
+    SQL_SEAL_SELECT,
+    SQL_SEAL_UPDATE,
     /* deliveries */
     SQL_DELIVERY_INSERT,
     SQL_DELIVERY_SELECT,
@@ -60,7 +84,6 @@ enum statement {
     SQL_DELIVERY_REPEAT,
     SQL_DELIVERY_EXPIRED,
     SQL_DELIVERY_NEXT_EXPIRY,
-    SQL_DELIVERY_COUNTS,
     SQL_PAYLOAD_INSERT,
     SQL_DELIVERY_OLD,
     SQL_DELIVERY_DELETE,
@@ -83,6 +106,17 @@ struct queue_row {
     int64_t retention_s;  /* MessageRetentionPeriod */
     int64_t dead_letter;  /* id of the dead-letter queue, 0: none */
     int64_t max_receives; /* maxReceiveCount of the RedrivePolicy */
+    int64_t message_max;  /* MaximumMessageSize, bytes */
+    int64_t purged_ms;    /* what was sent then or before is purged; 0: never */
+    bool purging;         /* some of that is still to be deleted */
+};
+
+/* Who sends: an access key. Numbers, since each message has one. */
+#define SENDER_MAX  128
+#define SENDERS_MAX 1024
+struct sender {
+    int64_t id;
+    char name[SENDER_MAX + 1];
 };
 
 struct database;
@@ -104,14 +138,23 @@ struct database {
     sqlite3 *handle;
     sqlite3_stmt *statements[STATEMENT_COUNT];
     EVP_MD *md5;
+    struct tally *tally;                 /* store_tally.h */
     struct queue_row queues[QUEUES_MAX]; /* what the table of queues holds */
     size_t queue_count;
-    bool queues_changed; /* in this transaction: to be read again if it is rolled back */
+    struct sender *senders; /* what the table of senders holds */
+    size_t sender_count;
+    /* The id of the next message. None is used again while the hub runs: the receipt handle of a
+     * message that is gone must not seem to be one of another. */
+    int64_t next_message;
+    bool queue_work;     /* a purge, a removed queue or a move may have something left to do */
+    bool queues_changed; /* or senders, in this transaction: read again if it is rolled back */
     bool commit_failed;  /* what was to be written last is not on disk */
     bool bind_failed;    /* a value could not be bound; the next step fails */
     struct database_events events;
     int64_t delivery_retention_ms; /* how long finished deliveries are kept; 0: for ever */
     int64_t requests_queue;        /* where deliveries send their requests; 0: not known */
+    int64_t no_expiry_before_ms;   /* no pending delivery expires earlier; 0: not known */
+    int64_t results_queue;         /* where results are taken as they are sent; 0: not known */
 };
 
 /* Opens or makes the file (mode 0600), checks its integrity and schema version. */
@@ -144,13 +187,16 @@ void database_rollback(struct database *database);
 /* Writes something that changes nothing, where the last commit failed: the commit after it then
  * shows whether the disk takes writes again. */
 bool database_probe(struct database *database, struct error *err) MUST_USE;
-/* A part of a transaction that can be undone alone. */
-bool database_savepoint(struct database *database, struct error *err) MUST_USE;
-bool database_release(struct database *database, struct error *err) MUST_USE;
-/* False where the whole transaction is lost (a full disk may do that). */
-bool database_undo(struct database *database, struct error *err) MUST_USE;
+/* Whether anything has been written in this transaction between two moments. SQLite's savepoints
+ * would tell, too, but copy every page that is written while one is open. */
+struct database_mark {
+    int changes;
+};
+struct database_mark database_mark(const struct database *database) MUST_USE;
+/* False also where the whole transaction is lost (a full disk may do that). */
+bool database_unchanged(const struct database *database, struct database_mark since) MUST_USE;
 
-/* Reads the table of queues into the cache. */
+/* Reads the tables of queues and of senders into the cache. */
 bool database_load_queues(struct database *database, struct error *err) MUST_USE;
 
 #endif

@@ -3,10 +3,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include "reseal/clock.h"
+#include "store_tally.h"
 
 const struct queue_row *stored_queue_find(const struct database *database, const char *name)
 {
@@ -28,7 +29,8 @@ const struct queue_row *stored_queue_by_id(const struct database *database, int6
 
 void stored_queue_defaults(struct queue_row *queue, const char *name)
 {
-    *queue = (struct queue_row){.visibility_s = 30, .retention_s = 345600};
+    *queue = (struct queue_row){
+        .visibility_s = 30, .retention_s = 345600, .message_max = MESSAGE_SIZE_DEFAULT};
     snprintf(queue->name, sizeof queue->name, "%s", name);
 }
 
@@ -54,6 +56,7 @@ static void bind_queue(struct database *database, sqlite3_stmt *statement,
     else
         bind_null(database, statement, 8);
     bind_integer(database, statement, 9, queue->max_receives);
+    bind_integer(database, statement, 10, queue->message_max);
 }
 
 bool stored_queue_create(struct database *database, const struct queue_row *queue,
@@ -78,41 +81,55 @@ bool stored_queue_update(struct database *database, const struct queue_row *queu
     return database_run(database, statement, err) && database_load_queues(database, err);
 }
 
-static void tell_changed(const struct database *database, int64_t queue)
+void stored_queue_tell(const struct database *database, int64_t queue)
 {
     if (database->events.queue_changed != NULL)
         database->events.queue_changed(database->events.context, queue);
+}
+
+int64_t sent_after_purge(const struct queue_row *queue, int64_t now_ms)
+{
+    return now_ms > queue->purged_ms ? now_ms : queue->purged_ms + 1;
 }
 
 bool stored_queue_send(struct database *database, int64_t queue, const struct outgoing *message,
                        char message_id[static UUID_TEXT], struct error *err)
 {
     int64_t now = clock_real_ms();
+    const struct queue_row *settings = stored_queue_by_id(database, queue);
+    if (settings == NULL)
+        return error_set(err, FAIL_INTERNAL, "a send to no queue");
     if (!uuid_random(message_id, err))
         return false;
     sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_INSERT);
     bind_integer(database, statement, 1, queue);
     bind_integer(database, statement, 2, now + message->delay_s * 1000);
-    bind_integer(database, statement, 3, now);
+    bind_integer(database, statement, 3, sent_after_purge(settings, now));
     bind_text(database, statement, 4, message_id);
     bind_bytes(database, statement, 5, (struct bytes){message->md5, MD5_BYTES});
+    bind_integer(database, statement, 6, message->sender);
+    int64_t row = database->next_message++;
+    bind_integer(database, statement, 7, row);
     if (!database_run(database, statement, err))
         return false;
-    int64_t row = sqlite3_last_insert_rowid(database->handle);
     statement = database_statement(database, SQL_BODY_INSERT);
     bind_integer(database, statement, 1, row);
     bind_bytes(database, statement, 2, message->body);
+    if (message->attributes.len > 0)
+        bind_bytes(database, statement, 3, message->attributes);
+    else
+        bind_null(database, statement, 3);
     if (!database_run(database, statement, err))
         return false;
     if (message->delay_s == 0)
-        tell_changed(database, queue);
+        stored_queue_tell(database, queue);
     return true;
 }
 
 /* A message that may be leased, copied out of the cursor: leasing moves it in the very index that
  * the cursor walks along. */
 struct candidate {
-    int64_t row, receive_count, sent_ms, first_ms;
+    int64_t row, receive_count, sent_ms, first_ms, sender, source;
     char message_id[UUID_TEXT];
     uint8_t md5[MD5_BYTES];
 };
@@ -135,7 +152,9 @@ static bool pick(struct database *database, int64_t queue, int64_t now, size_t m
         *item = (struct candidate){.row = sqlite3_column_int64(statement, 0),
                                    .receive_count = sqlite3_column_int64(statement, 1),
                                    .sent_ms = sqlite3_column_int64(statement, 2),
-                                   .first_ms = sqlite3_column_int64(statement, 3)};
+                                   .first_ms = sqlite3_column_int64(statement, 3),
+                                   .sender = sqlite3_column_int64(statement, 6),
+                                   .source = sqlite3_column_int64(statement, 7)};
         snprintf(item->message_id, sizeof item->message_id, "%s", column_text(statement, 4));
         struct bytes md5 = column_bytes(statement, 5);
         if (md5.len == MD5_BYTES)
@@ -171,9 +190,13 @@ static bool move_to_dead_letters(struct database *database, const struct candida
     bind_integer(database, statement, 1, item->row);
     bind_integer(database, statement, 2, target);
     bind_integer(database, statement, 3, now);
+    bind_integer(database, statement, 4, queue);
+    const struct queue_row *dead = stored_queue_by_id(database, target);
+    bool purging = dead != NULL && dead->purging; /* that purge is not meant for this one */
+    bind_integer(database, statement, 5, purging ? dead->purged_ms + 1 : 0);
     if (!database_run(database, statement, err))
         return false;
-    tell_changed(database, target);
+    stored_queue_tell(database, target);
     return true;
 }
 
@@ -213,6 +236,10 @@ static bool lease(struct receive *receive, const struct candidate *item, struct 
         return false;
     struct leased message = {.message_id = item->message_id,
                              .body = row ? column_bytes(statement, 0) : (struct bytes){NULL, 0},
+                             .attributes =
+                                 row ? column_bytes(statement, 1) : (struct bytes){NULL, 0},
+                             .sender = item->sender,
+                             .source = item->source,
                              .sent_ms = item->sent_ms,
                              .first_received_ms = first_ms,
                              .receive_count = item->receive_count + 1};
@@ -267,52 +294,60 @@ bool stored_queue_receive(struct database *database, int64_t queue, unsigned max
         ++*count;
     }
     if (lease_s == 0 && *count > 0)
-        tell_changed(database, queue);
+        stored_queue_tell(database, queue);
     return true;
 }
 
-static bool parse_receipt_handle(const char *text, int64_t *row,
-                                 char receipt_hex[static 2 * RECEIPT_BYTES + 1])
-{
-    uint64_t value;
-    if (strlen(text) != RECEIPT_HANDLE_TEXT - 1 ||
-        strspn(text, "0123456789abcdef") != RECEIPT_HANDLE_TEXT - 1 ||
-        sscanf(text, "%16" SCNx64, &value) != 1 || value > INT64_MAX)
-        return false;
-    *row = (int64_t)value;
-    snprintf(receipt_hex, 2 * RECEIPT_BYTES + 1, "%s", text + 16);
-    return true;
-}
-
+/* What a receipt handle says. */
 struct holding {
-    int64_t row, visible_ms;
+    int64_t row;
+    uint8_t receipt[RECEIPT_BYTES];
 };
 
-/* Finds the message of a receipt handle and whether the handle is its newest. */
-static bool find_holding(struct database *database, int64_t queue, const char *receipt_handle,
-                         struct holding *out, enum receipt_state *state, struct error *err)
+static bool parse_receipt_handle(const char *text, struct holding *out)
 {
-    char wanted[2 * RECEIPT_BYTES + 1], newest[2 * RECEIPT_BYTES + 1];
+    uint64_t row;
+    if (strlen(text) != RECEIPT_HANDLE_TEXT - 1 ||
+        strspn(text, "0123456789abcdef") != RECEIPT_HANDLE_TEXT - 1 ||
+        sscanf(text, "%16" SCNx64, &row) != 1 || row > INT64_MAX)
+        return false;
+    out->row = (int64_t)row;
+    for (size_t i = 0; i < RECEIPT_BYTES; i++) {
+        const char digits[] = {text[16 + 2 * i], text[17 + 2 * i], '\0'};
+        out->receipt[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
+    return true;
+}
+
+/* A statement that touches a message only where row, queue and receipt are those of the holding.
+ * The receipt is 16 random bytes, so that how long SQLite compares them helps nobody. */
+static sqlite3_stmt *held_statement(struct database *database, enum statement which, int64_t queue,
+                                    const struct holding *holding)
+{
+    sqlite3_stmt *statement = database_statement(database, which);
+    bind_integer(database, statement, 1, holding->row);
+    bind_integer(database, statement, 2, queue);
+    bind_bytes(database, statement, 3, (struct bytes){holding->receipt, RECEIPT_BYTES});
+    return statement;
+}
+
+/* Why a statement has touched no message. */
+static bool find_why(struct database *database, int64_t queue, const struct holding *holding,
+                     enum receipt_state *state, struct error *err)
+{
     bool row;
-    *out = (struct holding){0};
-    *state = RECEIPT_MALFORMED;
-    if (!parse_receipt_handle(receipt_handle, &out->row, wanted))
-        return true;
     sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_SELECT);
-    bind_integer(database, statement, 1, out->row);
+    bind_integer(database, statement, 1, holding->row);
     if (!database_step(database, statement, &row, err))
         return false;
-    *state = RECEIPT_GONE;
-    if (row) {
-        struct bytes receipt = column_bytes(statement, 2);
+    struct bytes newest = row ? column_bytes(statement, 2) : (struct bytes){NULL, 0};
+    if (!row)
+        *state = RECEIPT_GONE;
+    else if (sqlite3_column_int64(statement, 0) != queue || newest.len != RECEIPT_BYTES ||
+             memcmp(newest.data, holding->receipt, RECEIPT_BYTES) != 0)
         *state = RECEIPT_OTHER;
-        out->visible_ms = sqlite3_column_int64(statement, 1);
-        if (receipt.len == RECEIPT_BYTES && sqlite3_column_int64(statement, 0) == queue) {
-            hex_encode(newest, receipt.data, receipt.len);
-            if (CRYPTO_memcmp(wanted, newest, sizeof wanted) == 0)
-                *state = RECEIPT_GOOD;
-        }
-    }
+    else
+        *state = RECEIPT_EXPIRED;
     database_end(statement);
     return true;
 }
@@ -320,17 +355,19 @@ static bool find_holding(struct database *database, int64_t queue, const char *r
 bool stored_queue_delete(struct database *database, int64_t queue, const char *receipt_handle,
                          enum receipt_state *state, struct error *err)
 {
-    static const enum statement both[] = {SQL_MESSAGE_DELETE, SQL_BODY_DELETE};
     struct holding holding;
-    if (!find_holding(database, queue, receipt_handle, &holding, state, err))
+    *state = RECEIPT_MALFORMED;
+    if (!parse_receipt_handle(receipt_handle, &holding))
+        return true;
+    sqlite3_stmt *statement = held_statement(database, SQL_MESSAGE_DELETE_HELD, queue, &holding);
+    if (!database_run(database, statement, err))
         return false;
-    for (size_t i = 0; *state == RECEIPT_GOOD && i < ARRAY_LEN(both); i++) {
-        sqlite3_stmt *statement = database_statement(database, both[i]);
-        bind_integer(database, statement, 1, holding.row);
-        if (!database_run(database, statement, err))
-            return false;
-    }
-    return true;
+    if (sqlite3_changes(database->handle) == 0)
+        return find_why(database, queue, &holding, state, err);
+    *state = RECEIPT_GOOD;
+    statement = database_statement(database, SQL_BODY_DELETE);
+    bind_integer(database, statement, 1, holding.row);
+    return database_run(database, statement, err);
 }
 
 bool stored_queue_extend(struct database *database, int64_t queue, const char *receipt_handle,
@@ -338,21 +375,42 @@ bool stored_queue_extend(struct database *database, int64_t queue, const char *r
 {
     struct holding holding;
     int64_t now = clock_real_ms();
-    if (!find_holding(database, queue, receipt_handle, &holding, state, err))
-        return false;
-    if (*state != RECEIPT_GOOD)
+    *state = RECEIPT_MALFORMED;
+    if (!parse_receipt_handle(receipt_handle, &holding))
         return true;
-    if (holding.visible_ms <= now) {
-        *state = RECEIPT_EXPIRED;
-        return true;
-    }
-    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_VISIBLE);
-    bind_integer(database, statement, 1, holding.row);
-    bind_integer(database, statement, 2, now + lease_s * 1000);
+    sqlite3_stmt *statement = held_statement(database, SQL_MESSAGE_EXTEND, queue, &holding);
+    bind_integer(database, statement, 4, now + lease_s * 1000);
+    bind_integer(database, statement, 5, now);
     if (!database_run(database, statement, err))
         return false;
+    if (sqlite3_changes(database->handle) == 0)
+        return find_why(database, queue, &holding, state, err);
+    *state = RECEIPT_GOOD;
     if (lease_s == 0)
-        tell_changed(database, queue);
+        stored_queue_tell(database, queue);
+    return true;
+}
+
+bool stored_queue_peek(struct database *database, int64_t queue, int64_t max,
+                       stored_queue_seen *seen, void *context, struct error *err)
+{
+    bool row;
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_PEEK);
+    bind_integer(database, statement, 1, queue);
+    bind_integer(database, statement, 2, max);
+    while (true) {
+        if (!database_step(database, statement, &row, err))
+            return false;
+        if (!row)
+            break;
+        struct peeked message = {.message_id = column_text(statement, 0),
+                                 .sent_ms = sqlite3_column_int64(statement, 1),
+                                 .visible_ms = sqlite3_column_int64(statement, 2),
+                                 .receive_count = sqlite3_column_int64(statement, 3),
+                                 .body = column_bytes(statement, 4)};
+        seen(context, &message);
+    }
+    database_end(statement);
     return true;
 }
 
@@ -360,14 +418,16 @@ bool stored_queue_count(struct database *database, int64_t queue, struct queue_c
                         struct error *err)
 {
     bool row;
-    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_COUNTS);
+    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_HIDDEN);
     bind_integer(database, statement, 1, queue);
     bind_integer(database, statement, 2, clock_real_ms());
     if (!database_step(database, statement, &row, err))
         return false;
-    *out = (struct queue_counts){sqlite3_column_int64(statement, 0),
-                                 sqlite3_column_int64(statement, 1),
-                                 sqlite3_column_int64(statement, 2)};
+    int64_t in_flight = sqlite3_column_int64(statement, 0);
+    int64_t hidden = sqlite3_column_int64(statement, 1);
+    *out = (struct queue_counts){.visible = tally_messages(database->tally, queue) - hidden,
+                                 .in_flight = in_flight,
+                                 .delayed = hidden - in_flight};
     database_end(statement);
     return true;
 }

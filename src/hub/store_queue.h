@@ -12,10 +12,14 @@
 #include "reseal/text.h"
 #include "store_db.h"
 
-#define MD5_BYTES           16
-#define RECEIPT_BYTES       16
-#define RECEIPT_HANDLE_TEXT (16 + 2 * RECEIPT_BYTES + 1)
-#define RECEIVE_MAX         10
+#define MD5_BYTES            16
+#define RECEIPT_BYTES        16
+#define RECEIPT_HANDLE_TEXT  (16 + 2 * RECEIPT_BYTES + 1)
+#define RECEIVE_MAX          10
+
+#define MESSAGE_SIZE_DEFAULT 262144 /* bytes, body and attributes together */
+#define MESSAGE_SIZE_LEAST   1024   /* that MaximumMessageSize can be set to */
+#define MESSAGE_SIZE_LIMIT   1048576
 
 /* NULL where there is none. Valid until queues change. */
 const struct queue_row *stored_queue_find(const struct database *database,
@@ -35,6 +39,8 @@ struct outgoing {
     struct bytes body;
     uint8_t md5[MD5_BYTES];
     int64_t delay_s;
+    struct bytes attributes; /* packed (message_attributes.h); empty: none */
+    int64_t sender;          /* senders.id; 0: the hub itself */
 };
 /* Stores a message; `message_id` gets its UUID. */
 bool stored_queue_send(struct database *database, int64_t queue, const struct outgoing *message,
@@ -43,7 +49,10 @@ bool stored_queue_send(struct database *database, int64_t queue, const struct ou
 struct leased {
     const char *message_id;
     char receipt_handle[RECEIPT_HANDLE_TEXT];
-    struct bytes body; /* valid during the call */
+    struct bytes body;       /* valid during the call */
+    struct bytes attributes; /* packed (message_attributes.h); empty: none; valid as long */
+    int64_t sender;          /* senders.id */
+    int64_t source;          /* id of the queue that gave it up, 0: none did */
     uint8_t md5[MD5_BYTES];
     int64_t sent_ms, first_received_ms, receive_count;
 };
@@ -70,6 +79,21 @@ bool stored_queue_delete(struct database *database, int64_t queue, const char *r
 /* Sets the lease to `lease_s` from now; 0 gives the message back. */
 bool stored_queue_extend(struct database *database, int64_t queue, const char *receipt_handle,
                          int64_t lease_s, enum receipt_state *state, struct error *err) MUST_USE;
+
+struct peeked {
+    const char *message_id;
+    struct bytes body; /* valid during the call */
+    int64_t sent_ms, visible_ms, receive_count;
+};
+typedef void stored_queue_seen(void *context, const struct peeked *message);
+/* Shows up to `max` messages, those first that will be received next, and changes nothing. */
+bool stored_queue_peek(struct database *database, int64_t queue, int64_t max,
+                       stored_queue_seen *seen, void *context, struct error *err) MUST_USE;
+
+/* The time that a message sent now gets: after the last purge, which must not take it. */
+int64_t sent_after_purge(const struct queue_row *queue, int64_t now_ms) MUST_USE;
+/* Tells who waits that a message of the queue has become visible. */
+void stored_queue_tell(const struct database *database, int64_t queue);
 
 struct queue_counts {
     int64_t visible, in_flight, delayed;

@@ -2,6 +2,9 @@
 #include "store_sql.h"
 
 /*
+ * The schema of version SCHEMA_BASE, which is never changed: store_schema.c has the steps from
+ * there.
+ *
  * Bodies and payloads have tables of their own: SQLite writes a row as a whole, and a lease that is
  * taken or extended must not copy the 30 KB beside it.
  */
@@ -89,45 +92,81 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
-    [SQL_SAVEPOINT] = "SAVEPOINT job",
-    [SQL_RELEASE] = "RELEASE job",
-    [SQL_ROLLBACK_TO] = "ROLLBACK TO job",
     [SQL_PROBE] = "UPDATE queues SET id = id WHERE id = (SELECT min(id) FROM queues)",
 
     [SQL_QUEUE_LIST] = "SELECT id, name, created_ms, modified_ms, visibility_s, delay_s, wait_s, "
-                       "retention_s, ifnull(dead_letter, 0), max_receives FROM queues ORDER BY id",
+                       "retention_s, ifnull(dead_letter, 0), max_receives, message_max, purged_ms, "
+                       "purging FROM queues WHERE removed = 0 ORDER BY id",
     [SQL_QUEUE_INSERT] =
         "INSERT INTO queues(name, created_ms, modified_ms, visibility_s, delay_s, wait_s, "
-        "retention_s, dead_letter, max_receives) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "retention_s, dead_letter, max_receives, message_max) "
+        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     [SQL_QUEUE_UPDATE] =
         "UPDATE queues SET modified_ms = ?3, visibility_s = ?4, delay_s = ?5, wait_s = ?6, "
-        "retention_s = ?7, dead_letter = ?8, max_receives = ?9 WHERE name = ?1",
-    [SQL_QUEUE_COUNTS] = "SELECT count(*) FILTER (WHERE visible_ms <= ?2), "
-                         "count(*) FILTER (WHERE visible_ms > ?2 AND receive_count > 0), "
-                         "count(*) FILTER (WHERE visible_ms > ?2 AND receive_count = 0) FROM "
-                         "messages WHERE queue = ?1",
+        "retention_s = ?7, dead_letter = ?8, max_receives = ?9, message_max = ?10 WHERE name = ?1",
+    /* As many rows as are leased or delayed; all the others are known without being read. */
+    [SQL_QUEUE_HIDDEN] = "SELECT count(*) FILTER (WHERE receive_count > 0), count(*) FROM messages "
+                         "WHERE queue = ?1 AND visible_ms > ?2",
     [SQL_QUEUE_OLDEST] = "SELECT ifnull(min(sent_ms), 0) FROM messages WHERE queue = ?1",
     [SQL_QUEUE_NEXT_VISIBLE] =
         "SELECT visible_ms FROM messages WHERE queue = ?1 ORDER BY visible_ms LIMIT 1",
+    [SQL_QUEUE_ALLOW] = "SELECT redrive_allow FROM queues WHERE id = ?1",
+    [SQL_QUEUE_SET_ALLOW] = "UPDATE queues SET redrive_allow = ?2 WHERE id = ?1",
+    [SQL_QUEUE_PURGE] =
+        "UPDATE queues SET purging = 1, purged_ms = max(?2, purged_ms, "
+        "(SELECT ifnull(max(sent_ms), 0) FROM messages WHERE queue = ?1)) WHERE id = ?1",
+    [SQL_QUEUE_PURGED] = "UPDATE queues SET purging = 0 WHERE id = ?1",
+    [SQL_QUEUE_REMOVE] =
+        "UPDATE queues SET removed = 1, name = '/' || id, dead_letter = NULL WHERE id = ?1",
+    [SQL_QUEUE_UNLINK] =
+        "UPDATE queues SET dead_letter = NULL, max_receives = 0 WHERE dead_letter = ?1",
+    [SQL_QUEUE_REMOVED] = "SELECT id FROM queues WHERE removed = 1 AND id > ?1 ORDER BY id LIMIT 1",
+    [SQL_QUEUE_FORGET] =
+        "DELETE FROM queues WHERE id = ?1 AND removed = 1 AND id < (SELECT max(id) FROM queues)",
+    [SQL_SENDER_LIST] = "SELECT id, name FROM senders ORDER BY id LIMIT 1024",
+    [SQL_SENDER_INSERT] = "INSERT INTO senders(name) VALUES(?1)",
 
     [SQL_MESSAGE_INSERT] =
-        "INSERT INTO messages(queue, visible_ms, sent_ms, message_id, md5) VALUES(?1, ?2, ?3, ?4, "
-        "?5)",
-    [SQL_BODY_INSERT] = "INSERT INTO bodies(id, body) VALUES(?1, ?2)",
-    [SQL_MESSAGE_PICK] = "SELECT id, receive_count, sent_ms, first_ms, message_id, md5 "
-                         "FROM messages WHERE queue = ?1 AND visible_ms <= ?2 "
-                         "ORDER BY visible_ms, id LIMIT ?3",
-    [SQL_BODY_SELECT] = "SELECT body FROM bodies WHERE id = ?1",
+        "INSERT INTO messages(id, queue, visible_ms, sent_ms, message_id, md5, sender) "
+        "VALUES(?7, ?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_MESSAGE_LAST] = "SELECT ifnull(max(id), 0) FROM messages",
+    [SQL_BODY_INSERT] = "INSERT INTO bodies(id, body, attributes) VALUES(?1, ?2, ?3)",
+    [SQL_MESSAGE_PICK] =
+        "SELECT id, receive_count, sent_ms, first_ms, message_id, md5, sender, source "
+        "FROM messages WHERE queue = ?1 AND visible_ms <= ?2 "
+        "ORDER BY visible_ms, id LIMIT ?3",
+    [SQL_BODY_SELECT] = "SELECT body, attributes FROM bodies WHERE id = ?1",
     [SQL_MESSAGE_LEASE] = "UPDATE messages SET visible_ms = ?2, receive_count = receive_count + 1, "
                           "receipt = ?3, first_ms = ?4 WHERE id = ?1",
     [SQL_MESSAGE_MOVE] =
-        "UPDATE messages SET queue = ?2, visible_ms = ?3, receipt = NULL WHERE id = ?1",
+        "UPDATE messages SET queue = ?2, visible_ms = ?3, receipt = NULL, source = ?4, "
+        "sent_ms = max(sent_ms, ?5) WHERE id = ?1",
+    [SQL_MESSAGE_REDRIVE] =
+        "UPDATE messages SET queue = ?2, visible_ms = ?3, sent_ms = max(?3, ?4), message_id = ?5, "
+        "receive_count = 0, first_ms = 0, receipt = NULL, source = 0 WHERE id = ?1",
     [SQL_MESSAGE_SELECT] = "SELECT queue, visible_ms, receipt FROM messages WHERE id = ?1",
-    [SQL_MESSAGE_VISIBLE] = "UPDATE messages SET visible_ms = ?2 WHERE id = ?1",
+    [SQL_MESSAGE_EXTEND] = "UPDATE messages SET visible_ms = ?4 WHERE id = ?1 AND queue = ?2 AND "
+                           "receipt = ?3 AND visible_ms > ?5",
     [SQL_MESSAGE_OLD] =
         "SELECT id FROM messages WHERE queue = ?1 AND sent_ms <= ?2 ORDER BY sent_ms LIMIT 1",
+    [SQL_MESSAGE_PEEK] = "SELECT message_id, sent_ms, visible_ms, receive_count, body "
+                         "FROM messages JOIN bodies USING(id) WHERE queue = ?1 "
+                         "ORDER BY visible_ms, id LIMIT ?2",
     [SQL_MESSAGE_DELETE] = "DELETE FROM messages WHERE id = ?1",
+    [SQL_MESSAGE_DELETE_HELD] =
+        "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",
     [SQL_BODY_DELETE] = "DELETE FROM bodies WHERE id = ?1",
+
+    [SQL_MOVE_INSERT] = "INSERT INTO moves(handle, state, source, destination, rate, started_ms, "
+                        "to_move) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [SQL_MOVE_RUNNING] = "SELECT id, source, destination, rate, started_ms, moved FROM moves "
+                         "WHERE state = 0 AND id > ?1 ORDER BY id LIMIT 1",
+    [SQL_MOVE_SELECT] = "SELECT id, state, source, moved FROM moves WHERE handle = ?1",
+    [SQL_MOVE_LIST] = "SELECT handle, state, destination, rate, started_ms, to_move, moved, "
+                      "failure FROM moves WHERE source = ?1 ORDER BY id DESC LIMIT ?2",
+    [SQL_MOVE_UPDATE] = "UPDATE moves SET state = ?2, moved = ?3, failure = ?4 WHERE id = ?1",
+    [SQL_MOVE_FORGET] = "DELETE FROM moves WHERE source = ?1 AND id <= (SELECT id FROM moves "
+                        "WHERE source = ?1 ORDER BY id DESC LIMIT 1 OFFSET 10)",
 
     [SQL_RECORD_INSERT] =
         "INSERT INTO records(id, upn, upn_folded, thumbprint, purpose, not_before_ms, "
@@ -148,6 +187,18 @@ const char *const statement_sql[STATEMENT_COUNT] = {
         "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE blob = blobs.seq)",
     [SQL_RECORD_DELETE] = "DELETE FROM records WHERE id = ?1",
     [SQL_RECORD_COUNT] = "SELECT count(*) FROM records",
+
+    [SQL_SEAL_LIST] = "SELECT seq, id, provider_name, padding, sealed FROM records "
+                      "WHERE seq > ?1 AND key_name = ?3 ORDER BY seq LIMIT ?2",
+    [SQL_SEAL_COUNT] = "SELECT count(*) FROM records WHERE key_name = ?1",
+    [SQL_SEAL_WAITING] =
+        "SELECT count(*) FROM messages m JOIN bodies b USING(id) WHERE m.queue = ?1 AND "
+        "CASE WHEN json_valid(CAST(b.body AS TEXT)) "
+        "THEN json_extract(CAST(b.body AS TEXT), '$.data.keyName') = ?2 ELSE 0 END",
+    [SQL_SEAL_SELECT] = "SELECT sealed FROM records WHERE id = ?1",
+    [SQL_SEAL_UPDATE] = "UPDATE records SET key_name = ?2, "
+                        "provider_name = ifnull(?3, provider_name), padding = ?4, sealed = ?5, "
+                        "modified_ms = max(?6, modified_ms + 1) WHERE id = ?1",
 
     [SQL_DELIVERY_INSERT] =
         "INSERT INTO deliveries(id, state, record_id, blob, device_id, platform, format, "
@@ -170,7 +221,6 @@ const char *const statement_sql[STATEMENT_COUNT] = {
                              "BY expires_ms LIMIT 1",
     [SQL_DELIVERY_NEXT_EXPIRY] =
         "SELECT expires_ms FROM deliveries WHERE state = 0 ORDER BY expires_ms LIMIT 1",
-    [SQL_DELIVERY_COUNTS] = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state",
     [SQL_PAYLOAD_INSERT] = "INSERT INTO payloads(payload) VALUES(?1)",
     [SQL_DELIVERY_OLD] = "SELECT id, blob, ifnull(payload, 0) FROM deliveries "
                          "WHERE state = ?1 AND expires_ms <= ?2 ORDER BY expires_ms LIMIT 1",

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "client.h"
+#include "dialect.h"
 #include "reseal/backoff.h"
 #include "reseal/clock.h"
 
@@ -63,48 +63,50 @@ static bool check_endpoint(const char *endpoint, struct error *err)
     return ok;
 }
 
-static bool add_header(struct curl_slist **list, const char *line)
+/* The endpoint is the caller's, or what the credentials name. */
+static bool take_endpoint(struct queue_client *client, const char *endpoint, struct error *err)
 {
-    struct curl_slist *longer = curl_slist_append(*list, line);
-    if (longer == NULL)
-        return false;
-    *list = longer;
-    return true;
-}
-
-static bool make_headers(struct queue_client *client, struct error *err)
-{
-    for (enum call call = 0; call < CALL_COUNT; call++) {
-        char target[96];
-        snprintf(target, sizeof target, "X-Amz-Target: AmazonSQS.%s", call_name(call));
-        if (!add_header(&client->headers[call], "Content-Type: application/x-amz-json-1.0") ||
-            !add_header(&client->headers[call], target))
-            return error_memory(err);
+    if (endpoint == NULL)
+        endpoint = client->keys.key.endpoint;
+    size_t len = strlen(endpoint);
+    if (len == 0) {
+        error_set(err, FAIL_USAGE, "there is no endpoint of the queue");
+        return error_hint(err, "set endpoint of [queue]");
     }
+    if (!check_endpoint(endpoint, err))
+        return false;
+    if (len >= sizeof client->endpoint)
+        return error_set(err, FAIL_USAGE, "the queue endpoint is longer than %zu bytes",
+                         sizeof client->endpoint - 1);
+    while (client->dialect == &dialect_azure && endpoint[len - 1] == '/')
+        len--; /* paths are put after it */
+    memcpy(client->endpoint, endpoint, len);
     return true;
 }
 
-/* libcurl wants the secret with an end mark. */
-static bool copy_credential(struct queue_client *client, const struct queue_options *options,
-                            struct error *err)
+static bool take_options(struct queue_client *client, const struct queue_options *options,
+                         struct error *err)
 {
-    const struct credential *credential = options->credential;
-    char provider[128];
-    if (credential == NULL)
-        return true;
-    struct bytes secret = secret_bytes(credential->secret_access_key);
-    if (strchr(options->region, ':') != NULL || options->region[0] == '\0' ||
-        strlen(options->region) > 64)
-        return error_set(err, FAIL_USAGE, "\"%.64s\" is no region that can be signed for",
-                         options->region);
-    snprintf(provider, sizeof provider, "aws:amz:%s:sqs", options->region);
-    snprintf(client->access_key_id, sizeof client->access_key_id, "%s", credential->access_key_id);
-    client->provider = strdup(provider);
-    if (client->provider == NULL)
+    unsigned connections = options->connections != 0 ? options->connections : QUEUE_CONNECTIONS;
+    client->dialect = options->engine == QUEUE_AZURE ? &dialect_azure : &dialect_sqs;
+    client->idle_poll_s = options->idle_poll_s != 0 ? options->idle_poll_s : 5;
+    client->max_receives = client->dialect->redrives ? 0 : options->max_receives;
+    client->exchanges_max = connections > 2 ? connections - 1 : 1; /* one is for a receive */
+    snprintf(client->region, sizeof client->region, "%s",
+             options->region != NULL ? options->region : "");
+    if (options->ca_file != NULL && (client->ca_file = strdup(options->ca_file)) == NULL)
         return error_memory(err);
-    if (!secret_new(secret.len + 1, &client->secret_access_key, err))
-        return false;
-    memcpy(secret_data(client->secret_access_key), secret.data, secret.len);
+    if (options->client_certificate != NULL &&
+        ((client->client_certificate = strdup(options->client_certificate)) == NULL ||
+         (client->client_key = strdup(options->client_key)) == NULL))
+        return error_memory(err);
+    client->multi = curl_multi_init();
+    if (client->multi == NULL)
+        return error_memory(err);
+    if (curl_multi_setopt(client->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)connections) !=
+            CURLM_OK ||
+        curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)connections) != CURLM_OK)
+        return error_set(err, FAIL_INTERNAL, "libcurl takes no limit of connections");
     return true;
 }
 
@@ -112,34 +114,17 @@ bool queue_client_new(const struct queue_options *options, struct queue_client *
                       struct error *err)
 {
     *out = NULL;
-    if (!libcurl_ready(err) || !check_endpoint(options->endpoint, err))
+    if (!libcurl_ready(err))
         return false;
     struct queue_client *client = calloc(1, sizeof *client);
     if (client == NULL)
         return error_memory(err);
-    bool ok = false;
-    if (strlen(options->endpoint) >= sizeof client->endpoint) {
-        error_set(err, FAIL_USAGE, "the queue endpoint is longer than %zu bytes",
-                  sizeof client->endpoint - 1);
-        goto done;
-    }
-    snprintf(client->endpoint, sizeof client->endpoint, "%s", options->endpoint);
-    client->multi = curl_multi_init();
-    if (client->multi == NULL) {
-        error_memory(err);
-        goto done;
-    }
-    if (options->ca_file != NULL && (client->ca_file = strdup(options->ca_file)) == NULL) {
-        error_memory(err);
-        goto done;
-    }
-    if (!copy_credential(client, options, err) || !make_headers(client, err))
-        goto done;
+    bool ok = take_options(client, options, err) && keys_open(client, options, err) &&
+              take_endpoint(client, options->endpoint, err) && proxy_open(client, options, err) &&
+              client->dialect->open(client, err);
+    if (!ok)
+        queue_client_free(&client);
     *out = client;
-    client = NULL; /* transferred */
-    ok = true;
-done:
-    queue_client_free(&client);
     return ok;
 }
 
@@ -174,17 +159,26 @@ void queue_client_free(struct queue_client **client_pointer)
     }
     for (struct queue *queue = client->queues, *next; queue != NULL; queue = next) {
         next = queue->next;
+        receipts_free(queue);
         free(queue);
     }
     for (size_t i = 0; i < CALL_COUNT; i++)
         curl_slist_free_all(client->headers[i]);
     if (client->multi != NULL)
         curl_multi_cleanup(client->multi);
-    secret_free(&client->secret_access_key);
+    keys_close(client);
+    proxy_close(&client->proxy);
     free(client->provider);
     free(client->ca_file);
+    free(client->client_certificate);
+    free(client->client_key);
     free(client);
     *client_pointer = NULL;
+}
+
+const char *queue_endpoint(const struct queue_client *client)
+{
+    return client->endpoint;
 }
 
 bool queue_named(struct queue_client *client, const char *name, struct queue **out,
@@ -195,6 +189,8 @@ bool queue_named(struct queue_client *client, const char *name, struct queue **o
     if (len == 0 || len > QUEUE_NAME_MAX)
         return error_set(err, FAIL_USAGE, "a queue name has 1 to %d characters, not %zu",
                          QUEUE_NAME_MAX, len);
+    if (client->dialect->check_name != NULL && !client->dialect->check_name(name, err))
+        return false;
     for (struct queue *queue = client->queues; queue != NULL; queue = queue->next) {
         if (strcmp(queue->name, name) == 0) {
             *out = queue;
@@ -206,6 +202,7 @@ bool queue_named(struct queue_client *client, const char *name, struct queue **o
         return error_memory(err);
     queue->client = client;
     snprintf(queue->name, sizeof queue->name, "%s", name);
+    queue->url_state = client->dialect->asks_url ? URL_UNKNOWN : URL_KNOWN;
     queue->next = client->queues;
     client->queues = queue;
     *out = queue;
@@ -219,10 +216,16 @@ size_t queue_in_flight(const struct queue_client *client)
 
 /* -- the URL of a queue -- */
 
+void queue_forget_url(struct queue *queue)
+{
+    if (queue->client->dialect->asks_url)
+        queue->url_state = URL_UNKNOWN;
+}
+
 static void url_settle(struct queue *queue, struct exchange *exchange, const struct error *failure)
 {
     struct error broken = ERROR_INIT;
-    if (failure == NULL && !read_url(exchange, queue->url, &broken))
+    if (failure == NULL && !queue->client->dialect->read_url(exchange, queue->url, &broken))
         failure = &broken;
     exchange_drop(exchange);
     if (failure == NULL) {
@@ -309,8 +312,11 @@ static void exchange_drive(struct exchange *exchange)
     case EXCHANGE_ANSWERED:
         break;
     }
-    if (!exchange_verdict(exchange, &err))
+    if (!exchange_verdict(exchange, &err)) {
+        if (exchange_again(exchange, &err))
+            return;
         failure = &err;
+    }
     switch (exchange->call) {
     case CALL_URL:
         url_settle(exchange->queue, exchange, failure);
@@ -382,6 +388,7 @@ bool queue_turn(struct queue_client *client, struct pollfd *fds, size_t count, i
     int64_t next_ms = now_ms + timeout_ms;
     size_t collected = 0;
     client->started = false;
+    keys_look(client, now_ms);
     for (struct queue *queue = client->queues; queue != NULL; queue = queue->next)
         start_queue(queue, now_ms, &next_ms);
     if (client->started && !collect(client, &collected, err)) /* sends it before the wait */

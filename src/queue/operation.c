@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "client.h"
+#include "dialect.h"
 #include "reseal/backoff.h"
 #include "reseal/clock.h"
 #include "reseal/log.h"
@@ -79,21 +79,40 @@ static bool operation_add(struct queue *queue, const struct operation *wish, str
     return true;
 }
 
+static bool send_body(struct queue *queue, struct bytes body, bool bounded, queue_done *done,
+                      void *context, struct error *err)
+{
+    size_t most = queue->client->dialect->message_max;
+    if (body.len == 0 || body.len > most)
+        return error_set(err, body.len == 0 ? FAIL_INPUT : FAIL_TOO_LARGE,
+                         "a queue message must have 1 to %zu bytes, not %zu", most, body.len);
+    struct operation wish = {
+        .call = CALL_SEND, .bounded = bounded, .done = done, .context = context};
+    return operation_add(queue, &wish, body, err);
+}
+
 bool queue_send(struct queue *queue, struct bytes body, queue_done *done, void *context,
                 struct error *err)
 {
-    if (body.len == 0 || body.len > QUEUE_MESSAGE_MAX)
-        return error_set(err, body.len == 0 ? FAIL_INPUT : FAIL_TOO_LARGE,
-                         "a queue message must have 1 to %d bytes, not %zu", QUEUE_MESSAGE_MAX,
-                         body.len);
-    struct operation wish = {.call = CALL_SEND, .done = done, .context = context};
-    return operation_add(queue, &wish, body, err);
+    return send_body(queue, body, false, done, context, err);
+}
+
+bool queue_send_bounded(struct queue *queue, struct bytes body, queue_done *done, void *context,
+                        struct error *err)
+{
+    return send_body(queue, body, true, done, context, err);
+}
+
+size_t queue_message_max(const struct queue_client *client)
+{
+    return client->dialect->message_max;
 }
 
 bool queue_delete(struct queue *queue, const char *receipt, queue_done *done, void *context,
                   struct error *err)
 {
-    struct operation wish = {.call = CALL_DELETE, .done = done, .context = context};
+    struct operation wish = {
+        .call = CALL_DELETE, .bounded = true, .done = done, .context = context};
     struct bytes content = {(const uint8_t *)receipt, strlen(receipt)};
     return operation_add(queue, &wish, content, err);
 }
@@ -102,7 +121,7 @@ bool queue_extend(struct queue *queue, const char *receipt, unsigned lease_s, qu
                   void *context, struct error *err)
 {
     struct operation wish = {
-        .call = CALL_EXTEND, .lease_s = lease_s, .done = done, .context = context};
+        .call = CALL_EXTEND, .bounded = true, .lease_s = lease_s, .done = done, .context = context};
     struct bytes content = {(const uint8_t *)receipt, strlen(receipt)};
     return operation_add(queue, &wish, content, err);
 }
@@ -139,12 +158,12 @@ static struct due look_for_due(const struct lane *lane, int64_t now_ms, int64_t 
 static void gather(struct lane *lane, int64_t now_ms, struct exchange *exchange)
 {
     struct operation **link = &lane->first, *kept = NULL;
-    size_t bytes = 0;
-    while (*link != NULL && exchange->count < QUEUE_BATCH_MAX) {
+    size_t bytes = 0, most = exchange->client->dialect->batch_max;
+    while (*link != NULL && exchange->count < most) {
         struct operation *operation = *link;
         bool fits = exchange->count == 0 ||
                     (!operation->alone && bytes + operation->content.len <= BATCH_BYTES);
-        if (operation->due_ms > now_ms || !fits) {
+        if (operation->due_ms > now_ms || !fits || !receipt_take(exchange->queue, operation)) {
             kept = operation;
             link = &operation->next;
             continue;
@@ -172,9 +191,9 @@ static bool may_start(const struct queue *queue, enum call call, const struct du
                       int64_t now_ms, int64_t *next_ms)
 {
     const struct queue_client *client = queue->client;
-    if (due->count == 0 || client->running >= EXCHANGES_MAX)
+    if (due->count == 0 || client->running >= client->exchanges_max)
         return false;
-    if (due->count >= QUEUE_BATCH_MAX)
+    if (due->count >= client->dialect->batch_max)
         return true;
     if (queue->lanes[lane_index(call)].running > 0)
         return false;
@@ -199,6 +218,8 @@ void lane_start(struct queue *queue, enum call call, int64_t now_ms, int64_t *ne
             return;
         }
         gather(lane, now_ms, exchange);
+        if (exchange->count == 0) /* all that is due waits for the answer about its message */
+            return;
         lane->running++;
         if (!exchange_start(exchange, &err))
             batch_settle(exchange, &err);
@@ -210,14 +231,16 @@ static bool worth_retry(const struct operation *operation, const struct error *e
 {
     if (err->kind == FAIL_INPUT)
         return false;
-    return operation->call == CALL_SEND || operation->tries < TRIES_WHILE_LEASED;
+    return !operation->bounded || operation->tries < TRIES_WHILE_LEASED;
 }
 
 /* `again_ms`: when its batch is due again, so that what failed together stays together. */
 static void settle_one(struct queue *queue, struct operation *operation, const struct error *err,
                        bool refused_together, int64_t again_ms)
 {
-    if (err == NULL || err->kind == FAIL_NONE) {
+    bool done = err == NULL || err->kind == FAIL_NONE;
+    receipt_settle(queue, operation, done);
+    if (done) {
         operation_finish(queue, operation, NULL);
         return;
     }
@@ -241,12 +264,12 @@ void batch_settle(struct exchange *exchange, const struct error *failure)
     struct queue *queue = exchange->queue;
     size_t count = exchange->count;
     enum call call = exchange->call;
-    if (failure == NULL && !read_batch(exchange, errors, &broken))
+    if (failure == NULL && !queue->client->dialect->read_batch(exchange, errors, &broken))
         failure = &broken;
     if (failure == NULL)
         client_note(queue->client, call, NULL);
     else if (failure->kind == FAIL_NOT_FOUND)
-        queue->url_state = URL_UNKNOWN; /* the queue may be made again under another URL */
+        queue_forget_url(queue); /* the queue may be made again under another */
     memcpy(operations, exchange->operations, sizeof operations);
     exchange_drop(exchange); /* before callbacks ask for more */
     queue_lane(queue, call)->running--;

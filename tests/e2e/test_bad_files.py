@@ -95,7 +95,7 @@ class Files(StageTest):
 
     def plan(self, **changes):
         stage = self.stage
-        sections = {"ceremony": {"name": "bad"}, "token": stage.token_section(),
+        sections = {"ceremony": {"name": "bad", "allow_yes": "yes"}, "token": stage.token_section(),
                     "key": {"label": "never", "bits": 2048, "custody": "host"},
                     "output": {"public_key": f"{stage.folder}/never.pem",
                                "transcript": f"{stage.folder}/never.jsonl"}}

@@ -1,65 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Key ceremonies on real tokens: what is made, what is refused, and what the record says."""
-import fcntl
 import hashlib
 import json
 import os
-import pty
 import resource
-import select
 import signal
 import subprocess
 import sys
-import termios
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from token_support import BIN, TokenTest, write_secret  # noqa: E402
-
-STEPS = ["plan", "token", "free", "login", "confirm", "generate", "read-back", "unreadable",
-         "proof", "public-key", "fingerprint", "close"]
-PADDINGS = ["oaepSha256", "oaepSha384", "oaepSha512"]
+from ceremony_support import (BEGUN, DESTROYED, MADE, PADDINGS, STEPS, CeremonyTest,  # noqa: E402
+                              file_sha256, reseal_on_terminal, steps, the)
+from token_support import BIN, write_secret  # noqa: E402
 
 
-def file_sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
-
-
-class CeremonyTest(TokenTest):
-    def plan(self, token, name="plan", label="sealing", key="", more_token="", output=""):
-        text = (f"[ceremony]\nname = rehearsal\nplace = test\nofficer = tester\n"
-                f"{token.section()}{more_token}[key]\nlabel = {label}\n{key}"
-                f"[output]\npublic_key = {name}.pem\npublic_key_cng = {name}.cng\n"
-                f"transcript = {name}.jsonl\n{output}")
-        return self.write(f"{name}.ini", text)
-
-    def outputs(self, name="plan"):
-        return [f"{self.folder}/{name}.{end}" for end in ("pem", "cng", "jsonl")]
-
-    def transcript(self, name="plan"):
-        """Reads the record and checks its chain, independently of the program."""
-        path = f"{self.folder}/{name}.jsonl"
-        self.assertEqual(os.stat(path).st_mode & 0o7777, 0o644)
-        with open(path, "rb") as file:
-            content = file.read()
-        self.keeps_secrets(content.decode())
-        if content == b"":
-            return [], "0" * 64
-        self.assertTrue(content.endswith(b"\n"))
-        lines, previous = [], "0" * 64
-        for number, text in enumerate(content[:-1].split(b"\n"), 1):
-            line = json.loads(text)
-            self.assertEqual(line["seq"], number)
-            self.assertEqual(line["previous"], previous)
-            previous = hashlib.sha256(text).hexdigest()
-            lines.append(line)
-        return lines, previous
-
-    def keys(self, token):
-        done = self.succeeds("key", "list", "--json", *token.options(), env=token.env)
-        return json.loads(done.stdout)["keys"]
-
+class Held(CeremonyTest):
     def check_public_key(self, bits, fingerprint):
         der = subprocess.run(["openssl", "pkey", "-pubin", "-in", f"{self.folder}/plan.pem",
                               "-outform", "DER"], check=True, capture_output=True).stdout
@@ -78,26 +34,37 @@ class CeremonyTest(TokenTest):
 
     def check_accepted(self, token, summary, bits, custody):
         lines, head = self.transcript()
-        self.assertEqual([line["step"] for line in lines], STEPS)
-        self.assertEqual([line["outcome"] for line in lines], ["done"] * 11 + ["accepted"])
+        self.assertEqual(steps(lines), STEPS)
         self.assertEqual(summary["outcome"], "accepted")
         self.assertEqual(summary["transcript"]["head"], head)
-        first, proof = lines[0], lines[8]
+        first, proof = lines[0], the(lines, "proof")
         self.assertEqual(first["plan"]["sha256"], file_sha256(f"{self.folder}/plan.ini"))
+        with open(f"{self.folder}/plan.ini") as file:
+            self.assertEqual(first["plan"]["text"], file.read())
         self.assertEqual(first["module"]["sha256"], file_sha256(first["module"]["path"]))
         self.assertEqual(first["tool"]["sha256"], file_sha256(f"{BIN}/reseal"))
         self.assertEqual(first["token"]["label"], token.label)
-        self.assertTrue(all(check["ok"] for check in lines[6]["attributes"]))
-        self.assertTrue(lines[7]["ckRv"].startswith("CKR_"), lines[7])
+        self.assertTrue(all(check["ok"] for check in the(lines, "read-back")["attributes"]))
+        self.assertTrue(the(lines, "unreadable")["ckRv"].startswith("CKR_"), lines)
+        announced, made = the(lines, "generate", "announced"), the(lines, "generate")
+        self.assertEqual(announced["id"], made["id"])
+        self.assertEqual(len(made["id"]), 40)
         self.assertEqual([(p["padding"], p["custody"]) for p in proof["paddings"]],
                          [(padding, custody) for padding in PADDINGS])
-        self.assertEqual({f["sha256"] for f in lines[9]["files"]},
+        for padding in proof["paddings"]:
+            other = padding["otherDirection"]
+            self.assertTrue(other["refused"] and other["ckRv"].startswith("CKR_"), other)
+            if custody == "token":
+                self.assertEqual(padding["secretCkRv"], "CKR_ATTRIBUTE_SENSITIVE")
+        self.assertEqual(the(lines, "public-key", "announced")["files"],
+                         the(lines, "public-key")["files"])
+        self.assertEqual({f["sha256"] for f in the(lines, "public-key")["files"]},
                          {file_sha256(path) for path in self.outputs()[:2]})
-        words = lines[10]["words"].split()
+        words = the(lines, "fingerprint")["words"].split()
         self.assertEqual(len(words), 64)
         self.check_public_key(bits, summary["key"]["spkiSha256"])
         key, = self.keys(token)
-        self.assertEqual(key["label"], "sealing")
+        self.assertEqual((key["label"], key["id"]), ("sealing", made["id"]))
         self.assertEqual(key["fingerprint"], summary["key"]["spkiSha256"])
         self.assertTrue(key["private"] and key["public"])
 
@@ -118,7 +85,7 @@ class CeremonyTest(TokenTest):
             self.assertFalse(os.path.exists(path), path)
 
 
-class Accepted(CeremonyTest):
+class Accepted(Held):
     def test_host_custody_on_softhsm_2048(self):
         self.run_accepted(self.softhsm(), 2048, "host")
 
@@ -149,13 +116,13 @@ class Accepted(CeremonyTest):
         token = self.softhsm()
         uri = (f"pkcs11:token={token.label};manufacturer=SoftHSM%20project"
                f"?module-path={token.module}")
-        plan = self.write("plan.ini", f"[ceremony]\nname = by URI\n[token]\nuri = {uri}\n"
+        plan = self.write("plan.ini", f"[ceremony]\nname = by URI\nallow_yes = yes\n[token]\nuri = {uri}\n"
                           f"pin = file:{token.pin_file}\n[key]\nlabel = sealing\nbits = 2048\n"
                           "custody = host\n[output]\npublic_key = plan.pem\n"
                           "transcript = plan.jsonl\n")
         self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
         lines, _ = self.transcript()
-        wanted = {check["name"]: check["wanted"] for check in lines[1]["compared"]}
+        wanted = {check["name"]: check["wanted"] for check in lines[0]["compared"]}
         self.assertEqual(wanted["manufacturer"], "SoftHSM project")
         listed = self.succeeds("token", "list", "--uri", uri, "--json", env=token.env)
         self.assertIn(token.label, listed.stdout)
@@ -189,7 +156,7 @@ class Accepted(CeremonyTest):
                                           env=token.env).stderr)
 
 
-class Refused(CeremonyTest):
+class Refused(Held):
     def test_a_label_that_exists_and_nothing_changes(self):
         token = self.softhsm()
         key = "bits = 2048\ncustody = host\n"
@@ -207,10 +174,8 @@ class Refused(CeremonyTest):
         self.assertIn("already", done.stderr)
         self.assertEqual(self.keys(token), [])
         lines, _ = self.transcript()
-        self.assertEqual(lines[3]["step"], "login")
-        self.assertEqual(lines[3]["error"]["kind"], "exists")
-        self.assertEqual(lines[3]["outcome"], "failed")
-        self.assertEqual(lines[-1]["outcome"], "failed")
+        self.assertEqual(steps(lines), [("open", "done"), ("login", "failed")])
+        self.assertEqual(lines[1]["error"]["kind"], "exists")
 
     def test_an_output_that_exists_before_the_token_is_touched(self):
         token = self.softhsm()
@@ -229,7 +194,7 @@ class Refused(CeremonyTest):
     def test_an_unknown_key_of_the_plan_with_file_and_line(self):
         token = self.softhsm()
         plan = self.plan(token, key="costody = host\n")
-        self.refused_without_trace(token, 2, plan, "plan.ini:11", "did you mean \"custody\"?")
+        self.refused_without_trace(token, 2, plan, "plan.ini:12", "did you mean \"custody\"?")
 
     def test_another_token_than_planned(self):
         token = self.softhsm()
@@ -260,12 +225,10 @@ class Refused(CeremonyTest):
         self.assertIn(f"{call} answered {ck_rv}", done.stderr)
         self.assertEqual(self.keys(token), [])
         lines, _ = self.transcript()
-        self.assertEqual([line["step"] for line in lines], STEPS[:9] + ["destroy", "close"])
-        self.assertEqual(lines[8]["outcome"], "failed")
-        self.assertEqual(lines[8]["paddings"][0]["call"], call)
-        self.assertEqual(lines[8]["paddings"][0]["ckRv"], ck_rv)
-        self.assertEqual(lines[9]["outcome"], "done")
-        self.assertEqual(lines[10]["outcome"], "failed")
+        self.assertEqual(steps(lines), MADE + [("proof", "failed")] + DESTROYED)
+        proof = the(lines, "proof", "failed")
+        self.assertEqual(proof["paddings"][0]["call"], call)
+        self.assertEqual(proof["paddings"][0]["ckRv"], ck_rv)
         self.assertFalse(os.path.exists(f"{self.folder}/plan.pem"))
 
     def test_a_wrong_pin_once_and_no_second_try(self):
@@ -275,13 +238,13 @@ class Refused(CeremonyTest):
         wrong = ("--pin", f"file:{self.folder}/wrong")
         self.fails(4, "ceremony", "run", plan, "--yes", *wrong, env=token.env)
         lines, _ = self.transcript()
-        self.assertEqual([line["step"] for line in lines], STEPS[:4] + ["close"])
-        self.assertEqual(lines[3]["error"]["kind"], "pin")
+        self.assertEqual(steps(lines), [("open", "done"), ("login", "failed")])
+        self.assertEqual(lines[1]["error"]["kind"], "pin")
         self.assertNotIn("00112233", json.dumps(lines))
-        os.unlink(f"{self.folder}/plan.jsonl")
         done = self.fails(4, "ceremony", "run", plan, "--yes", *wrong, env=token.env)
         lines, _ = self.transcript()
-        self.assertNotEqual(lines[3]["pinStateBefore"], "")
+        self.assertIn("wrong PIN", lines[2]["pinStateBefore"])
+        self.assertIn("was not tried", lines[2]["error"]["text"])
         self.assertIn("PIN", done.stderr)
 
     def test_a_pin_file_that_is_missing_or_open_to_all(self):
@@ -305,7 +268,7 @@ class Refused(CeremonyTest):
                                preexec_fn=small_files)
             lines, _ = self.transcript()
             if done.returncode == 0:
-                self.assertEqual([line["step"] for line in lines], STEPS)
+                self.assertEqual(steps(lines), STEPS)
                 break
             self.assertEqual(done.returncode, 1, done.stderr)
             self.assertEqual(self.keys(token), [])
@@ -323,52 +286,9 @@ class Refused(CeremonyTest):
         self.assertFalse(any(os.path.exists(path) for path in self.outputs()))
 
 
-class Terminal:
-    """A program on a terminal of its own, as a person at it would meet it."""
-
-    def __init__(self, args, env):
-        self.master, slave = pty.openpty()
-
-        def take_terminal():
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        self.process = subprocess.Popen(args, env=env, stdin=slave, stdout=slave, stderr=slave,
-                                        preexec_fn=take_terminal)
-        os.close(slave)
-        self.seen = ""
-
-    def read_until(self, text, seconds=120):
-        while text not in self.seen:
-            ready, _, _ = select.select([self.master], [], [], seconds)
-            if not ready:
-                raise AssertionError(f"no {text!r} in {self.seen!r}")
-            try:
-                data = os.read(self.master, 4096)
-            except OSError:
-                data = b""
-            if not data:
-                raise AssertionError(f"ended without {text!r}: {self.seen!r}")
-            self.seen += data.decode()
-
-    def type(self, text):
-        os.write(self.master, text.encode())
-
-    def end(self):
-        try:
-            while True:
-                data = os.read(self.master, 4096)
-                if not data:
-                    break
-                self.seen += data.decode()
-        except OSError:
-            pass
-        os.close(self.master)
-        return self.process.wait(120)
-
-
-class OnATerminal(CeremonyTest):
+class OnATerminal(Held):
     def start(self, token, plan, *more):
-        return Terminal([f"{BIN}/reseal", "ceremony", "run", plan, *more], token.env)
+        return reseal_on_terminal(token.env, "ceremony", "run", plan, *more)
 
     def test_only_a_typed_yes_with_a_capital_confirms(self):
         token = self.softhsm()
@@ -379,16 +299,20 @@ class OnATerminal(CeremonyTest):
             terminal.type(typed + "\n")
             self.assertEqual(terminal.end(), 3, terminal.seen)
             lines, _ = self.transcript()
-            self.assertEqual([line["step"] for line in lines], STEPS[:5] + ["close"])
-            self.assertEqual(lines[4]["outcome"], "failed")
+            self.assertEqual(steps(lines), BEGUN[:2] + [("confirm", "failed")])
             os.unlink(f"{self.folder}/plan.jsonl")
         self.assertEqual(self.keys(token), [])
         terminal = self.start(token, self.plan(token, key="bits = 2048\ncustody = host\n"))
         terminal.read_until("Type Yes")
         terminal.type("Yes\n")
+        for step in ("7/12", "9/12", "11/12"):
+            terminal.read_until(step)
+            terminal.read_until("Press Enter")
+            terminal.seen = terminal.seen.split("Press Enter", 1)[1]
+            terminal.type("\n")
         self.assertEqual(terminal.end(), 0, terminal.seen)
         lines, _ = self.transcript()
-        self.assertIn("terminal", lines[4]["by"])
+        self.assertIn("terminal", the(lines, "confirm")["by"])
 
     def test_the_pin_is_asked_for_without_echo(self):
         token = self.softhsm()
@@ -406,11 +330,11 @@ class OnATerminal(CeremonyTest):
         terminal.type("\x03")
         self.assertEqual(terminal.end(), 1, terminal.seen)
         lines, _ = self.transcript()
-        self.assertIn("interrupted", lines[4]["error"]["text"])
+        self.assertIn("interrupted", the(lines, "confirm", "failed")["error"]["text"])
         self.assertEqual(self.keys(token), [])
 
 
-class Interrupted(CeremonyTest):
+class Interrupted(Held):
     def interrupt(self, token, number, key, step):
         plan = self.plan(token, key=key)
         process = subprocess.Popen([f"{BIN}/reseal", "ceremony", "run", plan, "--yes"],
@@ -425,8 +349,7 @@ class Interrupted(CeremonyTest):
         self.assertIn("interrupted", rest)
         self.assertEqual(self.keys(token), [])
         lines, _ = self.transcript()
-        self.assertEqual([line["step"] for line in lines[-2:]], ["destroy", "close"])
-        self.assertEqual([line["outcome"] for line in lines[-2:]], ["done", "failed"])
+        self.assertEqual(steps(lines[-3:]), DESTROYED)
         for path in self.outputs()[:2]:
             self.assertFalse(os.path.exists(path))
 

@@ -55,7 +55,7 @@ class Lists(TokenTest):
         token = self.opencryptoki()
         self.assertEqual(self.labels(token), ["vault"])
         self.assertEqual(self.labels(token, "--label", "vualt"), [])
-        plan = self.write("plan.ini", f"[ceremony]\nname = rehearsal\n{token.section()}[key]\n"
+        plan = self.write("plan.ini", f"[ceremony]\nname = rehearsal\nallow_yes = yes\n{token.section()}[key]\n"
                           "label = sealing\nbits = 2048\ncustody = host\n[output]\n"
                           "public_key = plan.pem\ntranscript = plan.jsonl\n")
         self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
@@ -87,7 +87,7 @@ class Missing(TokenTest):
 
     def test_a_missing_token_ends_a_ceremony_with_4_too(self):
         token = self.softhsm()
-        plan = self.write("plan.ini", "[ceremony]\nname = rehearsal\n"
+        plan = self.write("plan.ini", "[ceremony]\nname = rehearsal\nallow_yes = yes\n"
                           + token.section().replace("label = vault", "label = vualt")
                           + "[key]\nlabel = sealing\nbits = 2048\ncustody = host\n[output]\n"
                           "public_key = plan.pem\ntranscript = plan.jsonl\n")
@@ -101,7 +101,7 @@ class Missing(TokenTest):
 class Export(TokenTest):
     def test_json_has_the_key_and_what_it_is(self):
         token = self.softhsm()
-        plan = self.write("plan.ini", f"[ceremony]\nname = rehearsal\n{token.section()}[key]\n"
+        plan = self.write("plan.ini", f"[ceremony]\nname = rehearsal\nallow_yes = yes\n{token.section()}[key]\n"
                           "label = sealing\nbits = 2048\ncustody = host\n[output]\n"
                           "public_key = plan.pem\ntranscript = plan.jsonl\n")
         self.succeeds("ceremony", "run", plan, "--yes", env=token.env)

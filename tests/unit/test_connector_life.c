@@ -75,6 +75,50 @@ static void what_has_begun_is_finished_after_sigterm(void **state)
     assert_true(polls >= 1);
 }
 
+/* Many more requests than a connector could begin, all in one answer. */
+static void start_with_eight(struct scene *scene)
+{
+    struct request request;
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(MESSAGE_MAX);
+    make_request(scene, "request-1", &request);
+    assert_ok(request_write(&request, &body, &err), &err);
+    offer_copies(scene, "message", "receipt", 1, buf_text(&body), body.len, 8);
+    start(scene, "slow", "workers = 1\n");
+    wait_for_log_count(scene, "request taken", 8);
+    buf_free(&body);
+    request_free(&request);
+}
+
+static void what_has_not_begun_is_given_back_at_once_when_it_stops(void **state)
+{
+    struct scene *scene = *state;
+    start_with_eight(scene);
+    assert_int_equal(stop(scene), 0);
+    size_t given_back = 0, deleted = 0;
+    for (size_t i = 0; i < scene->peer.seen_count; i++) {
+        const struct seen_call *seen = &scene->peer.seen[i];
+        if (strcmp(seen->call, "DeleteMessageBatch") == 0)
+            deleted += seen->entries;
+        if (strcmp(seen->call, "ChangeMessageVisibilityBatch") == 0 &&
+            strstr(seen->body, "\"VisibilityTimeout\":0") != NULL)
+            given_back += seen->entries;
+    }
+    assert_in_range(given_back, 1, 4); /* the helper has two sessions and two jobs ahead */
+    assert_int_equal(given_back + deleted, 8);
+}
+
+static void nothing_is_received_while_nobody_is_free(void **state)
+{
+    struct scene *scene = *state;
+    start_with_eight(scene);
+    size_t polls = peer_count(&scene->peer, "ReceiveMessage");
+    await(scene, "SendMessageBatch", 0);
+    assert_int_equal(peer_count(&scene->peer, "ReceiveMessage"), polls);
+    for (size_t i = 0; i < polls; i++) /* and never more than the free slots */
+        assert_null(strstr(peer_body(&scene->peer, "ReceiveMessage", i), "Messages\":10"));
+}
+
 static void a_long_poll_does_not_hold_up_the_end(void **state)
 {
     struct scene *scene = *state;
@@ -109,6 +153,8 @@ int main(int argc, char **argv)
         scene_test(the_status_tells_who_serves_what),
         scene_test(a_second_connector_at_the_same_socket_does_not_start),
         scene_test(what_has_begun_is_finished_after_sigterm),
+        scene_test(what_has_not_begun_is_given_back_at_once_when_it_stops),
+        scene_test(nothing_is_received_while_nobody_is_free),
         scene_test(a_long_poll_does_not_hold_up_the_end),
         scene_test(a_second_sigterm_ends_at_once),
     };

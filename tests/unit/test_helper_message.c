@@ -123,6 +123,18 @@ static bool any_resealed(struct bytes body, struct error *err)
     return resealed_decode(body, &out, err);
 }
 
+static bool any_rotate(struct bytes body, struct error *err)
+{
+    struct rotate_message out;
+    return rotate_decode(body, &out, err);
+}
+
+static bool any_rotated(struct bytes body, struct error *err)
+{
+    struct rotated_message out;
+    return rotated_decode(body, &out, err);
+}
+
 static bool any_login(struct bytes body, struct error *err)
 {
     struct login_message out;
@@ -164,6 +176,36 @@ static void attack(const struct buf *body, decode_any *decode)
     buf_free(&longer);
 }
 
+static void a_rotation_survives_encoding(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct buf body = BUF_INIT(HELPER_BODY_MAX);
+    struct rotate_message in = {.key_name = "old",
+                                .new_key_name = "new",
+                                .padding = OAEP_SHA384,
+                                .new_padding = OAEP_SHA512,
+                                .sealed = {(const uint8_t *)"sealed", 6}};
+    struct rotate_message out;
+    assert_ok(rotate_encode(&in, &body, &err), &err);
+    assert_ok(rotate_decode(buf_bytes(&body), &out, &err), &err);
+    assert_string_equal(out.key_name, "old");
+    assert_string_equal(out.new_key_name, "new");
+    assert_int_equal(out.padding, OAEP_SHA384);
+    assert_int_equal(out.new_padding, OAEP_SHA512);
+    assert_int_equal(out.sealed.len, 6);
+    assert_memory_equal(out.sealed.data, "sealed", 6);
+    buf_reset(&body);
+    struct rotated_message answer = {CUSTODY_UNUSABLE, {(const uint8_t *)"sealed", 6}}, read;
+    assert_ok(rotated_encode(&answer, &body, &err), &err);
+    assert_refused(rotated_decode(buf_bytes(&body), &read, &err), &err, FAIL_INPUT);
+    buf_reset(&body);
+    answer = (struct rotated_message){CUSTODY_HOST, {NULL, 0}};
+    assert_ok(rotated_encode(&answer, &body, &err), &err);
+    assert_refused(rotated_decode(buf_bytes(&body), &read, &err), &err, FAIL_INPUT);
+    buf_free(&body);
+}
+
 static void no_cut_or_changed_byte_is_read_out_of_bounds(void **state)
 {
     (void)state;
@@ -184,6 +226,18 @@ static void no_cut_or_changed_byte_is_read_out_of_bounds(void **state)
     struct resealed_message done = {CUSTODY_HOST, {(const uint8_t *)"cms", 3}};
     assert_ok(resealed_encode(&done, &body, &err), &err);
     attack(&body, any_resealed);
+    buf_reset(&body);
+    struct rotate_message rotate = {.key_name = "old",
+                                    .new_key_name = "new",
+                                    .padding = OAEP_SHA256,
+                                    .new_padding = OAEP_SHA512,
+                                    .sealed = {(const uint8_t *)"sealed", 6}};
+    assert_ok(rotate_encode(&rotate, &body, &err), &err);
+    attack(&body, any_rotate);
+    buf_reset(&body);
+    struct rotated_message rotated = {CUSTODY_TOKEN, {(const uint8_t *)"sealed", 6}};
+    assert_ok(rotated_encode(&rotated, &body, &err), &err);
+    attack(&body, any_rotated);
     buf_reset(&body);
     struct error failure = {FAIL_CRYPTO, "text", "hint"};
     assert_ok(failed_encode(&failure, &body, &err), &err);
@@ -216,6 +270,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hello_is_read_as_it_was_written),
         cmocka_unit_test(jobs_answers_and_counters_are_read_as_written),
+        cmocka_unit_test(a_rotation_survives_encoding),
         cmocka_unit_test(a_rule_about_logins_is_read_as_written),
         cmocka_unit_test(no_cut_or_changed_byte_is_read_out_of_bounds),
         cmocka_unit_test(an_unusable_or_empty_success_is_refused),

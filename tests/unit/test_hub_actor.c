@@ -379,9 +379,9 @@ static void what_is_too_old_is_deleted_without_being_asked_for(void **state)
     struct probe sender = {0}, receiver = {0};
     assert_int_equal(
         sqlite3_exec(store_database(setup->store)->handle,
-                     "INSERT INTO messages(queue, visible_ms, sent_ms, message_id, md5)"
-                     " SELECT id, 1, 1, 'old', x'00' FROM queues;"
-                     "INSERT INTO bodies SELECT id, x'41' FROM messages",
+                     "INSERT INTO messages(id, queue, visible_ms, sent_ms, message_id, md5)"
+                     " SELECT 1000 + id, id, 1, 1, 'old', x'00' FROM queues;"
+                     "INSERT INTO bodies(id, body) SELECT id, x'41' FROM messages",
                      NULL, NULL, NULL),
         SQLITE_OK);
     submit(setup, &receiver, receive_one, 60000);

@@ -27,7 +27,7 @@ struct setup {
     struct sigv4 *sigv4;
     struct header headers[8];
     struct sigv4_request request;
-    char region[SIGV4_REGION_MAX + 1];
+    struct sigv4_signer signer;
 };
 
 static const char *find_header(const void *context, const char *name)
@@ -61,7 +61,7 @@ static void begin(struct setup *setup)
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
     close(fd);
-    *setup = (struct setup){.region = ""};
+    *setup = (struct setup){.credentials = NULL};
     assert_ok(secret_heap_open(1 << 16, &err), &err);
     bool loaded = credentials_load(path, &setup->credentials, &err);
     unlink(path);
@@ -90,7 +90,7 @@ static void end(struct setup *setup)
 static enum sigv4_verdict verify(struct setup *setup)
 {
     struct error err = ERROR_INIT;
-    enum sigv4_verdict verdict = sigv4_verify(setup->sigv4, &setup->request, setup->region, &err);
+    enum sigv4_verdict verdict = sigv4_verify(setup->sigv4, &setup->request, &setup->signer, &err);
     assert_int_equal(verdict == SIGV4_GOOD, err.kind == FAIL_NONE);
     assert_null(strstr(err.text, SIGNATURE)); /* what would be right is never told */
     return verdict;
@@ -101,12 +101,13 @@ static void a_signed_request_is_accepted_again_and_again(void **state)
     (void)state;
     struct setup setup;
     struct error err = ERROR_INIT;
-    char region[SIGV4_REGION_MAX + 1];
     begin(&setup);
-    assert_int_equal(sigv4_check_headers(setup.sigv4, &setup.request, region, &err), SIGV4_GOOD);
+    assert_int_equal(sigv4_check_headers(setup.sigv4, &setup.request, &setup.signer, &err),
+                     SIGV4_GOOD);
     for (int i = 0; i < 3; i++)
         assert_int_equal(verify(&setup), SIGV4_GOOD);
-    assert_string_equal(setup.region, "local");
+    assert_string_equal(setup.signer.region, "local");
+    assert_string_equal(setup.signer.credential->access_key_id, "AKONE");
     end(&setup);
 }
 
@@ -128,7 +129,7 @@ static void keys_and_regions_may_alternate(void **state)
                           "39d5a2e65c07bcddf6975b12de51e84ecf8b1b8f414a1bfe511e954f930dc0b5"));
         setup.request.body = (struct bytes){NULL, 0};
         assert_int_equal(verify(&setup), SIGV4_GOOD);
-        assert_string_equal(setup.region, "eu-central-1");
+        assert_string_equal(setup.signer.region, "eu-central-1");
     }
     end(&setup);
 }
@@ -201,10 +202,10 @@ static void a_clock_off_by_more_than_15_minutes_is_named(void **state)
     setup.request.now_ms = NOW_MS - 900 * 1000;
     assert_int_equal(verify(&setup), SIGV4_GOOD);
     setup.request.now_ms = NOW_MS + 901 * 1000;
-    assert_int_equal(sigv4_verify(setup.sigv4, &setup.request, setup.region, &err), SIGV4_EXPIRED);
+    assert_int_equal(sigv4_verify(setup.sigv4, &setup.request, &setup.signer, &err), SIGV4_EXPIRED);
     assert_non_null(strstr(err.text, "901 seconds behind"));
     setup.request.now_ms = NOW_MS - 3600 * 1000;
-    assert_int_equal(sigv4_verify(setup.sigv4, &setup.request, setup.region, &err), SIGV4_FUTURE);
+    assert_int_equal(sigv4_verify(setup.sigv4, &setup.request, &setup.signer, &err), SIGV4_FUTURE);
     assert_non_null(strstr(err.text, "3600 seconds ahead"));
     end(&setup);
 }
@@ -247,7 +248,7 @@ static void the_header_that_is_not_signed_is_named(void **state)
         struct error err = ERROR_INIT;
         begin(&setup);
         set_header(&setup, "authorization", cases[i].header);
-        assert_int_equal(sigv4_verify(setup.sigv4, &setup.request, setup.region, &err),
+        assert_int_equal(sigv4_verify(setup.sigv4, &setup.request, &setup.signer, &err),
                          SIGV4_INCOMPLETE);
         assert_non_null(strstr(err.text, cases[i].missing));
         end(&setup);
@@ -289,6 +290,12 @@ static void missing_headers_unknown_keys_and_queries_are_told_apart(void **state
     struct setup setup;
     begin(&setup);
     set_header(&setup, "authorization", HEADER("AKTHREE" SCOPE, NAMES, SIGNATURE));
+    assert_int_equal(verify(&setup), SIGV4_UNKNOWN_KEY);
+    end(&setup);
+    begin(&setup); /* a key of ours with somebody's session token is not ours */
+    set_header(&setup, "x-amz-security-token", "token");
+    set_header(&setup, "authorization",
+               HEADER("AKONE" SCOPE, NAMES ";x-amz-security-token", SIGNATURE));
     assert_int_equal(verify(&setup), SIGV4_UNKNOWN_KEY);
     end(&setup);
     begin(&setup);

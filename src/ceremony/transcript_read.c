@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reseal/transcript_read.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "reseal/clock.h"
+#include "reseal/file.h"
+#include "transcript_form.h"
+
+struct entry {
+    struct transcript_line line;
+    struct json *json; /* owns what line.facts shows */
+};
+
+struct transcript_record {
+    struct buf content;
+    struct entry *entries;
+    size_t count, room;
+};
+
+static const struct json_limits line_limits = {
+    .bytes = TRANSCRIPT_LINE_MAX, .string = 128 * 1024, .values = 10000};
+
+/* The line ends with the hash of what is before, to the letter. */
+static bool check_seal(struct bytes text, struct error *err)
+{
+    char own[DIGEST_TEXT], wanted[TRANSCRIPT_SEAL_LEN + 1];
+    if (text.len <= TRANSCRIPT_SEAL_LEN)
+        return error_set(err, FAIL_INPUT, "it is too short to be a line of a transcript");
+    struct bytes bare = {text.data, text.len - TRANSCRIPT_SEAL_LEN};
+    if (!digest_of(bare, own, err))
+        return false;
+    snprintf(wanted, sizeof wanted, TRANSCRIPT_SEAL, own);
+    if (memcmp(text.data + bare.len, wanted, TRANSCRIPT_SEAL_LEN) == 0)
+        return true;
+    return error_set(err, FAIL_INPUT, "its text is not what its own hash says: it was changed");
+}
+
+static bool read_members(struct transcript_line *line, struct error *err)
+{
+    const struct json_value *root = line->facts;
+    const char *outcome;
+    int64_t number;
+    if (!json_want_integer(root, "", "seq", 1, INT64_MAX, &number, err) ||
+        !json_want_text(root, "", "time", 64, &line->time, err) ||
+        !json_want_text(root, "", "step", TRANSCRIPT_STEP - 1, &line->step, err) ||
+        !json_want_text(root, "", "outcome", 16, &outcome, err))
+        return false;
+    if (!clock_parse(line->time, &line->time_ms))
+        return error_set(err, FAIL_INPUT, "its time is no RFC 3339 time");
+    if (!line_outcome_parse(outcome, &line->outcome))
+        return error_set(err, FAIL_INPUT, "its outcome is none that is known");
+    if (number != (int64_t)line->number)
+        return error_set(err, FAIL_INPUT, "its number is %" PRId64 " and must be %zu", number,
+                         line->number);
+    return true;
+}
+
+static bool check_chain(const struct transcript_record *record, const struct transcript_line *line,
+                        struct error *err)
+{
+    const char *previous;
+    const char *before =
+        record->count > 0 ? record->entries[record->count - 1].line.sha256 : TRANSCRIPT_NO_LINE;
+    if (!json_want_text(line->facts, "", "previous", DIGEST_TEXT - 1, &previous, err))
+        return false;
+    if (strcmp(previous, before) == 0)
+        return true;
+    return error_set(err, FAIL_INPUT,
+                     "it is not bound to the line before it: one of them was changed");
+}
+
+static bool make_room(struct transcript_record *record, struct error *err)
+{
+    if (record->count < record->room)
+        return true;
+    size_t room = record->room == 0 ? 64 : 2 * record->room;
+    struct entry *grown = reallocarray(record->entries, room, sizeof *grown);
+    if (grown == NULL)
+        return error_memory(err);
+    record->entries = grown;
+    record->room = room;
+    return true;
+}
+
+static bool add_line(struct transcript_record *record, struct bytes text, struct error *err)
+{
+    struct entry entry = {.line = {.number = record->count + 1, .text = text}};
+    if (!check_seal(text, err) || !make_room(record, err) ||
+        !json_parse(text.data, text.len, &line_limits, "the line", &entry.json, err))
+        return false;
+    entry.line.facts = json_root(entry.json);
+    if (!read_members(&entry.line, err) || !check_chain(record, &entry.line, err) ||
+        !digest_of(text, entry.line.sha256, err)) {
+        json_free(&entry.json);
+        return false;
+    }
+    record->entries[record->count++] = entry;
+    return true;
+}
+
+static bool read_lines(struct transcript_record *record, size_t *cut_off, struct error *err)
+{
+    struct bytes left = buf_bytes(&record->content);
+    if (cut_off != NULL)
+        *cut_off = 0;
+    while (left.len > 0) {
+        const uint8_t *end = memchr(left.data, '\n', left.len);
+        if (end == NULL && cut_off != NULL && record->count > 0) {
+            *cut_off = left.len;
+            return true;
+        }
+        if (end == NULL) {
+            error_set(err, FAIL_INPUT, "line %zu has no end", record->count + 1);
+            return error_hint(err, "the transcript was cut off");
+        }
+        struct bytes text = {left.data, (size_t)(end - left.data)};
+        if (!add_line(record, text, err))
+            return error_context(err, "line %zu", record->count + 1);
+        left.data += text.len + 1;
+        left.len -= text.len + 1;
+    }
+    if (record->count == 0)
+        return error_set(err, FAIL_INPUT, "the transcript is empty");
+    return true;
+}
+
+/* Takes `content` over, also on failure. */
+static bool parse_owned(struct buf *content, struct transcript_record **out, size_t *cut_off,
+                        struct error *err)
+{
+    *out = NULL;
+    struct transcript_record *record = calloc(1, sizeof *record);
+    if (record == NULL) {
+        buf_free(content);
+        return error_memory(err);
+    }
+    record->content = *content;
+    *content = (struct buf)BUF_INIT(0); /* transferred */
+    if (!read_lines(record, cut_off, err)) {
+        transcript_record_free(&record);
+        return false;
+    }
+    *out = record;
+    return true;
+}
+
+bool transcript_parse(struct bytes content, struct transcript_record **out, size_t *cut_off,
+                      struct error *err)
+{
+    struct buf copy = BUF_INIT(TRANSCRIPT_MAX);
+    *out = NULL;
+    buf_put(&copy, content.data, content.len);
+    if (!buf_check(&copy, "the transcript", err))
+        return false;
+    return parse_owned(&copy, out, cut_off, err);
+}
+
+bool transcript_read(const char *path, struct transcript_record **out, size_t *cut_off,
+                     struct error *err)
+{
+    struct buf content = BUF_INIT(TRANSCRIPT_MAX);
+    *out = NULL;
+    if (!file_read(path, &content, err)) {
+        buf_free(&content);
+        return false;
+    }
+    return parse_owned(&content, out, cut_off, err) || error_context(err, "transcript %s", path);
+}
+
+void transcript_record_free(struct transcript_record **record)
+{
+    if (record == NULL || *record == NULL)
+        return;
+    for (size_t i = 0; i < (*record)->count; i++)
+        json_free(&(*record)->entries[i].json);
+    free((*record)->entries);
+    buf_free(&(*record)->content);
+    free(*record);
+    *record = NULL;
+}
+
+size_t transcript_record_count(const struct transcript_record *record)
+{
+    return record->count;
+}
+
+const struct transcript_line *transcript_record_at(const struct transcript_record *record,
+                                                   size_t index)
+{
+    return &record->entries[index].line;
+}
+
+const struct transcript_line *transcript_record_last(const struct transcript_record *record)
+{
+    return &record->entries[record->count - 1].line;
+}
+
+const struct transcript_line *transcript_record_find(const struct transcript_record *record,
+                                                     const char *step, enum line_outcome outcome)
+{
+    for (size_t i = record->count; i > 0; i--) {
+        const struct transcript_line *line = &record->entries[i - 1].line;
+        if (line->outcome == outcome && strcmp(line->step, step) == 0)
+            return line;
+    }
+    return NULL;
+}
+
+const struct transcript_line *transcript_record_pending(const struct transcript_record *record)
+{
+    const struct transcript_line *pending = NULL;
+    for (size_t i = 0; i < record->count; i++) {
+        const struct transcript_line *line = &record->entries[i].line;
+        if (line->outcome == LINE_ANNOUNCED)
+            pending = line;
+        else if (line->outcome != LINE_NOTED && pending != NULL &&
+                 strcmp(line->step, pending->step) == 0)
+            pending = NULL;
+    }
+    return pending;
+}
+
+enum ceremony_state transcript_record_state(const struct transcript_record *record)
+{
+    static const struct {
+        const char *step;
+        enum ceremony_state from, to;
+    } moves[] = {
+        {"close", CEREMONY_UNFINISHED, CEREMONY_ACCEPTED},
+        {"commit", CEREMONY_ACCEPTED, CEREMONY_COMMITTED},
+        {"retire", CEREMONY_COMMITTED, CEREMONY_RETIRED},
+        {"destroy", CEREMONY_ACCEPTED, CEREMONY_DESTROYED},
+        {"destroy", CEREMONY_COMMITTED, CEREMONY_DESTROYED},
+        {"destroy", CEREMONY_RETIRED, CEREMONY_DESTROYED},
+    };
+    enum ceremony_state state = CEREMONY_UNFINISHED;
+    for (size_t i = 0; i < record->count; i++) {
+        const struct transcript_line *line = &record->entries[i].line;
+        if (state == CEREMONY_UNFINISHED && line->outcome == LINE_FAILED &&
+            strcmp(line->step, "close") == 0)
+            state = CEREMONY_FAILED;
+        for (size_t j = 0; line->outcome == LINE_DONE && j < ARRAY_LEN(moves); j++) {
+            if (moves[j].from == state && strcmp(moves[j].step, line->step) == 0) {
+                state = moves[j].to;
+                break;
+            }
+        }
+    }
+    return state;
+}
+
+const char *ceremony_state_name(enum ceremony_state state)
+{
+    switch (state) {
+    case CEREMONY_UNFINISHED:
+        return "unfinished";
+    case CEREMONY_FAILED:
+        return "failed";
+    case CEREMONY_ACCEPTED:
+        return "accepted";
+    case CEREMONY_COMMITTED:
+        return "committed";
+    case CEREMONY_RETIRED:
+        return "retired";
+    case CEREMONY_DESTROYED:
+        return "destroyed";
+    }
+    return "unknown";
+}
+
+const char *transcript_text(const struct transcript_line *line, const char *group, const char *name)
+{
+    const struct json_value *object = group != NULL ? json_get(line->facts, group) : line->facts;
+    const struct json_value *value = json_get(object, name);
+    return value != NULL && json_type(value) == JSON_STRING ? json_text(value, NULL) : NULL;
+}
