@@ -164,8 +164,9 @@ struct queue_client {
     char region[65];
     CURLM *multi;
     struct curl_slist *headers[CALL_COUNT];
-    char *ca_file;  /* NULL: the system's */
-    char *provider; /* SQS: "aws:amz:REGION:sqs", NULL without a key */
+    char *ca_file;                         /* NULL: the system's */
+    char *client_certificate, *client_key; /* NULL: none */
+    char *provider;                        /* SQS: "aws:amz:REGION:sqs", NULL without a key */
     struct keys keys;
     struct proxy proxy;
     unsigned exchanges_max; /* under way at once, receives not counted */

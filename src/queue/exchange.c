@@ -32,6 +32,7 @@ static bool set_up(struct exchange *exchange)
         curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_EXPECT_100_TIMEOUT_MS, 1L) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
+        curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->reason) == CURLE_OK &&
@@ -40,6 +41,9 @@ static bool set_up(struct exchange *exchange)
         curl_easy_setopt(easy, CURLOPT_PRIVATE, exchange) == CURLE_OK;
     if (ok && client->ca_file != NULL)
         ok = curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file) == CURLE_OK;
+    if (ok && client->client_certificate != NULL)
+        ok = curl_easy_setopt(easy, CURLOPT_SSLCERT, client->client_certificate) == CURLE_OK &&
+             curl_easy_setopt(easy, CURLOPT_SSLKEY, client->client_key) == CURLE_OK;
     return ok && proxy_set_up(&client->proxy, easy);
 }
 
