@@ -97,7 +97,9 @@ static int work(struct setup *setup)
     int64_t pause_ms;
     int steps = 0;
     while (setup->database->queue_work) {
+        assert_ok(database_begin(setup->database, &err), &err);
         assert_ok(queue_work_step(setup->database, clock_real_ms(), &pause_ms, &err), &err);
+        assert_ok(database_commit(setup->database, &err), &err);
         assert_true(pause_ms > 0 && pause_ms < 1000);
         assert_true(++steps < 1000);
     }
@@ -111,7 +113,9 @@ static void a_long_purge_goes_on_over_a_restart_and_spares_what_came_after(void 
     int64_t queue = make(setup, "work", 0), other = make(setup, "other", 0);
     send(setup, queue, 3000);
     send(setup, other, 7);
+    assert_ok(database_begin(setup->database, &err), &err);
     assert_ok(stored_queue_purge(setup->database, queue, &err), &err);
+    assert_ok(database_commit(setup->database, &err), &err);
     assert_int_equal(waiting(setup, queue), 2000); /* the rest is left to the background */
     send(setup, queue, 5);
     reopen(setup);
@@ -134,7 +138,9 @@ static void a_purge_by_a_clock_that_was_set_back_takes_all_and_spares_what_follo
                                   "UPDATE messages SET sent_ms = sent_ms + 3600000", NULL, NULL,
                                   NULL),
                      SQLITE_OK);
+    assert_ok(database_begin(setup->database, &err), &err);
     assert_ok(stored_queue_purge(setup->database, queue, &err), &err);
+    assert_ok(database_commit(setup->database, &err), &err);
     assert_int_equal(waiting(setup, queue), 0);
     send(setup, queue, 2);
     setup->database->queue_work = true;
@@ -197,7 +203,9 @@ static void a_dead_letter_that_comes_during_a_purge_is_spared(void **state)
     int64_t dead = make(setup, "dead", 0), queue = make(setup, "work", dead);
     send(setup, queue, 1); /* older than all that is purged */
     send(setup, dead, 2500);
+    assert_ok(database_begin(setup->database, &err), &err);
     assert_ok(stored_queue_purge(setup->database, dead, &err), &err);
+    assert_ok(database_commit(setup->database, &err), &err);
     for (int i = 0; i < 2; i++)
         assert_ok(stored_queue_receive(setup->database, queue, 1, 0, pass_by, NULL, &count, &err),
                   &err);
