@@ -1,14 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Lists of tokens and keys, and public keys, through libp11.
- *
- * The module is opened by us first and the PIN is tried by us: libp11 0.4 would keep a copy of the
- * PIN in ordinary memory, would try it whatever the token says about tries left, and waits forever
- * where no session can be opened. To libp11 the module is then CKR_CRYPTOKI_ALREADY_INITIALIZED,
- * which it takes, and the login, which belongs to the application, is there. In return it finalises
- * the module when it is unloaded; what we close afterwards answers CKR_CRYPTOKI_NOT_INITIALIZED,
- * which nobody looks at.
- */
+/* Lists of tokens and keys, and public keys, through libp11. */
 #include <libp11.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,44 +8,8 @@
 #include <openssl/evp.h>
 #include <openssl/ec.h>
 #include <openssl/objects.h>
-#include "module.h"
 #include "object.h"
-
-struct library {
-    PKCS11_CTX *context;
-    PKCS11_SLOT *slots;
-    unsigned int slot_count;
-    bool loaded;
-};
-
-static void library_close(struct library *library)
-{
-    if (library->slots != NULL)
-        PKCS11_release_all_slots(library->context, library->slots, library->slot_count);
-    if (library->loaded)
-        PKCS11_CTX_unload(library->context);
-    if (library->context != NULL)
-        PKCS11_CTX_free(library->context);
-    *library = (struct library){NULL, NULL, 0, false};
-}
-
-static bool library_open(const struct token_address *address, struct library *out,
-                         struct error *err)
-{
-    ERR_clear_error();
-    out->context = PKCS11_CTX_new();
-    if (out->context == NULL)
-        return error_memory(err);
-    if (address->init_args[0] != '\0')
-        PKCS11_CTX_init_args(out->context, address->init_args);
-    if (PKCS11_CTX_load(out->context, address->module) != 0)
-        return error_openssl(err, FAIL_TOKEN, "libp11 cannot load %s", address->module);
-    out->loaded = true;
-    if (PKCS11_enumerate_slots(out->context, &out->slots, &out->slot_count) != 0)
-        return error_openssl(err, FAIL_TOKEN, "libp11 cannot list the slots of %s",
-                             address->module);
-    return true;
-}
+#include "shared_token.h"
 
 static void take_text(char *out, size_t size, const char *text)
 {
@@ -122,41 +77,6 @@ done:
     library_close(&library);
     module_close(&module);
     return ok;
-}
-
-/* A token opened by us and by libp11, logged in where there is a PIN. */
-struct shared_token {
-    struct token *token;
-    struct session *session; /* shows that sessions can be opened */
-    struct library library;
-    PKCS11_TOKEN *listed;
-};
-
-static void shared_close(struct shared_token *shared)
-{
-    session_close(&shared->session);
-    token_logout(shared->token); /* before libp11 finalises the module */
-    library_close(&shared->library);
-    token_close(&shared->token);
-}
-
-static bool shared_open(const struct token_address *address, const struct secret *pin,
-                        struct shared_token *out, struct error *err)
-{
-    if (!token_open(address, &out->token, err) ||
-        !session_open(out->token, SESSION_READ_ONLY, &out->session, err) ||
-        (pin != NULL && !token_login(out->token, pin, err)) ||
-        !library_open(address, &out->library, err))
-        return false;
-    for (unsigned int i = 0; i < out->library.slot_count; i++) {
-        PKCS11_SLOT *slot = &out->library.slots[i];
-        if (slot->token != NULL && PKCS11_get_slotid_from_slot(slot) == out->token->slot)
-            out->listed = slot->token;
-    }
-    if (out->listed == NULL)
-        return error_set(err, FAIL_TOKEN, "libp11 does not see token \"%s\"",
-                         out->token->facts.label);
-    return true;
 }
 
 /*
@@ -301,7 +221,7 @@ bool key_list(const struct token_address *address, const struct secret *pin,
     PKCS11_KEY *private_keys = NULL, *public_keys = NULL;
     unsigned int private_count = 0, public_count = 0;
     size_t found = 0;
-    if (!shared_open(address, pin, &shared, err) ||
+    if (!shared_open(address, pin, false, &shared, err) ||
         !enumerate(&shared, &private_keys, &private_count, &public_keys, &public_count, err))
         goto done;
     items = calloc((size_t)private_count + public_count + 1, sizeof *items);
@@ -352,7 +272,7 @@ bool key_export(const struct token_address *address, const struct secret *pin, c
     PKCS11_KEY *private_keys = NULL, *public_keys = NULL, *key = NULL;
     unsigned int private_count = 0, public_count = 0;
     int bits = 0;
-    if (!shared_open(address, pin, &shared, err) ||
+    if (!shared_open(address, pin, false, &shared, err) ||
         !enumerate(&shared, &private_keys, &private_count, &public_keys, &public_count, err) ||
         !pick(public_keys, public_count, label, &key, err))
         goto done;

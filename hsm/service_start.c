@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 #include "memory_lock.h"
+#include "reseal/key_descriptor.h"
 #include "reseal/log.h"
 #include "reseal/settings.h"
 #include "service.h"
@@ -89,12 +90,27 @@ static bool open_token(struct token_service *service, struct error *err)
            token_service_login_again(service, service->session, err);
 }
 
+/* A key whose ceremony was not committed is not used, whatever it can do. */
+static bool check_committed(const struct token_service *service, const struct sealing_key *key,
+                            const struct key_descriptor *descriptors, size_t count,
+                            struct error *err)
+{
+    struct key_finding finding;
+    if (!sealing_key_describe(service->session, key, &finding, err))
+        return false;
+    if (key_descriptor_of(descriptors, count, finding.fingerprint) != NULL ||
+        key_uncommitted_allowed(service->config, service->section))
+        return true;
+    return key_fail_uncommitted(finding.name, finding.fingerprint, err);
+}
+
 /* The configured keys, one after the other; two names of one key would be two answers to one
  * question. */
 static bool find_keys(struct token_service *service, struct error *err)
 {
     struct probe_report *report = &service->hello.report;
-    size_t count = config_list_count(service->config, service->section, "key");
+    struct key_descriptor descriptors[DESCRIPTORS_MAX];
+    size_t count = config_list_count(service->config, service->section, "key"), described = 0;
     if (count == 0) {
         error_set(err, FAIL_USAGE, "%s: [%s] key names no sealing key",
                   config_path(service->config), service->section);
@@ -103,12 +119,15 @@ static bool find_keys(struct token_service *service, struct error *err)
     if (count > PROBE_KEYS_MAX)
         return error_set(err, FAIL_USAGE, "%s: [%s] key names more than %d keys",
                          config_path(service->config), service->section, PROBE_KEYS_MAX);
+    if (!key_descriptors_load(service->config, service->section, descriptors, &described, err))
+        return false;
     for (size_t i = 0; i < count; i++) {
         const char *name = config_list_at(service->config, service->section, "key", i);
         if (probe_key(report, name) != NULL)
             return error_set(err, FAIL_USAGE, "%s: [%s] key names \"%s\" twice",
                              config_path(service->config), service->section, name);
         if (!sealing_key_find(service->session, name, &service->keys[i], err) ||
+            !check_committed(service, service->keys[i], descriptors, described, err) ||
             !token_probe(service->session, service->keys[i], &report->keys[i], err))
             return false;
         report->key_count = i + 1;
@@ -153,6 +172,63 @@ static bool check_custody(const struct token_service *service, struct error *err
     return true;
 }
 
+/* With every key: they were there a moment ago. */
+static bool open_whole_lane(struct token_service *service, struct lane *lane, struct error *err)
+{
+    bool denied;
+    if (!lane_open(service, lane, &denied, err))
+        return false;
+    for (size_t i = 0; i < service->hello.report.key_count; i++) {
+        struct sealing_key *key;
+        if (lane_key(service, lane, i, &key, err))
+            continue;
+        lane_drop(lane);
+        err->kind = FAIL_TOKEN;
+        return false;
+    }
+    return true;
+}
+
+/* A token that has no more sessions to give is used with those that it gave. */
+static bool open_lanes(struct token_service *service, struct error *err)
+{
+    struct lane *opened[LANES_MAX];
+    unsigned count = 0;
+    if (service->sessions == 0)
+        service->sessions = session_count_choose(service);
+    if (!lanes_new(service->sessions, &service->lanes, err))
+        return false;
+    /* All are taken before one is given back, so that it is another one each time. */
+    for (; count < service->sessions; count++) {
+        opened[count] = lanes_take(service->lanes);
+        if (open_whole_lane(service, opened[count], err))
+            continue;
+        lanes_give(service->lanes, opened[count]);
+        break;
+    }
+    for (unsigned i = 0; i < count; i++)
+        lanes_give(service->lanes, opened[i]);
+    if (count < service->sessions && count > 0)
+        log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "going on with fewer sessions", err);
+    service->hello.sessions = count;
+    return count > 0;
+}
+
+static bool start_workers(struct token_service *service, struct error *err)
+{
+    if (!open_lanes(service, err))
+        return false;
+    /* So many more than sessions that no session waits for what is done without the token. */
+    service->threads = service->hello.sessions + 2 + service->hello.sessions / 8;
+    if (!job_queue_new(service->threads + WAITING_MAX, &service->jobs, err))
+        return false;
+    for (unsigned i = 0; i < service->threads; i++) {
+        if (!worker_start(service, &service->workers[i], err))
+            return false;
+    }
+    return true;
+}
+
 void token_service_init(struct token_service *service)
 {
     pthread_mutex_init(&service->output, NULL);
@@ -165,7 +241,9 @@ void token_service_start(struct token_service *service, const char *config_path,
     struct error *err = &service->hello.error;
     service->hello.ready = load_settings(service, config_path, token, err) &&
                            open_token(service, err) && find_keys(service, err) &&
-                           check_custody(service, err);
+                           check_custody(service, err) && start_workers(service, err);
+    if (service->hello.ready) /* what was met on the way is in the report, or in the log */
+        *err = (struct error)ERROR_INIT;
 }
 
 void token_service_end(struct token_service *service)

@@ -20,6 +20,8 @@ struct ceremony_options {
     bool confirmed;      /* --yes: nobody is asked; refused where the plan does not allow it */
     bool rehearse;       /* on a throw-away token, with throw-away outputs */
     bool dry_run;        /* look at the token and try what it can do, and leave nothing */
+    bool look_only;      /* check plan and token without a login, and do nothing */
+    bool offline;        /* with look_only: the token is not at hand */
     bool abandon;        /* undo what an unfinished ceremony has left, and close it as failed */
 };
 
@@ -28,6 +30,10 @@ struct ceremony_options {
 bool ceremony_run(const struct ceremony_options *options, struct ceremony **out,
                   struct error *err) MUST_USE;
 void ceremony_end(struct ceremony **ceremony);
+
+/* With look_only: what was found, for ceremony_checklist; valid as long as the ceremony. */
+struct checklist_facts;
+void ceremony_facts_for(const struct ceremony *ceremony, struct checklist_facts *out);
 
 /* True where a thing that was not found is the module or the token, and not the plan or the PIN's
  * file, which are read before. */

@@ -14,7 +14,8 @@ enum file_rule {
     FILE_REPLACE, /* put in the place of what is there */
     FILE_NEW,     /* FAIL_EXISTS if the path exists */
 };
-/* Writes a temporary file beside `path`, syncs it, moves it into place and syncs the directory. */
+/* Writes a temporary file beside `path`, syncs it, moves it into place and syncs the directory.
+ * What root replaces keeps its owner. */
 bool file_write(const char *path, mode_t mode, enum file_rule rule, struct bytes content,
                 struct error *err) MUST_USE;
 

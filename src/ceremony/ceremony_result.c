@@ -56,9 +56,10 @@ void ceremony_write_result(const struct ceremony *ceremony, struct json_writer *
 {
     const struct ceremony_plan *plan = ceremony->plan;
     json_put_text(json, "outcome",
-                  ceremony->options->dry_run ? "possible"
-                  : ceremony->accepted       ? "accepted"
-                                             : "abandoned");
+                  ceremony->options->look_only ? "checked"
+                  : ceremony->options->dry_run ? "possible"
+                  : ceremony->accepted         ? "accepted"
+                                               : "abandoned");
     json_put_bool(json, "rehearsal", ceremony->rehearsal != NULL);
     json_put_bool(json, "resumed", ceremony->record != NULL);
     json_put_text(json, "ceremony", plan->name);

@@ -203,9 +203,9 @@ static bool run_all(struct ceremony *ceremony, struct error *err)
     else
         undo(ceremony, err);
     signals_unguard();
-    if (ceremony->left_open && err->hint[0] == '\0')
-        error_hint(err, "the record stays open: run the same plan again to go on, or with "
-                        "--abandon to close it");
+    if (ceremony->left_open)
+        talk("the record stays open: run the same plan again to go on, or with --abandon to close "
+             "it");
     return ceremony->accepted;
 }
 
@@ -215,6 +215,8 @@ bool ceremony_run(const struct ceremony_options *options, struct ceremony **out,
     if (*out == NULL)
         return error_memory(err);
     (*out)->options = options;
+    if (options->look_only)
+        return ceremony_look(*out, err);
     return options->dry_run ? ceremony_dry_run(*out, err) : run_all(*out, err);
 }
 

@@ -133,6 +133,8 @@ bool rehearsal_begin(struct ceremony *ceremony, struct error *err) MUST_USE;
 /* Takes token and files away. */
 void rehearsal_end(struct ceremony *ceremony);
 /* -- dry_run.c -- */
+/* Plan and token, without a login. */
+bool ceremony_look(struct ceremony *ceremony, struct error *err) MUST_USE;
 bool ceremony_dry_run(struct ceremony *ceremony, struct error *err) MUST_USE;
 
 /* -- talk.c: the terminal, and signals -- */
@@ -143,6 +145,9 @@ bool terminal_present(struct error *err) MUST_USE;
  * an exception in words: it goes into the transcript, and the question is asked again. With --yes
  * nobody is asked. */
 bool talk_confirm(struct ceremony *ceremony, const char *question, struct error *err) MUST_USE;
+/* Outside of a run: only exactly `wanted` confirms, and nothing else does (FAIL_POLICY). */
+bool talk_typed(const char *question, const char *wanted, struct error *err) MUST_USE;
+bool talk_yes(const char *question, struct error *err) MUST_USE;
 /* Waits for Enter, with the same "!". */
 bool talk_pause(struct ceremony *ceremony, struct error *err) MUST_USE;
 void signals_guard(void);

@@ -33,7 +33,7 @@ static bool find_binary(struct ceremony *ceremony, struct error *err)
 /* Who confirms: a person on the terminal, or --yes where the plan says that it may. */
 static bool check_confirmation(const struct ceremony *ceremony, struct error *err)
 {
-    if (ceremony->options->dry_run)
+    if (ceremony->options->dry_run || ceremony->options->look_only)
         return true;
     if (!ceremony->options->confirmed)
         return terminal_present(err);
@@ -85,8 +85,8 @@ bool act_plan(struct ceremony *ceremony, struct error *err)
         return false;
     if (!outputs_ready(ceremony, err))
         return false;
-    if (ceremony->pin == NULL && strcmp(pin_source(ceremony), "prompt") != 0 &&
-        !read_pin(ceremony, err))
+    if (ceremony->pin == NULL && !ceremony->options->look_only &&
+        strcmp(pin_source(ceremony), "prompt") != 0 && !read_pin(ceremony, err))
         return false;
     talk("%s, SHA-256 %s", ceremony->plan->path, ceremony->plan->sha256);
     talk("key \"%s\", RSA-%d, made for custody %s", ceremony->plan->key.label,

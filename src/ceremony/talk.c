@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "reseal/text.h"
@@ -169,6 +170,30 @@ bool talk_confirm(struct ceremony *ceremony, const char *question, struct error 
         return true;
     error_set(err, FAIL_POLICY, "the ceremony was not confirmed");
     return error_hint(err, "only exactly \"Yes\" confirms");
+}
+
+bool talk_typed(const char *question, const char *wanted, struct error *err)
+{
+    char typed[TYPED_MAX];
+    if (!terminal_present(err))
+        return false;
+    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (tty < 0)
+        return error_errno(err, FAIL_IO, "cannot open the terminal");
+    dprintf(tty, "%s", question);
+    bool ok = read_typed(tty, typed, err);
+    close(tty);
+    if (!ok || strcmp(typed, wanted) == 0)
+        return ok;
+    error_set(err, FAIL_POLICY, "it was not confirmed");
+    return error_hint(err, "nothing was done; only exactly \"%s\" confirms", wanted);
+}
+
+bool talk_yes(const char *question, struct error *err)
+{
+    char whole[256];
+    snprintf(whole, sizeof whole, "%s Type Yes to go on: ", question);
+    return talk_typed(whole, "Yes", err);
 }
 
 bool talk_pause(struct ceremony *ceremony, struct error *err)

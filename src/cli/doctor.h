@@ -55,6 +55,8 @@ void doctor_connector(struct doctor *doctor);
 bool doctor_connector_token(struct doctor *doctor) MUST_USE;
 /* Attributes and custody of one key. */
 void doctor_key(struct doctor *doctor, const struct key_finding *key);
+/* Whether the key was committed. */
+void doctor_commit(struct doctor *doctor, const struct key_finding *key);
 /* [connector] device_ca and device_crl. */
 void doctor_devices(struct doctor *doctor);
 /* [queue]: both queues, credentials, clock. */

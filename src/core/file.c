@@ -84,6 +84,17 @@ static bool move_into_place(const char *from, const char *path, enum file_rule r
     return error_errno(err, FAIL_IO, "cannot move the new file to %s", path);
 }
 
+/* A file that root replaces for a service stays one that the service may read. */
+static bool keep_owner(int fd, const char *path, enum file_rule rule, struct error *err)
+{
+    struct stat old;
+    if (rule != FILE_REPLACE || geteuid() != 0 || stat(path, &old) != 0 || !S_ISREG(old.st_mode))
+        return true;
+    if (fchown(fd, old.st_uid, old.st_gid) == 0)
+        return true;
+    return error_errno(err, FAIL_IO, "cannot give the new %s to the owner of the old one", path);
+}
+
 /* The place of a file that is being made; FAIL_EXISTS where a new one may not be. */
 static bool open_temporary(const char *path, mode_t mode, enum file_rule rule,
                            char out[static PATH_MAX], int *fd, struct error *err)
@@ -99,9 +110,11 @@ static bool open_temporary(const char *path, mode_t mode, enum file_rule rule,
     *fd = mkostemp(out, O_CLOEXEC);
     if (*fd < 0)
         return error_errno(err, FAIL_IO, "cannot create a file beside %s", path);
-    if (fchmod(*fd, mode) == 0)
-        return true;
-    error_errno(err, FAIL_IO, "cannot set the mode of %s", out);
+    if (keep_owner(*fd, path, rule, err)) {
+        if (fchmod(*fd, mode) == 0)
+            return true;
+        error_errno(err, FAIL_IO, "cannot set the mode of %s", out);
+    }
     close(*fd);
     unlink(out);
     return false;

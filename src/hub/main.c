@@ -33,7 +33,8 @@ static void usage(FILE *out)
           "  -h, --help         this text\n"
           "  -V, --version      version\n"
           "\n"
-          "SIGTERM or SIGINT: finish what is in hand and stop.\n",
+          "SIGTERM or SIGINT: finish what is in hand and stop. SIGHUP: read access keys, tokens and\n"
+          "certificates again, which happens by itself when their files change.\n",
           out);
 }
 
@@ -66,8 +67,11 @@ static int serve(const struct config *config, const sigset_t *signals)
     int number = 0;
     if (!hub_open(config, &hub, &err))
         return fail(&err);
-    while (sigwait(signals, &number) != 0)
-        continue;
+    while (sigwait(signals, &number) != 0 || number == SIGHUP) {
+        if (number == SIGHUP)
+            atomic_store(&hub->renew, true);
+        number = 0;
+    }
     log_event(LEVEL_INFO, EVENT_NOTE, "stopping", LOG_TEXT("signal", strsignal(number)));
     hub_close(&hub);
     log_event(LEVEL_INFO, EVENT_NOTE, "stopped", LOG_TEXT("signal", strsignal(number)));
@@ -144,6 +148,7 @@ int main(int argc, char **argv)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, not the end */
     if (!settings_load(path, &config, &err))

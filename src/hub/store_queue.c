@@ -391,6 +391,29 @@ bool stored_queue_extend(struct database *database, int64_t queue, const char *r
     return true;
 }
 
+bool stored_queue_peek(struct database *database, int64_t queue, int64_t max,
+                       stored_queue_seen *seen, void *context, struct error *err)
+{
+    bool row;
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_PEEK);
+    bind_integer(database, statement, 1, queue);
+    bind_integer(database, statement, 2, max);
+    while (true) {
+        if (!database_step(database, statement, &row, err))
+            return false;
+        if (!row)
+            break;
+        struct peeked message = {.message_id = column_text(statement, 0),
+                                 .sent_ms = sqlite3_column_int64(statement, 1),
+                                 .visible_ms = sqlite3_column_int64(statement, 2),
+                                 .receive_count = sqlite3_column_int64(statement, 3),
+                                 .body = column_bytes(statement, 4)};
+        seen(context, &message);
+    }
+    database_end(statement);
+    return true;
+}
+
 bool stored_queue_count(struct database *database, int64_t queue, struct queue_counts *out,
                         struct error *err)
 {

@@ -149,6 +149,9 @@ const char *const statement_sql[STATEMENT_COUNT] = {
                            "receipt = ?3 AND visible_ms > ?5",
     [SQL_MESSAGE_OLD] =
         "SELECT id FROM messages WHERE queue = ?1 AND sent_ms <= ?2 ORDER BY sent_ms LIMIT 1",
+    [SQL_MESSAGE_PEEK] = "SELECT message_id, sent_ms, visible_ms, receive_count, body "
+                         "FROM messages JOIN bodies USING(id) WHERE queue = ?1 "
+                         "ORDER BY visible_ms, id LIMIT ?2",
     [SQL_MESSAGE_DELETE] = "DELETE FROM messages WHERE id = ?1",
     [SQL_MESSAGE_DELETE_HELD] =
         "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",

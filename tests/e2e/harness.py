@@ -73,6 +73,7 @@ def write_ini(path, sections):
 
 class Stage:
     """A token with sealing keys `keys` (name -> bits), a hub, and connectors by configuration."""
+    hub_sections = {}  # of the hub's configuration, besides [hub] and [log]
 
     def __init__(self, kind="softhsm", keys=None, pin=None, port=0, level="info", lease=60,
                  require=None, hub=None, custody=None):
@@ -112,6 +113,7 @@ class Stage:
             "key": {"label": name, "bits": bits, "custody": self.custody},
             "output": {"public_key": f"{path}.pem", "transcript": f"{path}.jsonl"}})
         self.succeeds("ceremony", "run", plan, "--yes")
+        self.succeeds("ceremony", "commit", f"{path}.jsonl", "--yes")
         self.public_keys[name] = f"{path}.pem"
 
     def start_hub(self, port, more):
@@ -128,7 +130,8 @@ class Stage:
                "credentials": f"{self.folder}/access-keys"}
         hub.update(more)
         config = write_ini(f"{self.folder}/hub.conf",
-                           {"hub": hub, "log": {"level": self.level, "format": "json"}})
+                           {"hub": hub, **self.hub_sections,
+                            "log": {"level": self.level, "format": "json"}})
         self.hub = self.daemon("reseal-hub", config, "hub.log")
         self.hub.start()
         self.port = self.hub_port()
@@ -148,7 +151,9 @@ class Stage:
     def config(self, name="connector", token=None, connector=None, queue=None, log=None, tokens=None):
         """Writes the configuration of a connector, which the commands read too; `tokens` are its
         tokens instead of the stage's, by the names of their sections."""
-        own = {"token": self.token_section(key=", ".join(self.public_keys), **(token or {}))}
+        descriptors = [f"{path}.descriptor" for path in self.public_keys.values()]
+        own = {"token": self.token_section(key=", ".join(self.public_keys),
+                                           descriptor=", ".join(descriptors), **(token or {}))}
         sections = {
             **(tokens or own),
             "connector": {"name": name, "device_ca": self.ca.path, "require": self.require,

@@ -20,6 +20,7 @@ class DoctorTest(TokenTest):
                           f"label = sealing\nbits = {bits}\ncustody = {custody}\n"
                           "[output]\npublic_key = key.pem\ntranscript = record.jsonl\n")
         self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
+        self.succeeds("ceremony", "commit", f"{self.folder}/record.jsonl", "--yes")
 
     def config(self, *sections):
         return self.write("reseal.conf", "\n".join(sections))
@@ -84,7 +85,7 @@ class Tokens(DoctorTest):
     def test_without_login_nothing_is_tried_and_nothing_fails(self):
         token = self.softhsm()
         self.ceremony(token, "host")
-        config = self.config(token.section(), "key = sealing\n[connector]\nrequire = host\n")
+        config = self.config(token.section(), "key = sealing\ndescriptor = key.pem.descriptor\n[connector]\nrequire = host\n")
         findings = self.findings(0, "--config", config, env=token.env)
         self.assertEqual(len(self.of_area(findings, "token", "ok")), 2)
         warnings = [f for f in findings if f["mark"] == "warning"]
@@ -97,7 +98,7 @@ class Tokens(DoctorTest):
     def test_a_wrong_pin_is_not_tried_unasked_and_only_once_when_asked(self):
         token = self.softhsm()
         self.ceremony(token, "host")
-        config = self.config(token.section(), "key = sealing\n[connector]\nrequire = host\n")
+        config = self.config(token.section(), "key = sealing\ndescriptor = key.pem.descriptor\n[connector]\nrequire = host\n")
         calm = self.pin_state(token)
         write_secret(token.pin_file, "00112233\n")
         self.findings(0, "--config", config, env=token.env)
@@ -115,18 +116,49 @@ class Tokens(DoctorTest):
     def test_login_shows_attributes_and_custody(self):
         token = self.softhsm()
         self.ceremony(token, "host")
-        config = self.config(token.section(), "key = sealing\n[connector]\nrequire = host\n")
+        config = self.config(token.section(), "key = sealing\ndescriptor = key.pem.descriptor\n[connector]\nrequire = host\n")
         findings = self.findings(0, "--login", "--config", config, env=token.env)
         keys = self.of_area(findings, "key", "ok")
-        self.assertEqual(len(keys), 4, findings)
+        self.assertEqual(len(keys), 6, findings)
         self.assertIn("not extractable and never was, made on the token, may only decrypt",
                       keys[0])
-        self.assertIn("custody host", keys[1])
+        self.assertIn("committed at", keys[1])
+        self.assertIn("record.jsonl verifies", keys[2])
+        self.assertIn("custody host", keys[3])
+
+    def test_a_key_that_was_not_committed_is_a_failure_unless_that_is_allowed(self):
+        token = self.softhsm()
+        self.ceremony(token, "host")
+        rest = "[connector]\nrequire = host\n"
+        config = self.config(token.section(), "key = sealing\n" + rest)
+        findings = self.findings(4, "--login", "--config", config, env=token.env)
+        failure, = self.of_area(findings, "key", "failure")
+        self.assertIn("is not committed", failure)
+        config = self.config(token.section(), "key = sealing\nuncommitted = serve\n" + rest)
+        findings = self.findings(0, "--login", "--config", config, env=token.env)
+        self.assertIn("no ceremony", self.of_area(findings, "key", "warning")[0])
+        config = self.config(token.section(), "key = sealing\ndescriptor = absent\n" + rest)
+        findings = self.findings(4, "--login", "--config", config, env=token.env)
+        self.assertIn("absent", self.of_area(findings, "key", "failure")[0])
+
+    def test_a_record_that_was_changed_is_a_failure(self):
+        token = self.softhsm()
+        self.ceremony(token, "host")
+        config = self.config(token.section(),
+                             "key = sealing\ndescriptor = key.pem.descriptor\n[connector]\n"
+                             "require = host\n")
+        with open(f"{self.folder}/record.jsonl", "r+") as file:
+            text = file.read()
+            file.seek(0)
+            file.write(text.replace("CKR_ATTRIBUTE_SENSITIVE", "CKR_ATTRIBUTE_TYPE_WRONG", 1))
+        findings = self.findings(4, "--login", "--config", config, env=token.env)
+        failure, = self.of_area(findings, "key", "failure")
+        self.assertIn("does not verify", failure)
 
     def test_custody_below_what_is_required_fails_with_the_call(self):
         token = self.softhsm()
         self.ceremony(token, "host")
-        config = self.config(token.section(), "key = sealing\n")
+        config = self.config(token.section(), "key = sealing\ndescriptor = key.pem.descriptor\n")
         findings = self.findings(4, "--login", "--config", config, env=token.env)
         failures = self.of_area(findings, "key", "failure")
         self.assertEqual(len(failures), 3, findings)
@@ -136,7 +168,7 @@ class Tokens(DoctorTest):
     def test_custody_token_on_nss_passes_the_strict_default(self):
         token = self.nss()
         self.ceremony(token, "token")
-        config = self.config(token.section(), "key = sealing\n")
+        config = self.config(token.section(), "key = sealing\ndescriptor = key.pem.descriptor\n")
         findings = self.findings(0, "--login", "--config", config, env=token.env)
         self.assertEqual(len([text for text in self.of_area(findings, "key", "ok")
                               if "custody token" in text]), 3)
@@ -144,10 +176,10 @@ class Tokens(DoctorTest):
     def test_a_token_that_shows_unwrapped_secrets_serves_with_custody_host_only(self):
         token = self.opencryptoki()
         self.ceremony(token, "host")
-        strict = self.config(token.section(), "key = sealing\n")
+        strict = self.config(token.section(), "key = sealing\ndescriptor = key.pem.descriptor\n")
         findings = self.findings(4, "--login", "--config", strict, env=token.env)
         self.assertEqual(len(self.of_area(findings, "key", "failure")), 3, findings)
-        lenient = self.config(token.section(), "key = sealing\n[connector]\nrequire = host\n")
+        lenient = self.config(token.section(), "key = sealing\ndescriptor = key.pem.descriptor\n[connector]\nrequire = host\n")
         findings = self.findings(0, "--login", "--config", lenient, env=token.env)
         self.assertEqual(len([text for text in self.of_area(findings, "key", "ok")
                               if "custody host" in text]), 3)
@@ -179,7 +211,7 @@ class Tokens(DoctorTest):
 
     def test_a_pin_source_that_cannot_serve_is_found_without_a_try(self):
         token = self.softhsm()
-        config = self.config(token.section(), "key = sealing\n")
+        config = self.config(token.section(), "key = sealing\ndescriptor = key.pem.descriptor\n")
         os.chmod(token.pin_file, 0o644)
         findings = self.findings(4, "--config", config, env=token.env)
         self.assertIn("open to every user", self.of_area(findings, "pin", "failure")[0])
@@ -345,7 +377,7 @@ class RunningConnector(unittest.TestCase):
         self.assertEqual([f for f in findings if f["mark"] != "ok"], [])
         self.assertEqual(self.texts(findings, "pin", "ok")[-1], "proved by the running connector")
         keys = self.texts(findings, "key", "ok")
-        self.assertEqual(len(keys), 4, keys)
+        self.assertEqual(len(keys), 6, keys)
         self.assertIn("may only decrypt", keys[0])
         queues = self.texts(findings, "queue", "ok")
         self.assertEqual(len(queues), 3, queues)
@@ -383,7 +415,7 @@ class RunningConnector(unittest.TestCase):
         findings = self.doctor(0, config)
         self.assertEqual(len(self.texts(findings, "connector", "warning")), 1)
         findings = self.doctor(0, config, "--login")
-        self.assertEqual(len(self.texts(findings, "key", "ok")), 4)
+        self.assertEqual(len(self.texts(findings, "key", "ok")), 6)
 
     def test_refused_credentials_are_told_from_a_service_that_is_down(self):
         write_secret(f"{self.stage.folder}/wrong-keys",

@@ -34,7 +34,7 @@ class Tokens(StageTest):
         for label, key in (("first", SHARED), ("spare", OTHER_LABEL)):
             cls.make_token(label, key)
         cls.fault = Fault(stage)
-        section = {"pin": f"file:{stage.token.pin_file}", "workers": 2}
+        section = {"pin": f"file:{stage.token.pin_file}", "workers": 2, "uncommitted": "serve"}
         cls.tokens = {
             "token": {**section, "module": SOFTHSM, "label": "first", "key": SHARED},
             "token spare": {**section, "module": cls.fault.token["module"], "label": "spare",

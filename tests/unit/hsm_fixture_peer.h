@@ -88,7 +88,7 @@ static inline void setting_config(const struct peer_setting *setting, const char
     /* A module without a slash would be taken for a file beside the configuration. */
     int len =
         snprintf(text, sizeof text,
-                 "[token]\nmodule = %s\nlabel = %s\n%s%s%s%s\n"
+                 "[token]\nmodule = %s\nlabel = %s\nuncommitted = serve\n%s%s%s%s\n"
                  "[connector]\ndevice_ca = device-ca.pem\n%s\n"
                  "[log]\nlevel = %s\nformat = json\n",
                  address->module, address->label,

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files that the record names: plan, programs, public keys, descriptor. */
+#include <limits.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+#include "reseal/public_key.h"
+#include "verify.h"
+
+void verify_plan(struct verification *verification, const struct verify_options *options)
+{
+    const struct transcript_line *first = transcript_record_at(verification->record, 0);
+    struct error err = ERROR_INIT;
+    char found[DIGEST_TEXT];
+    const struct json_value *text = json_get(json_get(first->facts, "plan"), "text");
+    const char *sha256 = transcript_text(first, "plan", "sha256");
+    const char *path =
+        options->plan != NULL ? options->plan : transcript_text(first, "plan", "path");
+    size_t len = 0;
+    const char *content = text != NULL ? json_text(text, &len) : NULL;
+    if (sha256 == NULL || path == NULL || content == NULL ||
+        !digest_of((struct bytes){(const uint8_t *)content, len}, found, &err) ||
+        strcmp(found, sha256) != 0) {
+        verify_say(verification, VERIFIED_WRONG, "plan",
+                   "the plan's text in the first line has not the SHA-256 that stands beside it");
+        return;
+    }
+    verify_say(verification, VERIFIED_PROVEN, "plan",
+               "the text of the plan is in the first line, SHA-256 %s", sha256);
+    verify_file(verification, options, "plan", "the plan", path, sha256);
+}
+
+/* Programs are updated: another one now is no fault of the record. */
+static void verify_program(struct verification *verification, const char *what, const char *path,
+                           const char *sha256)
+{
+    struct error err = ERROR_INIT;
+    char found[DIGEST_TEXT];
+    if (path == NULL || sha256 == NULL) {
+        verify_say(verification, VERIFIED_WRONG, "programs", "%s is not named by the record", what);
+        return;
+    }
+    if (!digest_of_file(path, found, &err))
+        verify_say(verification, VERIFIED_NOT_PROVEN, "programs",
+                   "%s had the SHA-256 %s; it is not on this machine at %s", what, sha256, path);
+    else if (strcmp(found, sha256) != 0)
+        verify_say(verification, VERIFIED_NOT_PROVEN, "programs",
+                   "%s had the SHA-256 %s; %s is another one by now", what, sha256, path);
+    else
+        verify_say(verification, VERIFIED_PROVEN, "programs", "%s is the one at %s, SHA-256 %s",
+                   what, path, sha256);
+}
+
+void verify_programs(struct verification *verification, const struct verify_options *options)
+{
+    (void)options;
+    const struct transcript_line *first = transcript_record_at(verification->record, 0);
+    verify_program(verification, "the program that held the ceremony",
+                   transcript_text(first, "tool", "path"),
+                   transcript_text(first, "tool", "sha256"));
+    verify_program(verification, "the PKCS#11 module", transcript_text(first, "module", "path"),
+                   transcript_text(first, "module", "sha256"));
+}
+
+/* The file holds the key whose fingerprint was read aloud. */
+static void verify_public_key(struct verification *verification,
+                              const struct verify_options *options, const char *recorded,
+                              const char *fingerprint)
+{
+    struct error err = ERROR_INIT;
+    char path[PATH_MAX], found[FINGERPRINT_TEXT];
+    EVP_PKEY *key = NULL;
+    if (!verify_locate(options, recorded, path, sizeof path))
+        return; /* said already */
+    if (fingerprint == NULL || !public_key_load(path, &key, &err) ||
+        !public_key_fingerprint(key, found, &err) || strcmp(found, fingerprint) != 0)
+        verify_say(verification, VERIFIED_WRONG, "outputs",
+                   "%s does not hold the public key whose fingerprint was read aloud", path);
+    else
+        verify_say(verification, VERIFIED_PROVEN, "outputs",
+                   "%s holds the public key whose fingerprint was read aloud", path);
+    EVP_PKEY_free(key);
+}
+
+static void verify_descriptor(struct verification *verification,
+                              const struct verify_options *options)
+{
+    const struct transcript_line *commit =
+        transcript_record_find(verification->record, "commit", LINE_DONE);
+    if (commit == NULL)
+        return;
+    const char *path = transcript_text(commit, "descriptor", "path");
+    const char *sha256 = transcript_text(commit, "descriptor", "sha256");
+    if (path == NULL || sha256 == NULL)
+        verify_say(verification, VERIFIED_WRONG, "outputs", "the commit names no descriptor");
+    else
+        verify_file(verification, options, "outputs", "the descriptor", path, sha256);
+}
+
+void verify_outputs(struct verification *verification, const struct verify_options *options)
+{
+    const struct transcript_line *files =
+        transcript_record_find(verification->record, "public-key", LINE_DONE);
+    const struct transcript_line *closed =
+        transcript_record_find(verification->record, "close", LINE_DONE);
+    if (verification->state == CEREMONY_UNFINISHED || verification->state == CEREMONY_FAILED)
+        return;
+    const struct json_value *list = files != NULL ? json_get(files->facts, "files") : NULL;
+    if (json_count(list) == 0)
+        verify_say(verification, VERIFIED_WRONG, "outputs", "no public key was written");
+    for (size_t i = 0; i < json_count(list); i++) {
+        const struct json_value *path = json_get(json_at(list, i), "path");
+        const struct json_value *sha256 = json_get(json_at(list, i), "sha256");
+        const char *path_text = path != NULL ? json_text(path, NULL) : NULL;
+        const char *sha256_text = sha256 != NULL ? json_text(sha256, NULL) : NULL;
+        if (path_text == NULL || sha256_text == NULL) {
+            verify_say(verification, VERIFIED_WRONG, "outputs", "an output has no path or hash");
+            continue;
+        }
+        verify_file(verification, options, "outputs", "the public key", path_text, sha256_text);
+        verify_public_key(verification, options, path_text,
+                          closed != NULL ? transcript_text(closed, NULL, "spkiSha256") : NULL);
+    }
+    verify_descriptor(verification, options);
+}
