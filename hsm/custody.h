@@ -76,6 +76,9 @@ bool harvest_finish(struct harvest *harvest, const struct reseal_job *job, struc
 /* A new AES-256 key on the token that nobody can read, for one message. */
 bool content_key_make(struct session *session, const struct sealing_key *key, CK_OBJECT_HANDLE *out,
                       struct error *err) MUST_USE;
+/* Appends modulus and public exponent, big-endian. */
+bool rsa_numbers_read(EVP_PKEY *pkey, struct buf *modulus, struct buf *exponent,
+                      struct error *err) MUST_USE;
 /* An RSA public key as a session object that wraps. */
 bool wrapping_key_import(struct session *session, EVP_PKEY *pkey, const CK_OBJECT_HANDLE *known,
                          size_t count, CK_OBJECT_HANDLE *out, struct error *err) MUST_USE;
