@@ -119,7 +119,7 @@ bool queue_client_new(const struct queue_options *options, struct queue_client *
     struct queue_client *client = calloc(1, sizeof *client);
     if (client == NULL)
         return error_memory(err);
-    bool ok = take_options(client, options, err) && keys_open(client, options, err) &&
+    bool ok = take_options(client, options, err) && client_keys_open(client, options, err) &&
               take_endpoint(client, options->endpoint, err) && proxy_open(client, options, err) &&
               client->dialect->open(client, err);
     if (!ok)
@@ -166,7 +166,7 @@ void queue_client_free(struct queue_client **client_pointer)
         curl_slist_free_all(client->headers[i]);
     if (client->multi != NULL)
         curl_multi_cleanup(client->multi);
-    keys_close(client);
+    client_keys_close(client);
     proxy_close(&client->proxy);
     free(client->provider);
     free(client->ca_file);
@@ -388,7 +388,7 @@ bool queue_turn(struct queue_client *client, struct pollfd *fds, size_t count, i
     int64_t next_ms = now_ms + timeout_ms;
     size_t collected = 0;
     client->started = false;
-    keys_look(client, now_ms);
+    client_keys_look(client, now_ms);
     for (struct queue *queue = client->queues; queue != NULL; queue = queue->next)
         start_queue(queue, now_ms, &next_ms);
     if (client->started && !collect(client, &collected, err)) /* sends it before the wait */
