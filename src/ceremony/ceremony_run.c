@@ -249,5 +249,5 @@ bool ceremony_sought_token(const struct ceremony *ceremony)
         return false;
     const char *source =
         ceremony->options->pin != NULL ? ceremony->options->pin : ceremony->plan->pin;
-    return ceremony->pin != NULL || strcmp(source, "prompt") == 0;
+    return ceremony->options->look_only || ceremony->pin != NULL || strcmp(source, "prompt") == 0;
 }
