@@ -10,6 +10,9 @@
 #include "reseal/probe_report.h"
 
 #define NO_MECHANISM CK_UNAVAILABLE_INFORMATION
+#ifndef CKM_AES_KEY_WRAP_KWP
+#define CKM_AES_KEY_WRAP_KWP 0x210bUL /* PKCS#11 v3.0, which p11-kit's header does not have */
+#endif
 
 enum ck_class {
     CK_CLASS_FINE,

@@ -158,6 +158,14 @@ static bool read_number(EVP_PKEY *key, const char *name, struct buf *out)
     return ok;
 }
 
+bool rsa_numbers_read(EVP_PKEY *pkey, struct buf *modulus, struct buf *exponent, struct error *err)
+{
+    if (read_number(pkey, OSSL_PKEY_PARAM_RSA_N, modulus) &&
+        read_number(pkey, OSSL_PKEY_PARAM_RSA_E, exponent))
+        return true;
+    return error_openssl(err, FAIL_UNSUPPORTED, "the numbers of an RSA key cannot be read");
+}
+
 bool wrapping_key_import(struct session *session, EVP_PKEY *pkey, const CK_OBJECT_HANDLE *known,
                          size_t count, CK_OBJECT_HANDLE *out, struct error *err)
 {
@@ -165,11 +173,8 @@ bool wrapping_key_import(struct session *session, EVP_PKEY *pkey, const CK_OBJEC
     CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
     struct buf modulus = BUF_INIT(2048), exponent = BUF_INIT(2048);
     struct template template = {.count = 0};
-    if (!read_number(pkey, OSSL_PKEY_PARAM_RSA_N, &modulus) ||
-        !read_number(pkey, OSSL_PKEY_PARAM_RSA_E, &exponent)) {
-        error_openssl(err, FAIL_UNSUPPORTED, "an RSA key to wrap for cannot be read");
+    if (!rsa_numbers_read(pkey, &modulus, &exponent, err))
         goto done;
-    }
     template_rows(&template, recipient_rows, ARRAY_LEN(recipient_rows));
     template_bytes(&template, CKA_MODULUS, buf_bytes(&modulus));
     template_bytes(&template, CKA_PUBLIC_EXPONENT, buf_bytes(&exponent));

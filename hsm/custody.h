@@ -15,7 +15,8 @@ void oaep_mechanism_fill(enum padding padding, struct oaep_mechanism *out);
 /* An error about opening the sealed password of this key: uniform where it is not the token's
  * trouble. What the probe has seen the token answer to a bad message is never its trouble. */
 bool fail_opening(struct session *session, const struct sealing_key *key, enum padding padding,
-                  const char *function, CK_MECHANISM_TYPE mechanism, CK_RV rv, struct error *err);
+                  enum custody custody, const char *function, CK_MECHANISM_TYPE mechanism, CK_RV rv,
+                  struct error *err);
 
 size_t unwrap_variant_count(void) MUST_USE;
 /* What is different about that variant, in words; empty for the first, the ordinary one. */
@@ -75,6 +76,9 @@ bool harvest_finish(struct harvest *harvest, const struct reseal_job *job, struc
 /* A new AES-256 key on the token that nobody can read, for one message. */
 bool content_key_make(struct session *session, const struct sealing_key *key, CK_OBJECT_HANDLE *out,
                       struct error *err) MUST_USE;
+/* Appends modulus and public exponent, big-endian. */
+bool rsa_numbers_read(EVP_PKEY *pkey, struct buf *modulus, struct buf *exponent,
+                      struct error *err) MUST_USE;
 /* An RSA public key as a session object that wraps. */
 bool wrapping_key_import(struct session *session, EVP_PKEY *pkey, const CK_OBJECT_HANDLE *known,
                          size_t count, CK_OBJECT_HANDLE *out, struct error *err) MUST_USE;
@@ -108,7 +112,7 @@ enum verdict verdict_of_failure(struct session *session, struct reason *reason,
  * key->ways. False only where the token as such fails. */
 bool way_learn_form(struct session *session, struct sealing_key *key, enum padding padding,
                     enum cms_form form, struct error *err) MUST_USE;
-/* The same for custody host, which makes all forms or none. */
+/* The same for custody host, which makes all forms or none, and serves all device keys. */
 bool way_learn_host(struct session *session, struct sealing_key *key, enum padding padding,
                     struct error *err) MUST_USE;
 /* The same for text around the password in custody token, which makes `form` for certain. */

@@ -18,8 +18,8 @@ static bool decrypt(struct session *session, const struct sealing_key *key,
 {
     CK_RV rv = session->f->C_DecryptInit(session->handle, mechanism, key->private_half);
     if (rv != CKR_OK)
-        return fail_opening(session, key, job->padding, "C_DecryptInit", mechanism->mechanism, rv,
-                            err);
+        return fail_opening(session, key, job->padding, CUSTODY_HOST, "C_DecryptInit",
+                            mechanism->mechanism, rv, err);
     *len = secret_len(out);
     rv = session->f->C_Decrypt(session->handle, ck_input(job->sealed.data), job->sealed.len,
                                secret_data(out), len);
@@ -30,7 +30,8 @@ static bool decrypt(struct session *session, const struct sealing_key *key,
         rv = CKR_FUNCTION_FAILED;
     if (active)
         session_spoil(session, "C_Decrypt", rv);
-    return fail_opening(session, key, job->padding, "C_Decrypt", mechanism->mechanism, rv, err);
+    return fail_opening(session, key, job->padding, CUSTODY_HOST, "C_Decrypt", mechanism->mechanism,
+                        rv, err);
 }
 
 static bool open_by_oaep(struct session *session, const struct sealing_key *key,

@@ -102,8 +102,8 @@ static bool unwrap_password(struct work *work, const struct unwrap_variant *vari
                                       work->key->private_half, ck_input(work->job->sealed.data),
                                       work->job->sealed.len, template.rows, template.count, &made);
     if (rv != CKR_OK)
-        return fail_opening(work->session, work->key, work->job->padding, "C_UnwrapKey",
-                            CKM_RSA_PKCS_OAEP, rv, err);
+        return fail_opening(work->session, work->key, work->job->padding, CUSTODY_TOKEN,
+                            "C_UnwrapKey", CKM_RSA_PKCS_OAEP, rv, err);
     return take_made(work, "C_UnwrapKey", made, &work->password, err) &&
            secret_require_unreadable(work->session, work->password, err);
 }
@@ -124,8 +124,8 @@ static bool concatenate(struct work *work, CK_MECHANISM_TYPE type, struct bytes 
     CK_RV rv = work->session->f->C_DeriveKey(work->session->handle, &mechanism, *object,
                                              template.rows, template.count, &made);
     if (rv != CKR_OK)
-        return fail_opening(work->session, work->key, work->job->padding, "C_DeriveKey", type, rv,
-                            err);
+        return fail_opening(work->session, work->key, work->job->padding, CUSTODY_TOKEN,
+                            "C_DeriveKey", type, rv, err);
     if (!take_made(work, "C_DeriveKey", made, &result, err))
         return false;
     object_drop(work->session, object);
@@ -148,8 +148,9 @@ static bool wrap_password(struct work *work, struct error *err)
     CK_RV rv = work->session->f->C_WrapKey(work->session->handle, &mechanism, work->content_key,
                                            work->password, place, &len);
     if (rv != CKR_OK || len == 0 || len % AES_BLOCK != 0 || len > work->out->encrypted_content.len)
-        return fail_opening(work->session, work->key, work->job->padding, "C_WrapKey",
-                            CKM_AES_CBC_PAD, rv != CKR_OK ? rv : CKR_FUNCTION_FAILED, err);
+        return fail_opening(work->session, work->key, work->job->padding, CUSTODY_TOKEN,
+                            "C_WrapKey", CKM_AES_CBC_PAD, rv != CKR_OK ? rv : CKR_FUNCTION_FAILED,
+                            err);
     work->out->parts.encrypted_content = (struct bytes){place, len};
     return true;
 }
@@ -203,8 +204,9 @@ static bool seal_again(struct work *work, enum padding padding, CK_OBJECT_HANDLE
     CK_RV rv = work->session->f->C_WrapKey(work->session->handle, &oaep.mechanism, under,
                                            work->password, place, &len);
     if (rv != CKR_OK || len != wanted)
-        return fail_opening(work->session, work->key, work->job->padding, "C_WrapKey",
-                            CKM_RSA_PKCS_OAEP, rv != CKR_OK ? rv : CKR_FUNCTION_FAILED, err);
+        return fail_opening(work->session, work->key, work->job->padding, CUSTODY_TOKEN,
+                            "C_WrapKey", CKM_RSA_PKCS_OAEP, rv != CKR_OK ? rv : CKR_FUNCTION_FAILED,
+                            err);
     return true;
 }
 

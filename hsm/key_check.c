@@ -14,6 +14,10 @@ enum want {
     WANT_FALSE,
     WANT_FOR_TOKEN, /* true in a key for custody token, false in one for custody host */
     WANT_FOR_HOST,
+    WANT_IF_WRAPPED,  /* true in a key that can be wrapped for another token */
+    WANT_IF_TRUSTED,  /* true in one that only trusted keys may wrap; not asked for otherwise */
+    WANT_IF_AT_HOME,  /* true in a key that was made on this token */
+    WANT_IF_CONFINED, /* true in one that was made here and was never to be wrapped */
     WANT_ANY,
 };
 
@@ -30,10 +34,11 @@ static const struct flag_row flag_rows[] = {
     {"CKA_TOKEN", CKA_TOKEN, HALF_PRIVATE, WANT_TRUE, true},
     {"CKA_PRIVATE", CKA_PRIVATE, HALF_PRIVATE, WANT_TRUE, true},
     {"CKA_SENSITIVE", CKA_SENSITIVE, HALF_PRIVATE, WANT_TRUE, true},
-    {"CKA_ALWAYS_SENSITIVE", CKA_ALWAYS_SENSITIVE, HALF_PRIVATE, WANT_TRUE, false},
-    {"CKA_EXTRACTABLE", CKA_EXTRACTABLE, HALF_PRIVATE, WANT_FALSE, true},
-    {"CKA_NEVER_EXTRACTABLE", CKA_NEVER_EXTRACTABLE, HALF_PRIVATE, WANT_TRUE, false},
-    {"CKA_LOCAL", CKA_LOCAL, HALF_PRIVATE, WANT_TRUE, false},
+    {"CKA_ALWAYS_SENSITIVE", CKA_ALWAYS_SENSITIVE, HALF_PRIVATE, WANT_IF_AT_HOME, false},
+    {"CKA_EXTRACTABLE", CKA_EXTRACTABLE, HALF_PRIVATE, WANT_IF_WRAPPED, true},
+    {"CKA_NEVER_EXTRACTABLE", CKA_NEVER_EXTRACTABLE, HALF_PRIVATE, WANT_IF_CONFINED, false},
+    {"CKA_WRAP_WITH_TRUSTED", CKA_WRAP_WITH_TRUSTED, HALF_PRIVATE, WANT_IF_TRUSTED, true},
+    {"CKA_LOCAL", CKA_LOCAL, HALF_PRIVATE, WANT_IF_AT_HOME, false},
     {"CKA_UNWRAP", CKA_UNWRAP, HALF_PRIVATE, WANT_FOR_TOKEN, true},
     {"CKA_DECRYPT", CKA_DECRYPT, HALF_PRIVATE, WANT_FOR_HOST, true},
     {"CKA_SIGN", CKA_SIGN, HALF_PRIVATE, WANT_FALSE, true},
@@ -73,17 +78,26 @@ static void put_not_told(struct attribute_check *check, CK_RV rv)
     snprintf(check->found, sizeof check->found, "not told (%.48s)", name);
 }
 
-static const char *want_text(enum want want, enum custody custody)
+static const char *want_text(enum want want, const struct key_plan *plan)
 {
+    bool wrapped = plan->wrapping != KEY_WRAPPED_NEVER;
     switch (want) {
     case WANT_TRUE:
         return "true";
     case WANT_FALSE:
         return "false";
     case WANT_FOR_TOKEN:
-        return custody == CUSTODY_TOKEN ? "true" : "false";
+        return plan->custody == CUSTODY_TOKEN ? "true" : "false";
     case WANT_FOR_HOST:
-        return custody == CUSTODY_HOST ? "true" : "false";
+        return plan->custody == CUSTODY_HOST ? "true" : "false";
+    case WANT_IF_WRAPPED:
+        return wrapped ? "true" : "false";
+    case WANT_IF_TRUSTED:
+        return plan->wrapping == KEY_WRAPPED_BY_TRUSTED ? "true" : "any";
+    case WANT_IF_AT_HOME:
+        return plan->replica ? "any" : "true";
+    case WANT_IF_CONFINED:
+        return plan->replica || wrapped ? "any" : "true";
     case WANT_ANY:
         return "any";
     }
@@ -111,10 +125,13 @@ static bool is_mute(const struct session *session, CK_ATTRIBUTE_TYPE type, char 
     return false;
 }
 
-static void check_flag(struct session *session, const struct key_pair *pair, enum custody custody,
-                       const struct flag_row *row, struct key_birth *birth)
+static void check_flag(struct session *session, const struct key_pair *pair,
+                       const struct key_plan *plan, const struct flag_row *row,
+                       struct key_birth *birth)
 {
-    const char *wanted = want_text(row->want, custody);
+    if (row->want == WANT_IF_TRUSTED && plan->wrapping != KEY_WRAPPED_BY_TRUSTED)
+        return;
+    const char *wanted = want_text(row->want, plan);
     struct attribute_check *check = add_check(birth, row->name, wanted);
     CK_RV rv;
     CK_OBJECT_HANDLE object = row->half == HALF_PRIVATE ? pair->private_half : pair->public_half;
@@ -125,7 +142,7 @@ static void check_flag(struct session *session, const struct key_pair *pair, enu
         return;
     }
     snprintf(check->found, sizeof check->found, "%s", found == 1 ? "true" : "false");
-    check->ok = row->want == WANT_ANY || strcmp(check->found, wanted) == 0 ||
+    check->ok = strcmp(wanted, "any") == 0 || strcmp(check->found, wanted) == 0 ||
                 is_mute(session, row->type, check->found, sizeof check->found);
 }
 
@@ -299,8 +316,9 @@ bool key_check(struct session *session, const struct key_pair *pair, const struc
     const struct bytes label = {(const uint8_t *)plan->label, strlen(plan->label)};
     birth->check_count = 0;
     for (size_t i = 0; i < ARRAY_LEN(flag_rows); i++)
-        check_flag(session, pair, plan->custody, &flag_rows[i], birth);
-    check_generation(session, pair, birth);
+        check_flag(session, pair, plan, &flag_rows[i], birth);
+    if (!plan->replica)
+        check_generation(session, pair, birth);
     check_modulus(session, pair, plan->bits, birth);
     check_bytes(session, pair->public_half, "public CKA_PUBLIC_EXPONENT", CKA_PUBLIC_EXPONENT,
                 (struct bytes){exponent, sizeof exponent}, birth);

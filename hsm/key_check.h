@@ -27,6 +27,22 @@ struct key_options {
     CK_RV refused[OPTION_COUNT]; /* by bit number */
 };
 
+/* Values that a template only points to. */
+struct option_values {
+    CK_MECHANISM_TYPE allowed[2];
+    struct template unwrap;
+};
+/* -- key_generate.c: what a planned key is asked to be -- */
+/* The public half, without its numbers. */
+void key_fill_public(const struct key_plan *plan, struct bytes id, struct template *out);
+void key_fill_private(const struct key_plan *plan, struct bytes id, unsigned options,
+                      struct option_values *values, struct template *out);
+/* Options that this token is known not to honour. */
+unsigned key_known_dishonoured(const struct session *session) MUST_USE;
+/* *out: the key does what it is planned for, with any padding. */
+bool key_works(struct session *session, struct sealing_key *key, enum custody custody, bool *out,
+               struct error *err) MUST_USE;
+
 /* Reads every attribute and fills birth->checks and birth->accepted. False only where the token
  * does not let them be read at all. */
 bool key_check(struct session *session, const struct key_pair *pair, const struct key_plan *plan,

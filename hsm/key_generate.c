@@ -37,15 +37,12 @@ static bool id_free(struct session *session, struct bytes id, struct error *err)
                      session->token->facts.label);
 }
 
-static void fill_public(const struct key_plan *plan, struct bytes id, struct template *out)
+void key_fill_public(const struct key_plan *plan, struct bytes id, struct template *out)
 {
     template_number(out, CKA_CLASS, CKO_PUBLIC_KEY);
     template_number(out, CKA_KEY_TYPE, CKK_RSA);
     template_flag(out, CKA_TOKEN, true);
     template_flag(out, CKA_PRIVATE, false);
-    template_number(out, CKA_MODULUS_BITS, (CK_ULONG)plan->bits);
-    template_bytes(out, CKA_PUBLIC_EXPONENT,
-                   (struct bytes){public_exponent, sizeof public_exponent});
     template_bytes(out, CKA_LABEL,
                    (struct bytes){(const uint8_t *)plan->label, strlen(plan->label)});
     template_bytes(out, CKA_ID, id);
@@ -55,21 +52,17 @@ static void fill_public(const struct key_plan *plan, struct bytes id, struct tem
     template_flag(out, CKA_VERIFY_RECOVER, false);
 }
 
-/* Values that a template only points to. */
-struct option_values {
-    CK_MECHANISM_TYPE allowed[2];
-    struct template unwrap;
-};
-
-static void fill_private(const struct key_plan *plan, struct bytes id, unsigned options,
-                         struct option_values *values, struct template *out)
+void key_fill_private(const struct key_plan *plan, struct bytes id, unsigned options,
+                      struct option_values *values, struct template *out)
 {
     template_number(out, CKA_CLASS, CKO_PRIVATE_KEY);
     template_number(out, CKA_KEY_TYPE, CKK_RSA);
     template_flag(out, CKA_TOKEN, true);
     template_flag(out, CKA_PRIVATE, true);
     template_flag(out, CKA_SENSITIVE, true);
-    template_flag(out, CKA_EXTRACTABLE, false);
+    template_flag(out, CKA_EXTRACTABLE, plan->wrapping != KEY_WRAPPED_NEVER);
+    if (plan->wrapping == KEY_WRAPPED_BY_TRUSTED)
+        template_flag(out, CKA_WRAP_WITH_TRUSTED, true);
     template_flag(out, CKA_UNWRAP, plan->custody == CUSTODY_TOKEN);
     template_flag(out, CKA_DECRYPT, plan->custody == CUSTODY_HOST);
     template_flag(out, CKA_SIGN, false);
@@ -102,8 +95,11 @@ static CK_RV generate(struct session *session, const struct key_plan *plan, stru
 {
     struct template public_half = {.count = 0}, private_half = {.count = 0};
     struct option_values values;
-    fill_public(plan, id, &public_half);
-    fill_private(plan, id, options, &values, &private_half);
+    key_fill_public(plan, id, &public_half);
+    template_number(&public_half, CKA_MODULUS_BITS, (CK_ULONG)plan->bits);
+    template_bytes(&public_half, CKA_PUBLIC_EXPONENT,
+                   (struct bytes){public_exponent, sizeof public_exponent});
+    key_fill_private(plan, id, options, &values, &private_half);
     CK_MECHANISM mechanism = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
     return session->f->C_GenerateKeyPair(session->handle, &mechanism, public_half.rows,
                                          public_half.count, private_half.rows, private_half.count,
@@ -136,7 +132,7 @@ static const struct {
     {"Mozilla Foundation", OPTION_ALLOWED_MECHANISMS | OPTION_UNWRAP_TEMPLATE},
 };
 
-static unsigned known_dishonoured(const struct session *session)
+unsigned key_known_dishonoured(const struct session *session)
 {
     for (size_t i = 0; i < ARRAY_LEN(dishonoured_rows); i++) {
         if (strcmp(dishonoured_rows[i].manufacturer, session->token->facts.manufacturer) == 0)
@@ -167,6 +163,8 @@ static bool generate_strictest(struct session *session, const struct key_plan *p
         }
     }
     session_fail(session, "C_GenerateKeyPair", CKM_RSA_PKCS_KEY_PAIR_GEN, rv, err);
+    if (plan->wrapping == KEY_WRAPPED_BY_TRUSTED && ck_rv_class(rv) == CK_CLASS_NOT_THIS_WAY)
+        error_hint(err, "the token may not know CKA_WRAP_WITH_TRUSTED");
     if (rv == CKR_SESSION_READ_ONLY || rv == CKR_TOKEN_WRITE_PROTECTED)
         error_hint(err, "the token is write-protected");
     return false;
@@ -208,9 +206,8 @@ static bool works_with(struct session *session, struct sealing_key *key, enum pa
     return true;
 }
 
-/* True where the key does what it is planned for, with any padding. */
-static bool works(struct session *session, struct sealing_key *key, enum custody custody, bool *out,
-                  struct error *err)
+bool key_works(struct session *session, struct sealing_key *key, enum custody custody, bool *out,
+               struct error *err)
 {
     *out = false;
     for (int i = 0; i < PADDING_COUNT && !*out; i++) {
@@ -259,7 +256,7 @@ static bool find_dishonoured(struct session *session, const struct key_plan *pla
         return true;
     if ((options->taken & OPTION_UNWRAP_TEMPLATE) && !key_keeps_unwrap_template(session, pair))
         *out = OPTION_UNWRAP_TEMPLATE;
-    if (!works(session, key, plan->custody, &working, err))
+    if (!key_works(session, key, plan->custody, &working, err))
         return false;
     if (!working)
         *out = options->taken & restrictions;
@@ -323,7 +320,9 @@ bool key_generate_as(struct session *session, const struct key_plan *plan, const
     bool ok = false;
     if (plan->custody != CUSTODY_TOKEN)
         allowed &= ~(unsigned)OPTION_UNWRAP_TEMPLATE;
-    options.given_up = allowed & known_dishonoured(session);
+    if (plan->wrapping != KEY_WRAPPED_NEVER) /* key_shut will modify it */
+        allowed &= ~(unsigned)OPTION_MODIFIABLE;
+    options.given_up = allowed & key_known_dishonoured(session);
     allowed &= ~options.given_up;
     if (!hex_decode(&id, id_text, strlen(id_text), "CKA_ID", err) ||
         !key_label_free(session, plan->label, err) || !id_free(session, buf_bytes(&id), err))

@@ -30,11 +30,22 @@ static bool parse(int argc, char **argv, const char **config_path, const char **
     return argc % 2 == 1 && *config_path != NULL;
 }
 
-static bool ignore_signal(int number, struct error *err)
+static bool set_signal(int number, void (*action)(int), struct error *err)
 {
-    if (signal(number, SIG_IGN) == SIG_ERR)
-        return error_errno(err, FAIL_INTERNAL, "cannot ignore signal %d", number);
+    if (signal(number, action) == SIG_ERR)
+        return error_errno(err, FAIL_INTERNAL, "cannot set what signal %d does", number);
     return true;
+}
+
+/*
+ * The other end decides when this process ends, by closing the socket: a Ctrl-C in a terminal goes
+ * to the whole process group, and reseald wants its jobs finished then. A SIGTERM ends the start at
+ * once, where a module can hang and no job is in hand; once jobs are taken, it does nothing.
+ */
+static bool set_signals(struct error *err)
+{
+    return set_signal(SIGINT, SIG_IGN, err) && set_signal(SIGHUP, SIG_IGN, err) &&
+           set_signal(SIGTERM, SIG_DFL, err);
 }
 
 static bool open_channel(struct token_service *service, struct error *err)
@@ -73,16 +84,12 @@ int main(int argc, char **argv)
     if (service == NULL)
         return 1;
     token_service_init(service);
-    /* The other end decides when this process ends, by closing the socket: a Ctrl-C in a terminal
-     * goes to the whole process group, and reseald wants its jobs finished then. A SIGTERM may stop
-     * the start, where a module can hang and no job is in hand. */
-    if (!process_harden(&err) || !ignore_signal(SIGINT, &err) || !ignore_signal(SIGHUP, &err) ||
-        !open_channel(service, &err)) {
+    if (!process_harden(&err) || !set_signals(&err) || !open_channel(service, &err)) {
         log_error(LEVEL_ERROR, EVENT_NOTE, "the token helper cannot start", &err);
         status = error_exit_status(err.kind);
     } else {
         token_service_start(service, config_path, token);
-        if (!ignore_signal(SIGTERM, &err))
+        if (service->hello.ready && !set_signal(SIGTERM, SIG_IGN, &err))
             log_error(LEVEL_WARNING, EVENT_NOTE, "a SIGTERM would interrupt jobs", &err);
         status = token_service_run(service);
     }

@@ -26,12 +26,13 @@ void oaep_mechanism_fill(enum padding padding, struct oaep_mechanism *out)
 }
 
 bool fail_opening(struct session *session, const struct sealing_key *key, enum padding padding,
-                  const char *function, CK_MECHANISM_TYPE mechanism, CK_RV rv, struct error *err)
+                  enum custody custody, const char *function, CK_MECHANISM_TYPE mechanism, CK_RV rv,
+                  struct error *err)
 {
-    const struct way *way = &key->ways[padding - PADDING_FIRST];
+    const CK_RV harmless = key->ways[padding - PADDING_FIRST].bad_message[custody];
     enum ck_class before = session->trouble;
     session_fail_message(session, function, mechanism, rv, err);
-    if (way->bad_message != CKR_OK && rv == way->bad_message) {
+    if (harmless != CKR_OK && rv == harmless) {
         session->trouble = before;
         return fail_message(err);
     }
@@ -158,6 +159,11 @@ static void put_forms(const struct way *way, struct padding_finding *finding)
         if (found->custody > finding->custody)
             finding->custody = found->custody;
     }
+    finding->others.custody = way->host == LEARNED_YES ? CUSTODY_HOST : CUSTODY_UNUSABLE;
+    if (way->host != LEARNED_YES) {
+        memcpy(finding->others.call, way->host_call, sizeof finding->others.call);
+        memcpy(finding->others.ck_rv, way->host_rv, sizeof finding->others.ck_rv);
+    }
     if (finding->custody != CUSTODY_TOKEN) {
         memcpy(finding->call, finding->forms[0].call, sizeof finding->call);
         memcpy(finding->ck_rv, finding->forms[0].ck_rv, sizeof finding->ck_rv);
@@ -181,6 +187,15 @@ static void put_token_quirks(const struct way *way, size_t room, struct padding_
     }
 }
 
+static bool serves_by_host(const struct padding_finding *finding)
+{
+    for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
+        if (finding->forms[i].custody == CUSTODY_HOST)
+            return true;
+    }
+    return false;
+}
+
 static void put_finding(const struct way *way, size_t room, struct padding_finding *finding)
 {
     enum cms_form any;
@@ -190,7 +205,8 @@ static void put_finding(const struct way *way, size_t room, struct padding_findi
     if (token)
         put_token_quirks(way, room, finding);
     if (way->host == LEARNED_YES) {
-        put_quirk(finding, host_variant_quirk(way->variants.host));
+        if (serves_by_host(finding))
+            put_quirk(finding, host_variant_quirk(way->variants.host));
     } else if (!token) {
         char words[CK_CALL_TEXT + CK_RV_TEXT + 16];
         snprintf(words, sizeof words, "host: %s: %s", way->host_call, way->host_rv);
@@ -216,18 +232,17 @@ static bool learn_padding(struct session *session, struct sealing_key *key, enum
                           struct error *err)
 {
     struct way *way = way_of(key, padding);
-    bool all = true;
     enum cms_form any;
     *way = (struct way){.host = LEARNED_NOTHING};
     for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
         if (!way_learn_form(session, key, padding, (enum cms_form)i, err))
             return false;
-        all = all && way->forms[i].token == LEARNED_YES;
     }
     if (way_any_form(way, &any) && (!way_learn_affixes(session, key, padding, any, err) ||
                                     !way_learn_longest(session, key, padding, any, err)))
         return false;
-    return all || way_learn_host(session, key, padding, err);
+    /* Even where custody token makes every form: there are device keys that it has no form for. */
+    return way_learn_host(session, key, padding, err);
 }
 
 bool token_probe(struct session *session, struct sealing_key *key, struct key_finding *out,

@@ -37,7 +37,8 @@ struct way {
     bool affixes_known; /* `affixes` was tried */
     size_t affixes;     /* bytes of text around the password that custody token takes */
     size_t longest;     /* bytes of password that custody token takes; 0: not tried */
-    CK_RV bad_message;  /* what the token says to a message that it cannot open */
+    CK_RV bad_message[CUSTODY_TOKEN + 1]; /* what the token says, in each custody, to a message that
+                                             it cannot open; CKR_OK: nothing that needs care */
     char host_call[CK_CALL_TEXT], host_rv[CK_RV_TEXT]; /* what kept it from custody host */
 };
 

@@ -99,12 +99,6 @@ static bool rule_login(struct token_service *service, const struct frame *frame,
     return ok;
 }
 
-/* So many more threads than sessions that no session waits for what is done without the token. */
-static unsigned thread_count(const struct token_service *service)
-{
-    return service->hello.sessions + 2 + service->hello.sessions / 8;
-}
-
 static bool take_job(struct token_service *service, const struct frame *frame, struct error *err)
 {
     struct job *job = job_new(frame, err);
@@ -114,7 +108,7 @@ static bool take_job(struct token_service *service, const struct frame *frame, s
         return true;
     struct error busy = ERROR_INIT;
     error_set(&busy, FAIL_TOKEN, "the token helper has %u jobs in hand and takes no more",
-              thread_count(service) + WAITING_MAX);
+              service->threads + WAITING_MAX);
     token_service_refuse(service, frame->number, &busy);
     job_free(&job);
     return true;
@@ -153,43 +147,6 @@ static bool read_jobs(struct token_service *service, struct error *err)
     return true;
 }
 
-/* A token that has no more sessions to give is used with those that it gave. */
-static bool open_lanes(struct token_service *service, struct error *err)
-{
-    struct lane *opened[LANES_MAX];
-    unsigned count = 0;
-    if (service->sessions == 0)
-        service->sessions = session_count_choose(service);
-    if (!lanes_new(service->sessions, &service->lanes, err))
-        return false;
-    /* All are taken before one is given back, so that it is another one each time. */
-    for (; count < service->sessions; count++) {
-        opened[count] = lanes_take(service->lanes);
-        if (lane_open(service, opened[count], err))
-            continue;
-        lanes_give(service->lanes, opened[count]);
-        break;
-    }
-    for (unsigned i = 0; i < count; i++)
-        lanes_give(service->lanes, opened[i]);
-    if (count < service->sessions && count > 0)
-        log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "going on with fewer sessions", err);
-    service->hello.sessions = count;
-    return count > 0;
-}
-
-static bool start_workers(struct token_service *service, struct worker **workers, struct error *err)
-{
-    if (!open_lanes(service, err) ||
-        !job_queue_new(thread_count(service) + WAITING_MAX, &service->jobs, err))
-        return false;
-    for (unsigned i = 0; i < thread_count(service); i++) {
-        if (!worker_start(service, &workers[i], err))
-            return false;
-    }
-    return true;
-}
-
 static int serve(struct token_service *service, struct error *err)
 {
     bool ok = say_hello(service, err) && read_jobs(service, err);
@@ -211,11 +168,6 @@ static int refuse(struct token_service *service, struct error *err)
 int token_service_run(struct token_service *service)
 {
     struct error err = ERROR_INIT;
-    struct worker *workers[WORKERS_MAX] = {NULL};
-    if (service->hello.ready)
-        service->hello.ready = start_workers(service, workers, &service->hello.error);
-    if (service->hello.ready) /* what was met on the way is in the report, or in the log */
-        service->hello.error = (struct error)ERROR_INIT;
     int status = service->hello.ready ? serve(service, &err) : refuse(service, &err);
     token_service_end_hold(service);
     if (service->jobs != NULL)
@@ -223,7 +175,7 @@ int token_service_run(struct token_service *service)
     /* A module that hangs must not keep a process alive that nobody waits for: SIGALRM ends it. */
     alarm(service->deadline);
     for (unsigned i = 0; i < WORKERS_MAX; i++)
-        worker_join(&workers[i]);
+        worker_join(&service->workers[i]);
     lanes_free(&service->lanes);
     return status;
 }

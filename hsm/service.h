@@ -3,7 +3,7 @@
  * The token helper: what reseal-hsm does between its start and the end of its socket.
  *
  *   service.c        the socket: hello, reading jobs, answering, the end
- *   service_start.c  settings, token, PIN, probe
+ *   service_start.c  settings, token, PIN, probe, sessions
  *   service_login.c  the one place that logs in again
  *   session_count.c  how many sessions pay off
  *   lane.c           the sessions
@@ -26,6 +26,8 @@
 #define WAITING_MAX  64 /* jobs that may wait beyond those in work; a connector leases fewer */
 #define WORKER_STACK ((size_t)256 * 1024)
 
+struct worker;
+
 struct token_service {
     struct config *config;
     const char *section; /* of the configuration: the token that is served */
@@ -44,6 +46,8 @@ struct token_service {
     struct frame_channel *channel; /* read by the main thread alone */
     pthread_mutex_t output;        /* guards writing to it */
     struct job_queue *jobs;
+    struct worker *workers[WORKERS_MAX];
+    unsigned threads; /* of these */
     struct lanes *lanes;
 
     pthread_mutex_t login; /* one thread logs in again, the others wait; guards what follows */
@@ -60,8 +64,8 @@ struct token_service {
 
 /* Of a service that is all zeroes: its locks. */
 void token_service_init(struct token_service *service);
-/* Loads everything and probes; `token` NULL: the only one that is configured. Where that fails,
- * service->hello says so and why. */
+/* Loads everything, probes, opens the sessions and starts the workers; `token` NULL: the only one
+ * that is configured. Where that fails, service->hello says so and why. */
 void token_service_start(struct token_service *service, const char *config_path, const char *token);
 /* Says hello, and reads jobs until the socket ends; the exit status. */
 int token_service_run(struct token_service *service);
@@ -90,7 +94,6 @@ void token_service_end_hold(struct token_service *service);
 /* How many sessions to work with: measured, with the keys that were probed. At least 1. */
 unsigned session_count_choose(struct token_service *service) MUST_USE;
 
-struct worker;
 /* Starts a thread that takes jobs from the queue. */
 bool worker_start(struct token_service *service, struct worker **out, struct error *err) MUST_USE;
 /* Waits until the worker has done the jobs that are left; the queue was closed before. */

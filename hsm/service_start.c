@@ -172,6 +172,46 @@ static bool check_custody(const struct token_service *service, struct error *err
     return true;
 }
 
+/* A token that has no more sessions to give is used with those that it gave. */
+static bool open_lanes(struct token_service *service, struct error *err)
+{
+    struct lane *opened[LANES_MAX];
+    unsigned count = 0;
+    if (service->sessions == 0)
+        service->sessions = session_count_choose(service);
+    if (!lanes_new(service->sessions, &service->lanes, err))
+        return false;
+    /* All are taken before one is given back, so that it is another one each time. */
+    for (; count < service->sessions; count++) {
+        opened[count] = lanes_take(service->lanes);
+        if (lane_open(service, opened[count], err))
+            continue;
+        lanes_give(service->lanes, opened[count]);
+        break;
+    }
+    for (unsigned i = 0; i < count; i++)
+        lanes_give(service->lanes, opened[i]);
+    if (count < service->sessions && count > 0)
+        log_error(LEVEL_WARNING, EVENT_TOKEN_TROUBLE, "going on with fewer sessions", err);
+    service->hello.sessions = count;
+    return count > 0;
+}
+
+static bool start_workers(struct token_service *service, struct error *err)
+{
+    if (!open_lanes(service, err))
+        return false;
+    /* So many more than sessions that no session waits for what is done without the token. */
+    service->threads = service->hello.sessions + 2 + service->hello.sessions / 8;
+    if (!job_queue_new(service->threads + WAITING_MAX, &service->jobs, err))
+        return false;
+    for (unsigned i = 0; i < service->threads; i++) {
+        if (!worker_start(service, &service->workers[i], err))
+            return false;
+    }
+    return true;
+}
+
 void token_service_init(struct token_service *service)
 {
     pthread_mutex_init(&service->output, NULL);
@@ -184,7 +224,9 @@ void token_service_start(struct token_service *service, const char *config_path,
     struct error *err = &service->hello.error;
     service->hello.ready = load_settings(service, config_path, token, err) &&
                            open_token(service, err) && find_keys(service, err) &&
-                           check_custody(service, err);
+                           check_custody(service, err) && start_workers(service, err);
+    if (service->hello.ready) /* what was met on the way is in the report, or in the log */
+        *err = (struct error)ERROR_INIT;
 }
 
 void token_service_end(struct token_service *service)

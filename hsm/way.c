@@ -102,8 +102,9 @@ static enum verdict try_variants_twice(struct session *session, const struct sea
  * that answer is then known as harmless, and cannot be told from any other bad message outside.
  */
 static void learn_bad_message(struct session *session, const struct sealing_key *key,
-                              struct trial *trial, run_fn *run, struct way *way)
+                              struct trial *trial, enum custody custody, struct way *way)
 {
+    run_fn *run = custody == CUSTODY_TOKEN ? custody_token_run : custody_host_run;
     struct error ignored = ERROR_INIT;
     struct harvest harvest = HARVEST_INIT;
     enum ck_class before = session->trouble;
@@ -111,7 +112,7 @@ static void learn_bad_message(struct session *session, const struct sealing_key 
     session->rv = CKR_OK;
     if (!run(session, key, &trial->job, &way->variants, &harvest, &ignored) &&
         ck_rv_class(session->rv) == CK_CLASS_TOKEN_GONE) {
-        way->bad_message = session->rv;
+        way->bad_message[custody] = session->rv;
         session->trouble = before;
     }
     trial->sealed.data[trial->sealed.len - 1] ^= 1;
@@ -180,7 +181,7 @@ bool way_learn_form(struct session *session, struct sealing_key *key, enum paddi
     if (verdict == VERDICT_WORKS) {
         *outcome = (struct form_way){.token = LEARNED_YES};
         if (!way->unwrap_known)
-            learn_bad_message(session, key, &trial, custody_token_run, way);
+            learn_bad_message(session, key, &trial, CUSTODY_TOKEN, way);
         way->unwrap_known = true;
     } else if (verdict == VERDICT_FAILS) {
         outcome->token = LEARNED_NO;
@@ -211,7 +212,7 @@ bool way_learn_host(struct session *session, struct sealing_key *key, enum paddi
     }
     if (verdict == VERDICT_WORKS) {
         way->variants.host = variants.host;
-        learn_bad_message(session, key, &trial, custody_host_run, way);
+        learn_bad_message(session, key, &trial, CUSTODY_HOST, way);
     }
     if (verdict != VERDICT_TROUBLE)
         way->host = verdict == VERDICT_WORKS ? LEARNED_YES : LEARNED_NO;

@@ -36,6 +36,8 @@ struct buf {
         NULL, 0, 0, (ceiling), false                                                               \
     }
 
+/* Makes room for `len` more bytes at once where they fit; a hint that cannot fail. */
+void buf_reserve(struct buf *buf, size_t len);
 /* Room for `len` more bytes, already counted into the buffer, to be filled by the caller; NULL on
  * failure. */
 uint8_t *buf_extend(struct buf *buf, size_t len) MUST_USE;

@@ -11,11 +11,21 @@
 #define KEY_ID_LEN  20 /* bytes of CKA_ID, from the token's random generator */
 #define KEY_ID_TEXT (2 * KEY_ID_LEN + 1)
 
+/* Whether the key can be wrapped for another token (reseal/key_transport.h). */
+enum key_wrapping {
+    KEY_WRAPPED_NEVER,      /* CKA_EXTRACTABLE false from its birth */
+    KEY_WRAPPED_UNTIL_SHUT, /* by whoever is logged in, until key_shut; then never again */
+    KEY_WRAPPED_BY_TRUSTED, /* CKA_WRAP_WITH_TRUSTED: under a key of the SO's only, until key_shut
+                             */
+};
+
 struct key_plan {
     char label[129];
     int bits;             /* 2048, 3072 or 4096 */
     enum custody custody; /* CUSTODY_TOKEN: UNWRAP only, DECRYPT false; CUSTODY_HOST: DECRYPT,
                              UNWRAP false */
+    enum key_wrapping wrapping;
+    bool replica; /* not made on this token, but brought to it */
 };
 
 /* One attribute as wanted and as found: the token's answer in words. */

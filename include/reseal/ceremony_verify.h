@@ -9,6 +9,7 @@
 #ifndef RESEAL_CEREMONY_VERIFY_H
 #define RESEAL_CEREMONY_VERIFY_H
 
+#include <limits.h>
 #include "reseal/ceremony_signature.h"
 
 enum verdict {
@@ -29,7 +30,7 @@ struct verify_finding {
 
 struct verified_signature {
     struct ceremony_signature signature;
-    char path[1024];
+    char path[PATH_MAX];
     char sha256[DIGEST_TEXT]; /* of the file */
     bool planned; /* of a witness of the plan, and by the key that it names, if it does */
 };

@@ -40,6 +40,9 @@ struct padding_finding {
     char ck_rv[CK_RV_TEXT];  /* by name; empty if nothing failed */
     char quirk[160];         /* what was done differently for this token, in words; may be empty */
     struct form_finding forms[CMS_FORM_COUNT];
+    struct form_finding others; /* what custody token makes no form for: device keys on other
+                                   curves, longer text around the password. Custody host or none,
+                                   with what kept it from that */
     char advice[256]; /* what would raise the lowest of these, in words; empty: nothing could */
     uint32_t affixes; /* bytes of text around the password that custody token takes; 0: none */
 };

@@ -39,6 +39,8 @@ struct queue_options {
     const char *endpoint; /* "http://127.0.0.1:9324"; Azure: NULL: as the credentials name it */
     const char *region;   /* SQS */
     const char *ca_file;  /* of endpoint and proxy; NULL: the system's */
+    /* PEM files of a client certificate and its key, read for each new connection; NULL: none */
+    const char *client_certificate, *client_key;
     /* File with the access key (SQS: shared credentials; Azure: connection string), read again when
      * it changes; or, where it is NULL, a fixed key of SQS; neither: nothing is signed. */
     const char *credentials;
@@ -70,6 +72,9 @@ bool queue_client_new(const struct queue_options *options, struct queue_client *
 struct config;
 bool queue_client_open(const struct config *config, struct queue_client **out,
                        struct error *err) MUST_USE;
+/* The same with another section of the credentials file. */
+bool queue_client_open_as(const struct config *config, const char *profile,
+                          struct queue_client **out, struct error *err) MUST_USE;
 /* Calls every callback that is due, with FAIL_REMOTE. */
 void queue_client_free(struct queue_client **client);
 
@@ -132,6 +137,9 @@ size_t queue_in_flight(const struct queue_client *client) MUST_USE;
 struct queue_facts {
     int64_t visible, in_flight, delayed; /* -1: the engine does not tell */
     int64_t clock_skew_ms;
+    int64_t oldest_age_s;                 /* -1: the engine does not tell */
+    char dead_letter[QUEUE_NAME_MAX + 1]; /* queue for what is received too often; "": none told */
+    unsigned max_receives;                /* before that; 0: not told */
 };
 /* Bytes of the largest body that the engine takes. */
 size_t queue_message_max(const struct queue_client *client) MUST_USE;

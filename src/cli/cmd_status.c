@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include "command.h"
+#include "queue_look.h"
 #include "reseal/clock.h"
 #include "status_client.h"
 
@@ -138,6 +139,65 @@ static void print_status(const struct json_value *root)
     print_counts(root);
 }
 
+/* The connector does not count what waits: the queues themselves are asked, now. */
+static void print_queues(const struct queue_looks *looks)
+{
+    for (size_t i = 0; i < looks->count; i++) {
+        const struct queue_look *look = &looks->all[i];
+        char age[AGE_TEXT], visible[COUNT_TEXT], in_flight[COUNT_TEXT], delayed[COUNT_TEXT];
+        queue_age_text(look->oldest_age_s, age);
+        queue_count_text(look->visible, visible);
+        queue_count_text(look->in_flight, in_flight);
+        queue_count_text(look->delayed, delayed);
+        printf(INDENT "queue %s: %s waiting, %s in flight, %s delayed, oldest %s", look->name,
+               visible, in_flight, delayed, age);
+        if (look->dead > 0) {
+            printf("\n");
+            print_aligned(MARK_WARNING);
+            printf("queue %s: %" PRId64 " dead letters", look->dead_letter, look->dead);
+        } else if (look->dead == 0) {
+            printf(", no dead letters");
+        }
+        printf("\n");
+    }
+}
+
+static void print_looks(bool known, const struct queue_looks *looks, const struct error *failure)
+{
+    if (known) {
+        print_queues(looks);
+        return;
+    }
+    print_aligned(MARK_WARNING);
+    printf("what waits in the queues is not known: %s\n", failure->text);
+}
+
+/* What the connector says, and where the queues were asked "queues": null if they do not answer. */
+static bool print_status_json(const struct json_value *root, bool asked,
+                              const struct queue_looks *looks, const struct error *failure,
+                              struct error *err)
+{
+    struct json_writer *writer = NULL;
+    bool ok = json_writer_new(true, &writer, err);
+    if (ok) {
+        json_object(writer, NULL);
+        for (size_t i = 0; i < json_count(root); i++) {
+            if (strcmp(json_key_at(root, i), "queues") != 0)
+                json_put_value(writer, json_key_at(root, i), json_at(root, i));
+        }
+        if (looks != NULL)
+            queue_looks_write(looks, writer, "queues");
+        else if (asked)
+            json_put_null(writer, "queues");
+        if (asked && looks == NULL)
+            json_put_text(writer, "queuesError", failure->text);
+        json_object_end(writer);
+        ok = print_json(writer, err);
+    }
+    json_writer_free(&writer);
+    return ok;
+}
+
 static bool socket_path(const struct invocation *invocation, const char **out, struct error *err)
 {
     const struct config *config = NULL;
@@ -205,8 +265,10 @@ static bool wait_until_serving(const char *path, long seconds, struct json **out
 static bool run_status(const struct invocation *invocation, struct error *err)
 {
     const char *path = NULL;
+    const struct config *config = NULL;
     struct json *json = NULL;
-    struct json_writer *writer = NULL;
+    struct queue_looks looks = {0};
+    struct error failure = ERROR_INIT;
     long seconds = 0;
     bool ok = false;
     if (!socket_path(invocation, &path, err) || !wait_seconds(invocation, &seconds, err))
@@ -217,23 +279,27 @@ static bool run_status(const struct invocation *invocation, struct error *err)
     } else if (!status_ask(path, &json, err)) {
         goto done;
     }
+    /* With --socket it is the connector alone that is asked: there may be no configuration here. */
+    bool ask = invocation_option(invocation, "socket") == NULL;
     if (!invocation_json(invocation)) {
         print_status(json_root(json));
-        ok = true;
-        goto done;
+        fflush(stdout); /* queues that are away take their time */
     }
-    if (!json_writer_new(true, &writer, err))
-        goto done;
-    json_put_value(writer, NULL, json_root(json));
-    ok = print_json(writer, err);
+    bool known = ask && invocation_config(invocation, &config, &failure) &&
+                 queue_looks_connector(config, &looks, &failure);
+    if (invocation_json(invocation))
+        ok = print_status_json(json_root(json), ask, known ? &looks : NULL, &failure, err);
+    else
+        ok = true;
+    if (!invocation_json(invocation) && ask)
+        print_looks(known, &looks, &failure);
 done:
-    json_writer_free(&writer);
     json_free(&json);
     return ok;
 }
 
 static const struct command_option status_options[] = {
-    {"socket", "PATH", "status socket of the connector, instead of the configuration's"},
+    {"socket", "PATH", "ask at this socket instead of the configuration's, and ask no queue"},
     {"wait", "SECONDS", "wait until the connector is serving"},
     {NULL, NULL, NULL}};
 

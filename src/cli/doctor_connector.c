@@ -36,6 +36,14 @@ static bool read_custody(const struct json_value *object, enum custody *out, str
     return custody_parse(name, out) || error_set(err, FAIL_INPUT, "\"%s\" is no custody", name);
 }
 
+static bool read_outcome(const struct json_value *object, struct form_finding *out,
+                         struct error *err)
+{
+    return read_custody(object, &out->custody, err) &&
+           copy_text(object, "call", out->call, sizeof out->call, err) &&
+           copy_text(object, "ckRv", out->ck_rv, sizeof out->ck_rv, err);
+}
+
 static bool read_form(const struct json_value *object, struct padding_finding *out,
                       struct error *err)
 {
@@ -45,16 +53,13 @@ static bool read_form(const struct json_value *object, struct padding_finding *o
         return false;
     if (!cms_form_parse(name, &form))
         return error_set(err, FAIL_INPUT, "\"%s\" is no form of message", name);
-    struct form_finding *finding = &out->forms[form];
-    return read_custody(object, &finding->custody, err) &&
-           copy_text(object, "call", finding->call, sizeof finding->call, err) &&
-           copy_text(object, "ckRv", finding->ck_rv, sizeof finding->ck_rv, err);
+    return read_outcome(object, &out->forms[form], err);
 }
 
 static bool read_padding(const struct json_value *object, struct padding_finding *out,
                          struct error *err)
 {
-    const struct json_value *forms = NULL;
+    const struct json_value *forms = NULL, *others = NULL;
     char name[32];
     int64_t affixes;
     if (!copy_text(object, "padding", name, sizeof name, err) ||
@@ -65,7 +70,8 @@ static bool read_padding(const struct json_value *object, struct padding_finding
         !copy_text(object, "advice", out->advice, sizeof out->advice, err) ||
         !json_want_integer(object, WHERE, "affixes", 0, CMS_DER_MAX, &affixes, err) ||
         !json_want_array(object, WHERE, "forms", &forms, err) ||
-        !padding_parse(name, &out->padding, err))
+        !json_want_object(object, WHERE, "others", &others, err) ||
+        !read_outcome(others, &out->others, err) || !padding_parse(name, &out->padding, err))
         return false;
     out->affixes = (uint32_t)affixes;
     for (size_t i = 0; i < json_count(forms); i++) {

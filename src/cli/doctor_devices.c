@@ -100,7 +100,9 @@ void doctor_devices(struct doctor *doctor)
     struct device_trust *trust = NULL;
     struct error err = ERROR_INIT;
     if (ca_path == NULL) {
-        if (config_given(doctor->config, "queue", "credentials"))
+        /* A hub with an external engine reads [queue], too, and needs no device CA. */
+        if (config_given(doctor->config, "queue", "credentials") &&
+            strcmp(config_text(doctor->config, "hub", "queue"), "external") != 0)
             doctor_say(doctor, DOCTOR_DEVICES, MARK_FAILURE,
                        "set it to a PEM file with the CAs of your devices",
                        "[connector] device_ca is not set: reseald does not start without it");

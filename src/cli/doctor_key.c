@@ -93,6 +93,18 @@ static void judge_forms(struct doctor *doctor, const struct key_finding *key,
     }
 }
 
+/* Where custody host is accepted, it is for these, too; only the key can stand in the way. */
+static void judge_others(struct doctor *doctor, const struct key_finding *key,
+                         const struct padding_finding *found, enum custody require)
+{
+    const struct form_finding *others = &found->others;
+    if (require == CUSTODY_HOST && others->custody < require)
+        doctor_say(doctor, DOCTOR_KEY, MARK_OK, NULL,
+                   "%s: %s is for RSA, P-256 and P-384 device keys only, others are refused: %s "
+                   "answered %s",
+                   key->name, padding_name(found->padding), others->call, others->ck_rv);
+}
+
 static void judge_padding(struct doctor *doctor, const struct key_finding *key,
                           const struct padding_finding *found, enum custody require,
                           bool another_reaches_it)
@@ -105,6 +117,7 @@ static void judge_padding(struct doctor *doctor, const struct key_finding *key,
         doctor_say(doctor, DOCTOR_KEY, MARK_OK, NULL, "%s: %s reaches custody %s", key->name, name,
                    custody_name(found->custody));
         judge_forms(doctor, key, found, require);
+        judge_others(doctor, key, found, require);
         return;
     }
     enum mark mark = another_reaches_it && !used_here ? MARK_WARNING : MARK_FAILURE;

@@ -49,24 +49,30 @@ static bool name_forms(const struct padding_finding *finding, size_t first, char
     return true;
 }
 
-/* One row for each outcome; the forms that share it share the row. */
+static bool add_row(struct table *table, const char *name, const char *forms,
+                    const struct form_finding *outcome, struct error *err)
+{
+    const char *cells[] = {name, forms, custody_name(outcome->custody),
+                           outcome->call[0] != '\0' ? outcome->call : NULL,
+                           outcome->ck_rv[0] != '\0' ? outcome->ck_rv : NULL};
+    return table_row(table, cells, err);
+}
+
+/* One row for each outcome; the forms that share it share the row. Of other device keys it is told
+ * where theirs is not the best one. */
 static bool add_padding(struct table *table, const struct padding_finding *finding,
                         struct error *err)
 {
     char name[32];
     snprintf(name, sizeof name, "  %s", padding_name(finding->padding));
     for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
-        const struct form_finding *form = &finding->forms[i];
         char forms[128];
-        if (!name_forms(finding, i, forms, sizeof forms))
-            continue;
-        const char *cells[] = {name, forms, custody_name(form->custody),
-                               form->call[0] != '\0' ? form->call : NULL,
-                               form->ck_rv[0] != '\0' ? form->ck_rv : NULL};
-        if (!table_row(table, cells, err))
+        if (name_forms(finding, i, forms, sizeof forms) &&
+            !add_row(table, name, forms, &finding->forms[i], err))
             return false;
     }
-    return true;
+    return finding->others.custody == finding->custody ||
+           add_row(table, name, "others", &finding->others, err);
 }
 
 static bool print_paddings(const struct key_finding *key, FILE *out, struct error *err)

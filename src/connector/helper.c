@@ -191,6 +191,9 @@ void helper_close(struct helper *helper)
         return;
     frame_channel_free(&helper->channel);
     helper->due_ms = clock_monotonic_ms() + CLOSE_MS;
+    /* One that starts does not look at its socket yet; SIGTERM it heeds just so long. */
+    if (helper->state == HELPER_STARTING)
+        kill(helper->pid, SIGTERM);
     helper->state = helper->pid > 0 ? HELPER_CLOSING : HELPER_GONE;
 }
 

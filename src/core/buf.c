@@ -20,7 +20,7 @@ static bool buf_grow(struct buf *buf, size_t need)
 {
     size_t cap = buf->cap < 64 ? 64 : buf->cap;
     while (cap < need)
-        cap += cap / 2;
+        cap *= 2;
     if (cap > buf->max)
         cap = buf->max;
     uint8_t *data = malloc(cap + 1);
@@ -35,6 +35,12 @@ static bool buf_grow(struct buf *buf, size_t need)
     buf->data = data;
     buf->cap = cap;
     return true;
+}
+
+void buf_reserve(struct buf *buf, size_t len)
+{
+    if (!buf->failed && len <= buf->max - buf->len && buf->len + len > buf->cap)
+        (void)buf_grow(buf, buf->len + len);
 }
 
 uint8_t *buf_extend(struct buf *buf, size_t len)

@@ -3,8 +3,6 @@
 #include "reseal/clock.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 static int64_t now_ms(clockid_t id)
@@ -38,6 +36,15 @@ int64_t clock_real_ms(void)
     return now_ms(CLOCK_REALTIME);
 }
 
+/* Writes the number with exactly `count` digits and the character after it. */
+static char *put_digits(char *at, int number, int count, char after)
+{
+    for (int i = count - 1; i >= 0; i--, number /= 10)
+        at[i] = (char)('0' + number % 10);
+    at[count] = after;
+    return at + count + 1;
+}
+
 void clock_format(int64_t real_ms, char out[static CLOCK_TEXT])
 {
     int64_t seconds = real_ms / 1000, rest = real_ms % 1000;
@@ -48,11 +55,14 @@ void clock_format(int64_t real_ms, char out[static CLOCK_TEXT])
     time_t whole = (time_t)seconds;
     struct tm tm = {0};
     gmtime_r(&whole, &tm);
-    char text[96];
-    snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
-             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)rest);
-    memcpy(out, text, CLOCK_TEXT - 1);
-    out[CLOCK_TEXT - 1] = '\0';
+    char *at = put_digits(out, tm.tm_year + 1900, 4, '-');
+    at = put_digits(at, tm.tm_mon + 1, 2, '-');
+    at = put_digits(at, tm.tm_mday, 2, 'T');
+    at = put_digits(at, tm.tm_hour, 2, ':');
+    at = put_digits(at, tm.tm_min, 2, ':');
+    at = put_digits(at, tm.tm_sec, 2, '.');
+    at = put_digits(at, (int)rest, 3, 'Z');
+    *at = '\0';
 }
 
 /* Reads exactly `count` digits. */

@@ -10,7 +10,10 @@
 struct json_writer {
     yajl_gen gen;
     yajl_gen_status status; /* the first one that was not ok */
+    struct buf literal;     /* a string value as it is written, with its quotes */
 };
+
+#define LITERAL_MAX (64 * 1024 * 1024)
 
 bool json_writer_new(bool pretty, struct json_writer **out, struct error *err)
 {
@@ -26,6 +29,7 @@ bool json_writer_new(bool pretty, struct json_writer **out, struct error *err)
     yajl_gen_config(writer->gen, yajl_gen_beautify, pretty ? 1 : 0);
     yajl_gen_config(writer->gen, yajl_gen_indent_string, "  ");
     writer->status = yajl_gen_status_ok;
+    writer->literal = (struct buf)BUF_INIT(LITERAL_MAX);
     *out = writer;
     return true;
 }
@@ -35,6 +39,7 @@ void json_writer_free(struct json_writer **writer)
     if (writer == NULL || *writer == NULL)
         return;
     yajl_gen_free((*writer)->gen);
+    buf_free(&(*writer)->literal);
     free(*writer);
     *writer = NULL;
 }
@@ -45,18 +50,83 @@ static void keep(struct json_writer *writer, yajl_gen_status status)
         writer->status = status;
 }
 
-static void put_string(struct json_writer *writer, const void *text, size_t len)
-{
-    if (!utf8_is_strict(text, len))
-        keep(writer, yajl_gen_invalid_string);
-    else
-        keep(writer, yajl_gen_string(writer->gen, text, len));
-}
-
 static void put_key(struct json_writer *writer, const char *key)
 {
-    if (key != NULL)
-        put_string(writer, key, strlen(key));
+    if (key == NULL)
+        return;
+    if (!utf8_is_strict(key, strlen(key)))
+        keep(writer, yajl_gen_invalid_string);
+    else
+        keep(writer, yajl_gen_string(writer->gen, (const unsigned char *)key, strlen(key)));
+}
+
+/* Length of what needs no escape at the beginning of `text` (RFC 8259, section 7), eight bytes at
+ * a time as long as all of them are such. */
+static size_t plain_span(const uint8_t *text, size_t len)
+{
+    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+    size_t at = 0;
+    while (len - at >= 8) {
+        uint64_t word;
+        memcpy(&word, text + at, sizeof word);
+        uint64_t quote = word ^ ones * '"', back = word ^ ones * '\\';
+        /* A byte below n has its high bit set in word - ones * n, and none in word. */
+        uint64_t found = (word - ones * 0x20) & ~word;
+        found |= ((quote - ones) & ~quote) | ((back - ones) & ~back);
+        if ((found & highs) != 0)
+            break;
+        at += 8;
+    }
+    while (at < len && text[at] >= 0x20 && text[at] != '"' && text[at] != '\\')
+        at++;
+    return at;
+}
+
+static void put_escape(struct buf *out, uint8_t byte)
+{
+    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
+    const char *found = byte != 0 ? strchr(from, byte) : NULL;
+    if (found != NULL) {
+        buf_put_u8(out, '\\');
+        buf_put_u8(out, (uint8_t)to[found - from]);
+    } else {
+        buf_printf(out, "\\u%04X", byte);
+    }
+}
+
+/* Writes what `literal` holds. yajl takes a number as the text that it is, and so this one: its own
+ * way to write a string goes byte by byte, which is most of the work where messages are long. */
+static void put_literal(struct json_writer *writer)
+{
+    if (writer->literal.failed)
+        keep(writer, yajl_gen_in_error_state);
+    else
+        keep(writer, yajl_gen_number(writer->gen, buf_text(&writer->literal), writer->literal.len));
+}
+
+static void put_string(struct json_writer *writer, const void *text, size_t len)
+{
+    struct buf *out = &writer->literal;
+    const uint8_t *at = text;
+    if (!utf8_is_strict(text, len)) {
+        keep(writer, yajl_gen_invalid_string);
+        return;
+    }
+    buf_reset(out);
+    buf_reserve(out, len + 2);
+    buf_put_u8(out, '"');
+    while (len > 0) {
+        size_t plain = plain_span(at, len);
+        buf_put(out, at, plain);
+        at += plain;
+        len -= plain;
+        if (len == 0)
+            break;
+        put_escape(out, *at++);
+        len--;
+    }
+    buf_put_u8(out, '"');
+    put_literal(writer);
 }
 
 void json_object(struct json_writer *writer, const char *key)
@@ -117,13 +187,13 @@ void json_put_null(struct json_writer *writer, const char *key)
 
 void json_put_base64(struct json_writer *writer, const char *key, const void *data, size_t len)
 {
-    struct buf text = BUF_INIT(len / 3 * 4 + 8);
-    base64_encode(&text, data, len);
-    if (text.failed)
-        keep(writer, yajl_gen_in_error_state);
-    else
-        json_put_text_len(writer, key, buf_text(&text), text.len);
-    buf_free(&text);
+    put_key(writer, key);
+    buf_reset(&writer->literal);
+    buf_reserve(&writer->literal, len / 3 * 4 + 6);
+    buf_put_u8(&writer->literal, '"');
+    base64_encode(&writer->literal, data, len);
+    buf_put_u8(&writer->literal, '"');
+    put_literal(writer);
 }
 
 void json_put_value(struct json_writer *writer, const char *key, const struct json_value *value)

@@ -2,6 +2,7 @@
 /* Where secrets come from: file, descriptor, systemd credential, terminal. */
 #define _GNU_SOURCE /* ppoll */
 #include "reseal/secret.h"
+#include "reseal/shares.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +16,11 @@
 #include <termios.h>
 #include <unistd.h>
 
-static const char source_hint[] =
-    "use file:PATH, fd:N, credential:NAME or prompt; the secret itself is never given here";
+#define SHARE_TRIES 32u /* lines typed before it is given up */
+
+static const char source_hint[] = "use file:PATH, fd:N, credential:NAME, prompt or shares:prompt; "
+                                  "the secret itself is never given "
+                                  "here";
 
 static const int end_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 static volatile sig_atomic_t end_signal; /* the one that came while echo was off */
@@ -56,6 +60,10 @@ bool secret_source_check(const char *source, struct error *err)
     if ((rest = after(source, "credential:")) != NULL && *rest != '\0' && strchr(rest, '/') == NULL)
         return true;
     if ((rest = after(source, "fd:")) != NULL && parse_descriptor(rest, &fd))
+        return true;
+    if ((rest = after(source, "shares:")) != NULL &&
+        (strcmp(rest, "prompt") == 0 ||
+         ((rest = after(rest, "fd:")) != NULL && parse_descriptor(rest, &fd))))
         return true;
     return bad_source(err);
 }
@@ -224,6 +232,70 @@ static bool read_terminal(const char *question, size_t max, struct secret **out,
     return ok;
 }
 
+/* One share after the other, each said to be right before the next is asked for. A slip of the pen
+ * is named, and that share is asked for again. */
+static bool ask_for_shares(struct share_joining *joining, const char *question, struct error *err)
+{
+    unsigned missing;
+    for (unsigned turn = 1; (missing = share_joining_missing(joining)) > 0; turn++) {
+        char asked[256];
+        struct secret *line = NULL;
+        struct share_facts facts;
+        struct error reason = ERROR_INIT;
+        if (turn > SHARE_TRIES)
+            return error_set(err, FAIL_INPUT, "%u shares were typed, and none of them completes it",
+                             SHARE_TRIES);
+        if (turn == 1)
+            snprintf(asked, sizeof asked, "%.160s, a share of it", question);
+        else
+            snprintf(asked, sizeof asked, "%.160s, a share of it (%u missing)", question, missing);
+        if (!read_terminal(asked, SHARE_LINE_MAX, &line, err))
+            return false;
+        bool ok = share_joining_add(joining, secret_bytes(line), &facts, &reason);
+        secret_free(&line);
+        int tty = open("/dev/tty", O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        if (tty >= 0 && ok)
+            dprintf(tty, "share %u of %u, set %s, is right\n", facts.number, facts.count,
+                    facts.set);
+        else if (tty >= 0)
+            dprintf(tty, "not taken: %s\n", reason.text);
+        if (tty >= 0)
+            close(tty);
+        if (!ok && reason.kind == FAIL_INTERNAL) {
+            *err = reason;
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool read_shares(const char *from, const char *question, size_t max, struct secret **out,
+                        struct error *err)
+{
+    const char *rest = after(from, "fd:");
+    struct share_joining *joining = NULL;
+    struct secret *text = NULL;
+    int fd;
+    bool ok = false;
+    if (!share_joining_new(&joining, err))
+        return false;
+    if (rest == NULL)
+        ok = ask_for_shares(joining, question, err);
+    else
+        ok = parse_descriptor(rest, &fd) &&
+             read_descriptor(fd, "the descriptor with the shares", SHARES_MAX * SHARE_LINE_MAX,
+                             false, &text, err) &&
+             share_joining_take(joining, secret_bytes(text), err);
+    ok = ok && share_joining_finish(joining, out, err);
+    if (ok && secret_len(*out) > max) {
+        ok = error_set(err, FAIL_TOO_LARGE, "the shares give more than %zu bytes", max);
+        secret_free(out);
+    }
+    secret_free(&text);
+    share_joining_free(&joining);
+    return ok;
+}
+
 bool secret_read(const char *source, const char *prompt, size_t max, struct secret **out,
                  struct error *err)
 {
@@ -236,6 +308,8 @@ bool secret_read(const char *source, const char *prompt, size_t max, struct secr
         return read_file(rest, true, max, out, err);
     if ((rest = after(source, "credential:")) != NULL)
         return read_credential(rest, max, out, err);
+    if ((rest = after(source, "shares:")) != NULL)
+        return read_shares(rest, prompt, max, out, err);
     if ((rest = after(source, "fd:")) != NULL && parse_descriptor(rest, &fd))
         return read_descriptor(fd, source, max, false, out, err);
     return read_terminal(prompt, max, out, err);

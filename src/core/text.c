@@ -39,28 +39,36 @@ static size_t utf8_sequence(const uint8_t *at, size_t left)
     return len;
 }
 
-/* True where eight bytes at once are ASCII and none of them is NUL: most of what we read is base64.
- */
-static bool eight_are_plain(const uint8_t *at)
+/* How much at the beginning is ASCII without a NUL, found in steps of `PLAIN_STEP` bytes: most of
+ * what we read is base64. */
+#define PLAIN_STEP 32
+static size_t plain_span(const uint8_t *at, size_t len)
 {
-    uint64_t word;
-    memcpy(&word, at, sizeof word);
     const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-    return ((word | (word - ones)) & highs) == 0;
+    size_t span = 0;
+    while (len - span >= PLAIN_STEP) {
+        uint64_t words[PLAIN_STEP / 8], found = 0;
+        memcpy(words, at + span, sizeof words);
+        for (size_t i = 0; i < PLAIN_STEP / 8; i++)
+            found |= words[i] | (words[i] - ones);
+        if ((found & highs) != 0)
+            break;
+        span += PLAIN_STEP;
+    }
+    return span;
 }
 
 bool utf8_is_strict(const void *data, size_t len)
 {
     const uint8_t *at = data;
     while (len > 0) {
-        if (len >= 8 && eight_are_plain(at)) {
-            at += 8;
-            len -= 8;
-            continue;
+        size_t step = plain_span(at, len);
+        for (size_t steps = 0; steps < PLAIN_STEP && step < len; steps++) {
+            size_t sequence = utf8_sequence(at + step, len - step);
+            if (sequence == 0)
+                return false;
+            step += sequence;
         }
-        size_t step = utf8_sequence(at, len);
-        if (step == 0)
-            return false;
         at += step;
         len -= step;
     }

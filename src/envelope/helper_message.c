@@ -102,6 +102,20 @@ static void put_attribute(struct buf *out, signed char value)
     buf_put_u8(out, value < 0 ? 2 : (uint8_t)value);
 }
 
+static void put_form(struct buf *out, const struct form_finding *form)
+{
+    buf_put_u8(out, (uint8_t)form->custody);
+    buf_put_text_block(out, form->call);
+    buf_put_text_block(out, form->ck_rv);
+}
+
+static bool take_form(struct cursor *cursor, struct form_finding *out)
+{
+    return cursor_custody(cursor, &out->custody) &&
+           cursor_words(cursor, out->call, sizeof out->call) &&
+           cursor_words(cursor, out->ck_rv, sizeof out->ck_rv);
+}
+
 static void put_key(struct buf *out, const struct key_finding *key)
 {
     const struct key_attributes *a = &key->attributes;
@@ -123,11 +137,9 @@ static void put_key(struct buf *out, const struct key_finding *key)
         buf_put_text_block(out, finding->quirk);
         buf_put_text_block(out, finding->advice);
         buf_put_u32(out, finding->affixes);
-        for (size_t j = 0; j < CMS_FORM_COUNT; j++) {
-            buf_put_u8(out, (uint8_t)finding->forms[j].custody);
-            buf_put_text_block(out, finding->forms[j].call);
-            buf_put_text_block(out, finding->forms[j].ck_rv);
-        }
+        for (size_t j = 0; j < CMS_FORM_COUNT; j++)
+            put_form(out, &finding->forms[j]);
+        put_form(out, &finding->others);
     }
 }
 
@@ -141,13 +153,10 @@ static bool take_padding(struct cursor *cursor, struct padding_finding *out)
         !cursor_u32(cursor, &out->affixes))
         return false;
     for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
-        struct form_finding *form = &out->forms[i];
-        if (!cursor_custody(cursor, &form->custody) ||
-            !cursor_words(cursor, form->call, sizeof form->call) ||
-            !cursor_words(cursor, form->ck_rv, sizeof form->ck_rv))
+        if (!take_form(cursor, &out->forms[i]))
             return false;
     }
-    return true;
+    return take_form(cursor, &out->others);
 }
 
 static bool take_key(struct cursor *cursor, struct key_finding *out)

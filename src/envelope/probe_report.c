@@ -57,19 +57,26 @@ static void write_attributes(struct json_writer *json, const struct key_attribut
     json_object_end(json);
 }
 
+static void write_outcome(struct json_writer *json, const struct form_finding *form)
+{
+    json_put_text(json, "custody", custody_name(form->custody));
+    json_put_text(json, "call", form->call[0] != '\0' ? form->call : NULL);
+    json_put_text(json, "ckRv", form->ck_rv[0] != '\0' ? form->ck_rv : NULL);
+}
+
 static void write_forms(struct json_writer *json, const struct padding_finding *finding)
 {
     json_array(json, "forms");
     for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
-        const struct form_finding *form = &finding->forms[i];
         json_object(json, NULL);
         json_put_text(json, "form", cms_form_name((enum cms_form)i));
-        json_put_text(json, "custody", custody_name(form->custody));
-        json_put_text(json, "call", form->call[0] != '\0' ? form->call : NULL);
-        json_put_text(json, "ckRv", form->ck_rv[0] != '\0' ? form->ck_rv : NULL);
+        write_outcome(json, &finding->forms[i]);
         json_object_end(json);
     }
     json_array_end(json);
+    json_object(json, "others");
+    write_outcome(json, &finding->others);
+    json_object_end(json);
 }
 
 void probe_key_write(struct json_writer *json, const char *name, const struct key_finding *key)

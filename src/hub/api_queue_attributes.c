@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api_queue.h"
+#include "reseal/clock.h"
 
 enum queue_attribute {
     ATTRIBUTE_VISIBILITY,
@@ -20,6 +21,7 @@ enum queue_attribute {
     ATTRIBUTE_DELAYED,
     ATTRIBUTE_CREATED,
     ATTRIBUTE_MODIFIED,
+    ATTRIBUTE_OLDEST,
     ATTRIBUTE_ARN,
     ATTRIBUTE_COUNT,
 };
@@ -41,6 +43,8 @@ static const struct {
     [ATTRIBUTE_DELAYED] = {"ApproximateNumberOfMessagesDelayed", 0, 0},
     [ATTRIBUTE_CREATED] = {"CreatedTimestamp", 0, 0},
     [ATTRIBUTE_MODIFIED] = {"LastModifiedTimestamp", 0, 0},
+    /* Not one of SQS, which tells this by CloudWatch and by this name. */
+    [ATTRIBUTE_OLDEST] = {"ApproximateAgeOfOldestMessage", 0, 0},
     [ATTRIBUTE_ARN] = {"QueueArn", 0, 0},
 };
 
@@ -294,7 +298,7 @@ enum job_verdict run_set_attributes(struct job *job, struct database *database, 
 
 static bool put_attributes(struct json_writer *json, const struct queue_call *call,
                            struct database *database, const struct queue_row *queue,
-                           const struct queue_counts *counts, struct error *err)
+                           const struct queue_counts *counts, int64_t oldest_s, struct error *err)
 {
     const int64_t numbers[ATTRIBUTE_ARN] = {
         [ATTRIBUTE_VISIBILITY] = queue->visibility_s,
@@ -307,6 +311,7 @@ static bool put_attributes(struct json_writer *json, const struct queue_call *ca
         [ATTRIBUTE_CREATED] = queue->created_ms / 1000,
         [ATTRIBUTE_MODIFIED] = queue->modified_ms / 1000,
         [ATTRIBUTE_SIZE] = queue->message_max,
+        [ATTRIBUTE_OLDEST] = oldest_s,
     };
     char text[ARN_TEXT];
     for (int i = 0; i < ATTRIBUTE_COUNT; i++) {
@@ -331,12 +336,24 @@ static bool put_attributes(struct json_writer *json, const struct queue_call *ca
     return true;
 }
 
+static bool age_of_oldest(struct database *database, int64_t queue, int64_t *seconds,
+                          struct error *err)
+{
+    int64_t sent_ms;
+    if (!stored_queue_oldest(database, queue, &sent_ms, err))
+        return false;
+    int64_t age_ms = sent_ms != 0 ? clock_real_ms() - sent_ms : 0;
+    *seconds = age_ms > 0 ? age_ms / 1000 : 0;
+    return true;
+}
+
 enum job_verdict run_get_attributes(struct job *job, struct database *database, struct error *err)
 {
     struct exchange *exchange = job->context;
     struct queue_call *call = exchange->work;
     struct queue_counts counts = {0, 0, 0};
     struct json_writer *json = NULL;
+    int64_t oldest_s = 0;
     const unsigned counted =
         1U << ATTRIBUTE_VISIBLE | 1U << ATTRIBUTE_IN_FLIGHT | 1U << ATTRIBUTE_DELAYED;
     const struct queue_row *queue = queue_of_call(exchange, database);
@@ -344,11 +361,14 @@ enum job_verdict run_get_attributes(struct job *job, struct database *database, 
         return JOB_DONE;
     if ((call->attributes & counted) != 0 && !stored_queue_count(database, queue->id, &counts, err))
         return JOB_FAILED;
+    if ((call->attributes & 1U << ATTRIBUTE_OLDEST) != 0 &&
+        !age_of_oldest(database, queue->id, &oldest_s, err))
+        return JOB_FAILED;
     if (!json_writer_new(false, &json, err))
         return JOB_FAILED;
     json_object(json, NULL);
     json_object(json, "Attributes");
-    if (!put_attributes(json, call, database, queue, &counts, err)) {
+    if (!put_attributes(json, call, database, queue, &counts, oldest_s, err)) {
         json_writer_free(&json);
         return JOB_FAILED;
     }

@@ -39,6 +39,9 @@ static bool put_queue(struct json_writer *json, struct database *database,
     json_put_integer(json, "visible", counts.visible);
     json_put_integer(json, "inFlight", counts.in_flight);
     json_put_integer(json, "delayed", counts.delayed);
+    const struct queue_row *dead_letter =
+        queue->dead_letter != 0 ? stored_queue_by_id(database, queue->dead_letter) : NULL;
+    json_put_text(json, "deadLetterQueue", dead_letter != NULL ? dead_letter->name : NULL);
     json_put_integer(json, "dead", dead.visible + dead.in_flight + dead.delayed);
     int64_t age_ms = oldest_ms != 0 ? clock_real_ms() - oldest_ms : 0;
     json_put_integer(json, "oldestAgeSeconds", age_ms > 0 ? age_ms / 1000 : 0);
@@ -58,7 +61,8 @@ static bool write_status(struct json_writer *json, struct database *database, st
             return false;
     }
     json_array_end(json);
-    if (!delivery_counts(database, deliveries, err) || !record_count(database, &records, err))
+    delivery_counts(database, deliveries);
+    if (!record_count(database, &records, err))
         return false;
     json_object(json, "deliveries");
     for (size_t i = 0; i < DELIVERY_STATES; i++)

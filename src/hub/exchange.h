@@ -46,7 +46,6 @@ struct exchange {
     const struct route *route;
     char request_id[UUID_TEXT];
     char method[8];
-    char uri[URI_MAX];  /* as it came, cut at the '?' */
     const char *query;  /* as it came, "" where there is none */
     const char *suffix; /* of the path, after the route's own part */
     size_t body_max;
@@ -58,6 +57,7 @@ struct exchange {
     struct job job;
     void *work; /* the handler's own, freed by work_free with the exchange */
     void (*work_free)(void *work);
+    char uri[URI_MAX]; /* as it came, cut at the '?'; the last member, as it is not cleared */
 };
 
 /* Called when the headers are there; an answer that it fills refuses the request. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +16,11 @@
 #include "exchange.h"
 #include "reseal/clock.h"
 #include "reseal/log.h"
+#include "tls.h"
 
-#define CONNECTIONS_MAX   512
-#define CONNECTION_BYTES  65536              /* headers and read buffer of one connection */
+#define CONNECTIONS_MAX 512
+/* Headers and read buffer of one connection. libmicrohttpd clears all of it for each request. */
+#define CONNECTION_BYTES  (24 * 1024)
 #define CONNECTION_IDLE_S 60                 /* waiting for the store does not count as idle */
 #define STRANGER_IDLE_S   10                 /* the same before the first authenticated request */
 #define STRANGERS_MAX     256                /* connections without one; then the oldest is ended */
@@ -125,16 +128,18 @@ static struct guest *guest_of(struct MHD_Connection *connection)
 static void *on_request_line(void *context, const char *uri, struct MHD_Connection *connection)
 {
     struct server *server = context;
-    struct exchange *exchange = calloc(1, sizeof *exchange);
+    struct exchange *exchange = malloc(sizeof *exchange);
     if (exchange == NULL)
         return NULL;
+    memset(exchange, 0, offsetof(struct exchange, uri) + 1); /* the rest is the end of `uri` */
     exchange->hub = server->hub;
     exchange->connection = connection;
     exchange->body = (struct buf)BUF_INIT(0);
     exchange->answer.body = (struct buf)BUF_INIT(ANSWER_MAX);
     exchange->query = "";
-    if (strlen(uri) < sizeof exchange->uri) {
-        snprintf(exchange->uri, sizeof exchange->uri, "%s", uri);
+    size_t len = strlen(uri);
+    if (len < sizeof exchange->uri) {
+        memcpy(exchange->uri, uri, len + 1);
         char *mark = strchr(exchange->uri, '?');
         if (mark != NULL) {
             *mark = '\0';
@@ -325,7 +330,7 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
     if (info == NULL)
         return MHD_NO;
     exchange->socket = info->connect_fd; /* now: libmicrohttpd 1.0 uses one place for all answers */
-    if (guest_of(connection) == NULL)
+    if (guest_of(connection) == NULL || !tls_client_known(server->hub->tls, connection))
         return MHD_NO;
     give_id(server, exchange);
     const char *length = exchange_header(exchange, "Content-Length");
@@ -342,6 +347,7 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
     } else {
         exchange->body_max = exchange->route->body_max;
         exchange->body = (struct buf)BUF_INIT(exchange->body_max);
+        buf_reserve(&exchange->body, declared < BODY_FREE ? (size_t)declared : BODY_FREE);
         if (exchange->route->check != NULL)
             exchange->route->check(exchange);
         if (exchange->answer.status == 0 && declared > exchange->body_max)
@@ -485,13 +491,18 @@ bool server_start(struct hub *hub, int listener, struct server **out, struct err
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->idle, NULL);
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    static const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    const struct MHD_OptionItem *options = hub->tls != NULL ? tls_options(hub->tls) : none;
+    if (hub->tls != NULL)
+        flags |= MHD_USE_TLS;
     server->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_server_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)CONNECTION_IDLE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+        (unsigned)CONNECTION_IDLE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, options,
+        MHD_OPTION_END);
     if (server->daemon == NULL) {
         close(listener);
         pthread_cond_destroy(&server->idle);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include "reseal/clock.h"
 #include "reseal/log.h"
+#include "store_backup.h"
 #include "store_deliveries.h"
 #include "store_queue.h"
 #include "store_queue_admin.h"
@@ -26,16 +27,26 @@ struct job_list {
     struct job **end;
 };
 
+/* Somebody waits for a copy of the database. */
+struct backup_wish {
+    const char *path;
+    bool ended, ok;
+    struct error *err;
+};
+
 struct store {
     struct database *database;
     pthread_t thread;
     bool started;
-    pthread_mutex_t lock; /* guards incoming and the three flags */
+    pthread_mutex_t lock; /* guards incoming, the wish and the three flags */
     pthread_cond_t wake;  /* by the monotonic clock */
+    pthread_cond_t backup_ended;
+    struct backup_wish *wish;
     struct job_list incoming;
     bool draining, stopping, ended;
     /* the thread's own */
     struct job_list parked;
+    struct store_backup *backup; /* under way */
     bool drained;
     bool time_is_up;        /* woken by the clock, not by a job */
     int64_t timed_ms;       /* monotonic; when timed work was done last */
@@ -86,7 +97,8 @@ static void on_delivery_completed(void *context, const char *id)
     }
 }
 
-/* Runs one job under its savepoint. False where the whole transaction is lost. */
+/* Runs one job. False where it has failed and has written before that, which only the end of the
+ * whole transaction undoes. */
 static bool run_job(struct store *store, struct job *job, struct error *err)
 {
     struct database *database = store->database;
@@ -99,18 +111,14 @@ static bool run_job(struct store *store, struct job *job, struct error *err)
     }
     job->wait_queue = 0;
     job->wait_delivery[0] = '\0';
-    if (!database_savepoint(database, err))
-        return false;
+    const struct database_mark before = database_mark(database);
     job->verdict = job->run(job, database, &job->error);
     if (job->verdict == JOB_WAIT && job->last)
         job->verdict = JOB_DONE;
-    if (job->verdict == JOB_FAILED) {
-        if (database_undo(database, err))
-            return true;
-        *err = job->error; /* what has cost the transaction says more than that it is lost */
-        return false;
-    }
-    return database_release(database, err);
+    if (job->verdict != JOB_FAILED || database_unchanged(database, before))
+        return true;
+    *err = job->error;
+    return false;
 }
 
 /* Marks the waiting jobs whose time has come: a deadline, a lease that has ended, or a client that
@@ -168,7 +176,7 @@ static bool expire_deliveries(struct store *store, struct error *err)
 {
     int64_t expires_ms = INT64_MAX, now = clock_real_ms();
     size_t count = 0;
-    if (!delivery_next_expiry(store->database, &expires_ms, err))
+    if (!delivery_next_expiry(store->database, now, &expires_ms, err))
         return false;
     if (expires_ms > now)
         return true;
@@ -291,14 +299,19 @@ static void run_alone(struct store *store, struct job *job)
 {
     struct error err = ERROR_INIT;
     if (database_begin(store->database, &err)) {
-        if (run_job(store, job, &err) && database_commit(store->database, &err)) {
-            if (job->verdict == JOB_WAIT)
-                list_append(&store->parked, job);
-            else
-                job->finish(job, job->verdict == JOB_FAILED ? &job->error : NULL);
+        if (run_job(store, job, &err)) {
+            if (database_commit(store->database, &err)) {
+                if (job->verdict == JOB_WAIT)
+                    list_append(&store->parked, job);
+                else
+                    job->finish(job, job->verdict == JOB_FAILED ? &job->error : NULL);
+                return;
+            }
+        } else {
+            database_rollback(store->database);
+            job->finish(job, &job->error);
             return;
         }
-        database_rollback(store->database);
     }
     err.kind = FAIL_IO; /* whatever it was, for the client it is: try again later */
     job->finish(job, &err);
@@ -326,6 +339,49 @@ static void run_batch(struct store *store, struct job_list *incoming)
     }
 }
 
+static void end_backup(struct store *store, struct backup_wish *wish, bool ok)
+{
+    pthread_mutex_lock(&store->lock);
+    wish->ok = ok;
+    wish->ended = true;
+    store->wish = NULL;
+    pthread_mutex_unlock(&store->lock);
+    pthread_cond_signal(&store->backup_ended);
+}
+
+/* Goes on with the copy that is wished for. */
+static void back_up_some(struct store *store, struct backup_wish *wish)
+{
+    bool done = false, ok = true;
+    if (store->drained) {
+        ok = error_set(wish->err, FAIL_IO, "the hub is stopping");
+        store_backup_free(&store->backup);
+    } else if (store->backup == NULL) {
+        ok = store_backup_begin(store->database->handle, wish->path, &store->backup, wish->err);
+    } else {
+        ok = store_backup_step(&store->backup, &done, wish->err);
+    }
+    if (!ok || done)
+        end_backup(store, wish, ok);
+}
+
+bool store_back_up(struct store *store, const char *path, struct error *err)
+{
+    struct backup_wish wish = {.path = path, .err = err};
+    pthread_mutex_lock(&store->lock);
+    const char *why = store->ended          ? "the hub is stopping"
+                      : store->wish != NULL ? "another backup is under way"
+                                            : NULL;
+    if (why == NULL) {
+        store->wish = &wish;
+        pthread_cond_signal(&store->wake);
+        while (!wish.ended)
+            pthread_cond_wait(&store->backup_ended, &store->lock);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return why == NULL ? wish.ok : error_set(err, FAIL_EXISTS, "%s", why);
+}
+
 static void earlier(int64_t *sleep_ms, int64_t candidate_ms)
 {
     if (candidate_ms < 0)
@@ -341,8 +397,9 @@ static int64_t time_to_sleep(struct store *store)
     int64_t now = clock_monotonic_ms(), sleep_ms = SLEEP_MAX_MS, at = INT64_MAX;
     if (store->drained && store->parked.first != NULL)
         return 0;
-    if (delivery_next_expiry(store->database, &at, &ignored) && at != INT64_MAX)
-        earlier(&sleep_ms, at - clock_real_ms());
+    int64_t real_ms = clock_real_ms();
+    if (delivery_next_expiry(store->database, real_ms, &at, &ignored) && at != INT64_MAX)
+        earlier(&sleep_ms, at - real_ms);
     earlier(&sleep_ms, store->retention_ms - now);
     if (store->database->queue_work)
         earlier(&sleep_ms, store->queue_work_ms - now);
@@ -370,7 +427,8 @@ static bool wait_for_work(struct store *store, int64_t sleep_ms)
     int64_t ns = until.tv_nsec + sleep_ms % 1000 * 1000000;
     until.tv_sec += (time_t)(sleep_ms / 1000 + ns / 1000000000);
     until.tv_nsec = (long)(ns % 1000000000);
-    while (store->incoming.first == NULL && !store->stopping && store->draining == store->drained) {
+    while (store->incoming.first == NULL && store->wish == NULL && !store->stopping &&
+           store->draining == store->drained) {
         if (pthread_cond_timedwait(&store->wake, &store->lock, &until) == ETIMEDOUT)
             return false;
     }
@@ -381,9 +439,10 @@ static void *store_main(void *argument)
 {
     struct store *store = argument;
     pthread_mutex_lock(&store->lock);
-    while (!store->stopping || store->incoming.first != NULL || store->parked.first != NULL) {
+    while (!store->stopping || store->incoming.first != NULL || store->parked.first != NULL ||
+           store->wish != NULL) {
         struct job_list incoming;
-        if (store->incoming.first == NULL) {
+        if (store->incoming.first == NULL && store->wish == NULL) {
             pthread_mutex_unlock(&store->lock);
             int64_t sleep_ms = time_to_sleep(store);
             pthread_mutex_lock(&store->lock);
@@ -391,8 +450,11 @@ static void *store_main(void *argument)
         }
         list_take_all(&store->incoming, &incoming);
         store->drained = store->draining;
+        struct backup_wish *wish = store->wish;
         pthread_mutex_unlock(&store->lock);
         run_batch(store, &incoming);
+        if (wish != NULL)
+            back_up_some(store, wish);
         pthread_mutex_lock(&store->lock);
     }
     store->ended = true;
@@ -421,6 +483,7 @@ bool store_open(const char *path, struct store **out, struct error *err)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&store->wake, &attributes);
     pthread_condattr_destroy(&attributes);
+    pthread_cond_init(&store->backup_ended, NULL);
     *out = store;
     return true;
 }
@@ -488,6 +551,7 @@ void store_close(struct store **store)
     store_stop(*store);
     database_close(&(*store)->database);
     pthread_cond_destroy(&(*store)->wake);
+    pthread_cond_destroy(&(*store)->backup_ended);
     pthread_mutex_destroy(&(*store)->lock);
     free(*store);
     *store = NULL;

@@ -2,10 +2,10 @@
 /*
  * The store thread: the only one that touches the database.
  *
- * Others hand it jobs. It takes all jobs that wait, runs each under a savepoint of its own in one
- * transaction, commits once (one fsync for many jobs) and only then tells each how it ended: what
- * is answered is on disk. A job that finds nothing yet may wait; it runs again when a message or
- * a result is there for it, or a last time at its deadline.
+ * Others hand it jobs. It takes all jobs that wait, runs them in one transaction, commits once (one
+ * fsync for many jobs) and only then tells each how it ended: what is answered is on disk. A job
+ * that finds nothing yet may wait; it runs again when a message or a result is there for it, or a
+ * last time at its deadline.
  */
 #ifndef RESEAL_HUB_STORE_H
 #define RESEAL_HUB_STORE_H
@@ -17,7 +17,8 @@ struct job;
 
 enum job_verdict {
     JOB_DONE,   /* keep what was written */
-    JOB_FAILED, /* undo what this job has written; `err` is filled */
+    JOB_FAILED, /* `err` is filled. A job that refuses does so before it writes: to undo what it has
+                   written, the transaction is given up, and all its jobs are done one by one */
     JOB_WAIT,   /* nothing there yet; run again when what wait_queue or wait_delivery names changes.
                    Not allowed when `last` is set */
 };
@@ -54,6 +55,11 @@ struct database *store_database(struct store *store) MUST_USE;
 bool store_start(struct store *store, struct error *err) MUST_USE;
 /* Hands the job over. Its `finish` is called exactly once. */
 void store_submit(struct store *store, struct job *job);
+/* Copies the database to `path`, where no file may be, while everybody else is served, and waits
+ * for the end. The copy holds all that was acknowledged before this call. One at a time
+ * (FAIL_EXISTS).
+ */
+bool store_back_up(struct store *store, const char *path, struct error *err) MUST_USE;
 /* From now on nothing waits: jobs that do are run a last time. */
 void store_drain(struct store *store);
 /* Drains, finishes every job and ends the thread. */

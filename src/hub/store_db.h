@@ -18,15 +18,12 @@ enum statement {
     SQL_BEGIN,
     SQL_COMMIT,
     SQL_ROLLBACK,
-    SQL_SAVEPOINT,
-    SQL_RELEASE,
-    SQL_ROLLBACK_TO,
     SQL_PROBE,
     /* queues */
     SQL_QUEUE_LIST,
     SQL_QUEUE_INSERT,
     SQL_QUEUE_UPDATE,
-    SQL_QUEUE_COUNTS,
+    SQL_QUEUE_HIDDEN,
     SQL_QUEUE_OLDEST,
     SQL_QUEUE_NEXT_VISIBLE,
     SQL_QUEUE_ALLOW,
@@ -48,10 +45,12 @@ enum statement {
     SQL_MESSAGE_LEASE,
     SQL_MESSAGE_MOVE,
     SQL_MESSAGE_SELECT,
-    SQL_MESSAGE_VISIBLE,
+    SQL_MESSAGE_EXTEND,
     SQL_MESSAGE_OLD,
+    SQL_MESSAGE_PEEK,
     SQL_MESSAGE_REDRIVE,
     SQL_MESSAGE_DELETE,
+    SQL_MESSAGE_DELETE_HELD,
     SQL_BODY_DELETE,
     /* moves of dead letters */
     SQL_MOVE_INSERT,
@@ -85,7 +84,6 @@ enum statement {
     SQL_DELIVERY_REPEAT,
     SQL_DELIVERY_EXPIRED,
     SQL_DELIVERY_NEXT_EXPIRY,
-    SQL_DELIVERY_COUNTS,
     SQL_PAYLOAD_INSERT,
     SQL_DELIVERY_OLD,
     SQL_DELIVERY_DELETE,
@@ -140,6 +138,7 @@ struct database {
     sqlite3 *handle;
     sqlite3_stmt *statements[STATEMENT_COUNT];
     EVP_MD *md5;
+    struct tally *tally;                 /* store_tally.h */
     struct queue_row queues[QUEUES_MAX]; /* what the table of queues holds */
     size_t queue_count;
     struct sender *senders; /* what the table of senders holds */
@@ -154,6 +153,7 @@ struct database {
     struct database_events events;
     int64_t delivery_retention_ms; /* how long finished deliveries are kept; 0: for ever */
     int64_t requests_queue;        /* where deliveries send their requests; 0: not known */
+    int64_t no_expiry_before_ms;   /* no pending delivery expires earlier; 0: not known */
     int64_t results_queue;         /* where results are taken as they are sent; 0: not known */
 };
 
@@ -187,11 +187,14 @@ void database_rollback(struct database *database);
 /* Writes something that changes nothing, where the last commit failed: the commit after it then
  * shows whether the disk takes writes again. */
 bool database_probe(struct database *database, struct error *err) MUST_USE;
-/* A part of a transaction that can be undone alone. */
-bool database_savepoint(struct database *database, struct error *err) MUST_USE;
-bool database_release(struct database *database, struct error *err) MUST_USE;
-/* False where the whole transaction is lost (a full disk may do that). */
-bool database_undo(struct database *database, struct error *err) MUST_USE;
+/* Whether anything has been written in this transaction between two moments. SQLite's savepoints
+ * would tell, too, but copy every page that is written while one is open. */
+struct database_mark {
+    int changes;
+};
+struct database_mark database_mark(const struct database *database) MUST_USE;
+/* False also where the whole transaction is lost (a full disk may do that). */
+bool database_unchanged(const struct database *database, struct database_mark since) MUST_USE;
 
 /* Reads the tables of queues and of senders into the cache. */
 bool database_load_queues(struct database *database, struct error *err) MUST_USE;

@@ -9,6 +9,7 @@
 #include "reseal/json.h"
 #include "store_queue.h"
 #include "store_records.h"
+#include "store_tally.h"
 
 #define EXPIRE_AT_ONCE 1000 /* deliveries that one transaction ends at most */
 
@@ -60,26 +61,22 @@ static bool insert_delivery(struct database *database, const struct delivery_ord
     bind_integer(database, statement, 5, order->format);
     bind_integer(database, statement, 6, request->time_ms);
     bind_integer(database, statement, 7, request->expires_ms);
+    if (request->expires_ms < database->no_expiry_before_ms)
+        database->no_expiry_before_ms = request->expires_ms;
     return database_run(database, statement, err);
 }
 
-static bool send_request(struct database *database, int64_t queue, const struct request *request,
-                         struct error *err)
+/* The message that carries the request; its body is `text`. */
+static bool make_message(const struct database *database, const struct request *request,
+                         struct buf *text, struct outgoing *message, struct error *err)
 {
-    struct buf text = BUF_INIT(MESSAGE_MAX);
-    char message_id[UUID_TEXT];
-    bool ok = false;
-    if (!request_write(request, &text, err))
-        goto done;
-    struct outgoing message = {.body = buf_bytes(&text)};
-    if (EVP_Digest(text.data, text.len, message.md5, NULL, database->md5, NULL) != 1) {
-        error_openssl(err, FAIL_INTERNAL, "MD5 failed");
-        goto done;
-    }
-    ok = stored_queue_send(database, queue, &message, message_id, err);
-done:
-    buf_free(&text);
-    return ok;
+    *message = (struct outgoing){.delay_s = 0};
+    if (!request_write(request, text, err))
+        return false;
+    message->body = buf_bytes(text);
+    if (EVP_Digest(text->data, text->len, message->md5, NULL, database->md5, NULL) == 1)
+        return true;
+    return error_openssl(err, FAIL_INTERNAL, "MD5 failed");
 }
 
 bool delivery_create(struct database *database, const struct delivery_order *order,
@@ -87,16 +84,22 @@ bool delivery_create(struct database *database, const struct delivery_order *ord
 {
     struct request request;
     struct record record;
+    struct outgoing message;
+    struct buf text = BUF_INIT(MESSAGE_MAX);
+    char message_id[UUID_TEXT];
     bool ok = false;
     request_init(&request);
     record_init(&record);
     if (!uuid_random(id, err) || !record_select(database, order->record_id, &record, err) ||
         !fill_request(order, id, clock_real_ms(), &record, &request, err) ||
-        !insert_delivery(database, order, &request, err) ||
-        !send_request(database, order->queue, &request, err))
+        !make_message(database, &request, &text, &message, err))
+        goto done; /* nothing has been written yet */
+    if (!insert_delivery(database, order, &request, err) ||
+        !stored_queue_send(database, order->queue, &message, message_id, err))
         goto done;
     ok = true;
 done:
+    buf_free(&text);
     record_free(&record);
     request_free(&request);
     return ok;
@@ -347,33 +350,24 @@ bool delivery_give_up(struct database *database, int64_t queue, int64_t receives
     return ok;
 }
 
-bool delivery_next_expiry(struct database *database, int64_t *expires_ms, struct error *err)
+bool delivery_next_expiry(struct database *database, int64_t now_ms, int64_t *expires_ms,
+                          struct error *err)
 {
     bool row;
+    *expires_ms = database->no_expiry_before_ms;
+    if (*expires_ms > now_ms)
+        return true;
     sqlite3_stmt *statement = database_statement(database, SQL_DELIVERY_NEXT_EXPIRY);
     if (!database_step(database, statement, &row, err))
         return false;
     *expires_ms = row ? sqlite3_column_int64(statement, 0) : INT64_MAX;
+    database->no_expiry_before_ms = *expires_ms;
     database_end(statement);
     return true;
 }
 
-bool delivery_counts(struct database *database, int64_t out[static DELIVERY_STATES],
-                     struct error *err)
+void delivery_counts(const struct database *database, int64_t out[static DELIVERY_STATES])
 {
-    bool row;
-    for (size_t i = 0; i < DELIVERY_STATES; i++)
-        out[i] = 0;
-    sqlite3_stmt *statement = database_statement(database, SQL_DELIVERY_COUNTS);
-    while (true) {
-        if (!database_step(database, statement, &row, err))
-            return false;
-        if (!row)
-            break;
-        int64_t state = sqlite3_column_int64(statement, 0);
-        if (state >= 0 && state < DELIVERY_STATES)
-            out[state] = sqlite3_column_int64(statement, 1);
-    }
-    database_end(statement);
-    return true;
+    for (int state = 0; state < DELIVERY_STATES; state++)
+        out[state] = tally_deliveries(database->tally, state);
 }

@@ -60,10 +60,10 @@ bool delivery_expire(struct database *database, int64_t now_ms, size_t *count,
 /* For message_given_up: ends the delivery whose request nobody could do (4101). */
 bool delivery_give_up(struct database *database, int64_t queue, int64_t receives, struct bytes body,
                       struct error *err) MUST_USE;
-/* When the next pending delivery expires, or INT64_MAX. */
-bool delivery_next_expiry(struct database *database, int64_t *expires_ms,
+/* When the next pending delivery expires, or INT64_MAX. A time after `now_ms` may be too early, as
+ * the delivery that was to expire then may have ended meanwhile. */
+bool delivery_next_expiry(struct database *database, int64_t now_ms, int64_t *expires_ms,
                           struct error *err) MUST_USE;
-bool delivery_counts(struct database *database, int64_t out[static DELIVERY_STATES],
-                     struct error *err) MUST_USE;
+void delivery_counts(const struct database *database, int64_t out[static DELIVERY_STATES]);
 
 #endif

@@ -3,10 +3,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include "reseal/clock.h"
+#include "store_tally.h"
 
 const struct queue_row *stored_queue_find(const struct database *database, const char *name)
 {
@@ -297,48 +298,56 @@ bool stored_queue_receive(struct database *database, int64_t queue, unsigned max
     return true;
 }
 
-static bool parse_receipt_handle(const char *text, int64_t *row,
-                                 char receipt_hex[static 2 * RECEIPT_BYTES + 1])
+/* What a receipt handle says. */
+struct holding {
+    int64_t row;
+    uint8_t receipt[RECEIPT_BYTES];
+};
+
+static bool parse_receipt_handle(const char *text, struct holding *out)
 {
-    uint64_t value;
+    uint64_t row;
     if (strlen(text) != RECEIPT_HANDLE_TEXT - 1 ||
         strspn(text, "0123456789abcdef") != RECEIPT_HANDLE_TEXT - 1 ||
-        sscanf(text, "%16" SCNx64, &value) != 1 || value > INT64_MAX)
+        sscanf(text, "%16" SCNx64, &row) != 1 || row > INT64_MAX)
         return false;
-    *row = (int64_t)value;
-    snprintf(receipt_hex, 2 * RECEIPT_BYTES + 1, "%s", text + 16);
+    out->row = (int64_t)row;
+    for (size_t i = 0; i < RECEIPT_BYTES; i++) {
+        const char digits[] = {text[16 + 2 * i], text[17 + 2 * i], '\0'};
+        out->receipt[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
     return true;
 }
 
-struct holding {
-    int64_t row, visible_ms;
-};
-
-/* Finds the message of a receipt handle and whether the handle is its newest. */
-static bool find_holding(struct database *database, int64_t queue, const char *receipt_handle,
-                         struct holding *out, enum receipt_state *state, struct error *err)
+/* A statement that touches a message only where row, queue and receipt are those of the holding.
+ * The receipt is 16 random bytes, so that how long SQLite compares them helps nobody. */
+static sqlite3_stmt *held_statement(struct database *database, enum statement which, int64_t queue,
+                                    const struct holding *holding)
 {
-    char wanted[2 * RECEIPT_BYTES + 1], newest[2 * RECEIPT_BYTES + 1];
+    sqlite3_stmt *statement = database_statement(database, which);
+    bind_integer(database, statement, 1, holding->row);
+    bind_integer(database, statement, 2, queue);
+    bind_bytes(database, statement, 3, (struct bytes){holding->receipt, RECEIPT_BYTES});
+    return statement;
+}
+
+/* Why a statement has touched no message. */
+static bool find_why(struct database *database, int64_t queue, const struct holding *holding,
+                     enum receipt_state *state, struct error *err)
+{
     bool row;
-    *out = (struct holding){0};
-    *state = RECEIPT_MALFORMED;
-    if (!parse_receipt_handle(receipt_handle, &out->row, wanted))
-        return true;
     sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_SELECT);
-    bind_integer(database, statement, 1, out->row);
+    bind_integer(database, statement, 1, holding->row);
     if (!database_step(database, statement, &row, err))
         return false;
-    *state = RECEIPT_GONE;
-    if (row) {
-        struct bytes receipt = column_bytes(statement, 2);
+    struct bytes newest = row ? column_bytes(statement, 2) : (struct bytes){NULL, 0};
+    if (!row)
+        *state = RECEIPT_GONE;
+    else if (sqlite3_column_int64(statement, 0) != queue || newest.len != RECEIPT_BYTES ||
+             memcmp(newest.data, holding->receipt, RECEIPT_BYTES) != 0)
         *state = RECEIPT_OTHER;
-        out->visible_ms = sqlite3_column_int64(statement, 1);
-        if (receipt.len == RECEIPT_BYTES && sqlite3_column_int64(statement, 0) == queue) {
-            hex_encode(newest, receipt.data, receipt.len);
-            if (CRYPTO_memcmp(wanted, newest, sizeof wanted) == 0)
-                *state = RECEIPT_GOOD;
-        }
-    }
+    else
+        *state = RECEIPT_EXPIRED;
     database_end(statement);
     return true;
 }
@@ -346,17 +355,19 @@ static bool find_holding(struct database *database, int64_t queue, const char *r
 bool stored_queue_delete(struct database *database, int64_t queue, const char *receipt_handle,
                          enum receipt_state *state, struct error *err)
 {
-    static const enum statement both[] = {SQL_MESSAGE_DELETE, SQL_BODY_DELETE};
     struct holding holding;
-    if (!find_holding(database, queue, receipt_handle, &holding, state, err))
+    *state = RECEIPT_MALFORMED;
+    if (!parse_receipt_handle(receipt_handle, &holding))
+        return true;
+    sqlite3_stmt *statement = held_statement(database, SQL_MESSAGE_DELETE_HELD, queue, &holding);
+    if (!database_run(database, statement, err))
         return false;
-    for (size_t i = 0; *state == RECEIPT_GOOD && i < ARRAY_LEN(both); i++) {
-        sqlite3_stmt *statement = database_statement(database, both[i]);
-        bind_integer(database, statement, 1, holding.row);
-        if (!database_run(database, statement, err))
-            return false;
-    }
-    return true;
+    if (sqlite3_changes(database->handle) == 0)
+        return find_why(database, queue, &holding, state, err);
+    *state = RECEIPT_GOOD;
+    statement = database_statement(database, SQL_BODY_DELETE);
+    bind_integer(database, statement, 1, holding.row);
+    return database_run(database, statement, err);
 }
 
 bool stored_queue_extend(struct database *database, int64_t queue, const char *receipt_handle,
@@ -364,21 +375,42 @@ bool stored_queue_extend(struct database *database, int64_t queue, const char *r
 {
     struct holding holding;
     int64_t now = clock_real_ms();
-    if (!find_holding(database, queue, receipt_handle, &holding, state, err))
-        return false;
-    if (*state != RECEIPT_GOOD)
+    *state = RECEIPT_MALFORMED;
+    if (!parse_receipt_handle(receipt_handle, &holding))
         return true;
-    if (holding.visible_ms <= now) {
-        *state = RECEIPT_EXPIRED;
-        return true;
-    }
-    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_VISIBLE);
-    bind_integer(database, statement, 1, holding.row);
-    bind_integer(database, statement, 2, now + lease_s * 1000);
+    sqlite3_stmt *statement = held_statement(database, SQL_MESSAGE_EXTEND, queue, &holding);
+    bind_integer(database, statement, 4, now + lease_s * 1000);
+    bind_integer(database, statement, 5, now);
     if (!database_run(database, statement, err))
         return false;
+    if (sqlite3_changes(database->handle) == 0)
+        return find_why(database, queue, &holding, state, err);
+    *state = RECEIPT_GOOD;
     if (lease_s == 0)
         stored_queue_tell(database, queue);
+    return true;
+}
+
+bool stored_queue_peek(struct database *database, int64_t queue, int64_t max,
+                       stored_queue_seen *seen, void *context, struct error *err)
+{
+    bool row;
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_PEEK);
+    bind_integer(database, statement, 1, queue);
+    bind_integer(database, statement, 2, max);
+    while (true) {
+        if (!database_step(database, statement, &row, err))
+            return false;
+        if (!row)
+            break;
+        struct peeked message = {.message_id = column_text(statement, 0),
+                                 .sent_ms = sqlite3_column_int64(statement, 1),
+                                 .visible_ms = sqlite3_column_int64(statement, 2),
+                                 .receive_count = sqlite3_column_int64(statement, 3),
+                                 .body = column_bytes(statement, 4)};
+        seen(context, &message);
+    }
+    database_end(statement);
     return true;
 }
 
@@ -386,14 +418,16 @@ bool stored_queue_count(struct database *database, int64_t queue, struct queue_c
                         struct error *err)
 {
     bool row;
-    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_COUNTS);
+    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_HIDDEN);
     bind_integer(database, statement, 1, queue);
     bind_integer(database, statement, 2, clock_real_ms());
     if (!database_step(database, statement, &row, err))
         return false;
-    *out = (struct queue_counts){sqlite3_column_int64(statement, 0),
-                                 sqlite3_column_int64(statement, 1),
-                                 sqlite3_column_int64(statement, 2)};
+    int64_t in_flight = sqlite3_column_int64(statement, 0);
+    int64_t hidden = sqlite3_column_int64(statement, 1);
+    *out = (struct queue_counts){.visible = tally_messages(database->tally, queue) - hidden,
+                                 .in_flight = in_flight,
+                                 .delayed = hidden - in_flight};
     database_end(statement);
     return true;
 }

@@ -80,6 +80,16 @@ bool stored_queue_delete(struct database *database, int64_t queue, const char *r
 bool stored_queue_extend(struct database *database, int64_t queue, const char *receipt_handle,
                          int64_t lease_s, enum receipt_state *state, struct error *err) MUST_USE;
 
+struct peeked {
+    const char *message_id;
+    struct bytes body; /* valid during the call */
+    int64_t sent_ms, visible_ms, receive_count;
+};
+typedef void stored_queue_seen(void *context, const struct peeked *message);
+/* Shows up to `max` messages, those first that will be received next, and changes nothing. */
+bool stored_queue_peek(struct database *database, int64_t queue, int64_t max,
+                       stored_queue_seen *seen, void *context, struct error *err) MUST_USE;
+
 /* The time that a message sent now gets: after the last purge, which must not take it. */
 int64_t sent_after_purge(const struct queue_row *queue, int64_t now_ms) MUST_USE;
 /* Tells who waits that a message of the queue has become visible. */

@@ -92,9 +92,6 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
-    [SQL_SAVEPOINT] = "SAVEPOINT job",
-    [SQL_RELEASE] = "RELEASE job",
-    [SQL_ROLLBACK_TO] = "ROLLBACK TO job",
     [SQL_PROBE] = "UPDATE queues SET id = id WHERE id = (SELECT min(id) FROM queues)",
 
     [SQL_QUEUE_LIST] = "SELECT id, name, created_ms, modified_ms, visibility_s, delay_s, wait_s, "
@@ -107,10 +104,9 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_QUEUE_UPDATE] =
         "UPDATE queues SET modified_ms = ?3, visibility_s = ?4, delay_s = ?5, wait_s = ?6, "
         "retention_s = ?7, dead_letter = ?8, max_receives = ?9, message_max = ?10 WHERE name = ?1",
-    [SQL_QUEUE_COUNTS] = "SELECT count(*) FILTER (WHERE visible_ms <= ?2), "
-                         "count(*) FILTER (WHERE visible_ms > ?2 AND receive_count > 0), "
-                         "count(*) FILTER (WHERE visible_ms > ?2 AND receive_count = 0) FROM "
-                         "messages WHERE queue = ?1",
+    /* As many rows as are leased or delayed; all the others are known without being read. */
+    [SQL_QUEUE_HIDDEN] = "SELECT count(*) FILTER (WHERE receive_count > 0), count(*) FROM messages "
+                         "WHERE queue = ?1 AND visible_ms > ?2",
     [SQL_QUEUE_OLDEST] = "SELECT ifnull(min(sent_ms), 0) FROM messages WHERE queue = ?1",
     [SQL_QUEUE_NEXT_VISIBLE] =
         "SELECT visible_ms FROM messages WHERE queue = ?1 ORDER BY visible_ms LIMIT 1",
@@ -149,10 +145,16 @@ const char *const statement_sql[STATEMENT_COUNT] = {
         "UPDATE messages SET queue = ?2, visible_ms = ?3, sent_ms = max(?3, ?4), message_id = ?5, "
         "receive_count = 0, first_ms = 0, receipt = NULL, source = 0 WHERE id = ?1",
     [SQL_MESSAGE_SELECT] = "SELECT queue, visible_ms, receipt FROM messages WHERE id = ?1",
-    [SQL_MESSAGE_VISIBLE] = "UPDATE messages SET visible_ms = ?2 WHERE id = ?1",
+    [SQL_MESSAGE_EXTEND] = "UPDATE messages SET visible_ms = ?4 WHERE id = ?1 AND queue = ?2 AND "
+                           "receipt = ?3 AND visible_ms > ?5",
     [SQL_MESSAGE_OLD] =
         "SELECT id FROM messages WHERE queue = ?1 AND sent_ms <= ?2 ORDER BY sent_ms LIMIT 1",
+    [SQL_MESSAGE_PEEK] = "SELECT message_id, sent_ms, visible_ms, receive_count, body "
+                         "FROM messages JOIN bodies USING(id) WHERE queue = ?1 "
+                         "ORDER BY visible_ms, id LIMIT ?2",
     [SQL_MESSAGE_DELETE] = "DELETE FROM messages WHERE id = ?1",
+    [SQL_MESSAGE_DELETE_HELD] =
+        "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",
     [SQL_BODY_DELETE] = "DELETE FROM bodies WHERE id = ?1",
 
     [SQL_MOVE_INSERT] = "INSERT INTO moves(handle, state, source, destination, rate, started_ms, "
@@ -219,7 +221,6 @@ const char *const statement_sql[STATEMENT_COUNT] = {
                              "BY expires_ms LIMIT 1",
     [SQL_DELIVERY_NEXT_EXPIRY] =
         "SELECT expires_ms FROM deliveries WHERE state = 0 ORDER BY expires_ms LIMIT 1",
-    [SQL_DELIVERY_COUNTS] = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state",
     [SQL_PAYLOAD_INSERT] = "INSERT INTO payloads(payload) VALUES(?1)",
     [SQL_DELIVERY_OLD] = "SELECT id, blob, ifnull(payload, 0) FROM deliveries "
                          "WHERE state = ?1 AND expires_ms <= ?2 ORDER BY expires_ms LIMIT 1",

@@ -96,6 +96,10 @@ static bool take_options(struct queue_client *client, const struct queue_options
              options->region != NULL ? options->region : "");
     if (options->ca_file != NULL && (client->ca_file = strdup(options->ca_file)) == NULL)
         return error_memory(err);
+    if (options->client_certificate != NULL &&
+        ((client->client_certificate = strdup(options->client_certificate)) == NULL ||
+         (client->client_key = strdup(options->client_key)) == NULL))
+        return error_memory(err);
     client->multi = curl_multi_init();
     if (client->multi == NULL)
         return error_memory(err);
@@ -166,6 +170,8 @@ void queue_client_free(struct queue_client **client_pointer)
     proxy_close(&client->proxy);
     free(client->provider);
     free(client->ca_file);
+    free(client->client_certificate);
+    free(client->client_key);
     free(client);
     *client_pointer = NULL;
 }

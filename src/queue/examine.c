@@ -53,8 +53,13 @@ static bool examine(struct queue *queue, enum call call, struct queue_facts *out
 
 bool queue_examine(struct queue *queue, struct queue_facts *out, struct error *err)
 {
-    *out = (struct queue_facts){0};
+    *out = (struct queue_facts){.oldest_age_s = -1};
     if (queue->url_state != URL_KNOWN && !examine(queue, CALL_URL, out, err))
         return false;
-    return examine(queue, CALL_ATTRIBUTES, out, err);
+    if (!examine(queue, CALL_ATTRIBUTES, out, err))
+        return false;
+    if (out->dead_letter[0] == '\0' &&
+        queue_poison_name(queue->client, queue->name, out->dead_letter))
+        out->max_receives = queue->client->max_receives;
+    return true;
 }

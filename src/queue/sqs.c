@@ -143,11 +143,7 @@ static void put_parameters(struct json_writer *json, const struct exchange *exch
         json_array_end(json);
         return;
     case CALL_ATTRIBUTES:
-        json_array(json, "AttributeNames");
-        json_put_text(json, NULL, "ApproximateNumberOfMessages");
-        json_put_text(json, NULL, "ApproximateNumberOfMessagesNotVisible");
-        json_put_text(json, NULL, "ApproximateNumberOfMessagesDelayed");
-        json_array_end(json);
+        put_one_name(json, "AttributeNames", "All"); /* one that is not known would be refused */
         return;
     }
 }
@@ -332,6 +328,26 @@ static bool attribute_number(const struct json_value *attributes, const char *na
     return *end == '\0';
 }
 
+/* RedrivePolicy is a text with JSON in it; its ARN ends with the name of a queue. */
+static void read_redrive(const char *text, struct queue_facts *out)
+{
+    const struct json_limits limits = {.bytes = ANSWER_BYTES, .string = 1024, .values = 64};
+    struct error unread = ERROR_INIT;
+    struct json *json = NULL;
+    if (text == NULL ||
+        !json_parse(text, strlen(text), &limits, "the RedrivePolicy", &json, &unread))
+        return;
+    const struct json_value *root = json_root(json);
+    const char *arn = json_text(json_get(root, "deadLetterTargetArn"), NULL);
+    const char *colon = arn != NULL ? strrchr(arn, ':') : NULL;
+    if (colon != NULL && strlen(colon + 1) <= QUEUE_NAME_MAX)
+        snprintf(out->dead_letter, sizeof out->dead_letter, "%s", colon + 1);
+    int64_t receives;
+    if (attribute_number(root, "maxReceiveCount", &receives) && receives <= INT32_MAX)
+        out->max_receives = (unsigned)receives;
+    json_free(&json);
+}
+
 static bool sqs_read_attributes(const struct exchange *exchange, struct queue_facts *out,
                                 struct error *err)
 {
@@ -349,6 +365,11 @@ static bool sqs_read_attributes(const struct exchange *exchange, struct queue_fa
         (void)!attribute_number(attributes, "ApproximateNumberOfMessagesNotVisible",
                                 &out->in_flight);
         (void)!attribute_number(attributes, "ApproximateNumberOfMessagesDelayed", &out->delayed);
+        /* reseal-hub tells it, named like Amazon's metric */
+        if (json_get(attributes, "ApproximateAgeOfOldestMessage") != NULL)
+            (void)!attribute_number(attributes, "ApproximateAgeOfOldestMessage",
+                                    &out->oldest_age_s);
+        read_redrive(json_text(json_get(attributes, "RedrivePolicy"), NULL), out);
     }
     json_free(&json);
     return ok;

@@ -47,8 +47,7 @@ static void put_request(const struct engine *engine, struct buf *out, const char
     if (body > 0)
         snprintf(length, sizeof length, "%zu", body);
     snprintf(to_sign, sizeof to_sign,
-             "%s\n\n\n%s\n\n%s\n\n\n\n\n\n\nx-ms-date:%s\nx-ms-version:" VERSION
-             "\n/%s/%s/%s%s",
+             "%s\n\n\n%s\n\n%s\n\n\n\n\n\n\nx-ms-date:%s\nx-ms-version:" VERSION "\n/%s/%s/%s%s",
              method, length, body > 0 ? "application/xml" : "", date, engine->key, engine->key,
              path, canonical);
     const uint8_t *key = account_key(engine->secret, &key_len);
@@ -152,8 +151,8 @@ static void extended(const char *head, struct held *held)
     held->handle[len] = '\0';
 }
 
-static void delete(const struct engine *engine, struct buf *out, const struct held *held,
-                   size_t count)
+static void delete (const struct engine *engine, struct buf *out, const struct held *held,
+                    size_t count)
 {
     (void)count;
     put_handle(engine, out, "DELETE", held, false);

@@ -79,9 +79,8 @@ static void watch(struct http_connection *connection, uint32_t events)
 static void send_rest(struct http_connection *connection)
 {
     while (connection->sent < connection->out.len) {
-        ssize_t put =
-            send(connection->fd, connection->out.data + connection->sent,
-                 connection->out.len - connection->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t put = send(connection->fd, connection->out.data + connection->sent,
+                           connection->out.len - connection->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (put > 0) {
             connection->sent += (size_t)put;
         } else if (errno == EAGAIN) {
@@ -156,10 +155,9 @@ static void take(struct http_connection *connection)
     end[2] = '\0'; /* the head ends with its last line's end */
     const char *length = field(text, "Content-Length");
     const char *coding = field(text, "Transfer-Encoding");
-    bool whole = answer.status == 204 ||
-                 (coding != NULL && strncmp(coding, "chunked", 7) == 0
-                      ? join_chunks(answer.body, got)
-                      : length == NULL || strtoul(length, NULL, 10) <= got);
+    bool whole = answer.status == 204 || (coding != NULL && strncmp(coding, "chunked", 7) == 0
+                                              ? join_chunks(answer.body, got)
+                                              : length == NULL || strtoul(length, NULL, 10) <= got);
     if (!whole) {
         end[2] = '\r';
         return;

@@ -4,10 +4,11 @@
  *
  *   queue_load sqs|azure URL QUEUE KEY_FILE SIZE BATCH CONNECTIONS SECONDS COUNT create|send|cycle
  *
- * create: makes the queue. send: sends messages of SIZE bytes of base64. cycle: receives up to BATCH
- * messages, extends each lease, deletes each; a cycle counts once its delete is acknowledged. Both
- * end after SECONDS, after COUNT messages (0: without bound), and a cycle when the queue is empty.
- * KEY_FILE holds access key id and secret (or account and key) in one line. Prints a line of JSON.
+ * create: makes the queue. send: sends messages of SIZE bytes of base64. cycle: receives up to
+ * BATCH messages, extends each lease, deletes each; a cycle counts once its delete is acknowledged.
+ * Both end after SECONDS, after COUNT messages (0: without bound), and a cycle when the queue is
+ * empty. KEY_FILE holds access key id and secret (or account and key) in one line. Prints a line of
+ * JSON.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -170,8 +170,8 @@ static void extended(const char *head, struct held *held)
     (void)held;
 }
 
-static void delete(const struct engine *engine, struct buf *out, const struct held *held,
-                   size_t count)
+static void delete (const struct engine *engine, struct buf *out, const struct held *held,
+                    size_t count)
 {
     put_handles(engine, out, "DeleteMessage", "", held, count);
 }

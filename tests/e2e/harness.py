@@ -73,6 +73,7 @@ def write_ini(path, sections):
 
 class Stage:
     """A token with sealing keys `keys` (name -> bits), a hub, and connectors by configuration."""
+    hub_sections = {}  # of the hub's configuration, besides [hub] and [log]
 
     def __init__(self, kind="softhsm", keys=None, pin=None, port=0, level="info", lease=60,
                  require=None, hub=None, custody=None):
@@ -129,7 +130,8 @@ class Stage:
                "credentials": f"{self.folder}/access-keys"}
         hub.update(more)
         config = write_ini(f"{self.folder}/hub.conf",
-                           {"hub": hub, "log": {"level": self.level, "format": "json"}})
+                           {"hub": hub, **self.hub_sections,
+                            "log": {"level": self.level, "format": "json"}})
         self.hub = self.daemon("reseal-hub", config, "hub.log")
         self.hub.start()
         self.port = self.hub_port()

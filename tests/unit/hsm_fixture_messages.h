@@ -5,6 +5,7 @@
 
 #include <openssl/core_names.h>
 #include <openssl/rand.h>
+#include "hsm/object.h"
 #include "hsm_fixture.h"
 #include "reseal/helper_message.h"
 
@@ -275,6 +276,39 @@ static inline struct sealing_key *fixture_key(struct session *session, const cha
     MUST(key_generate(session, &plan, &birth, &key, &err), err);
     assert_true(birth.accepted);
     return key;
+}
+
+/* A key as another tool may make it, for one use or for both. */
+static inline void fixture_foreign_key(struct session *session, const char *label, bool unwrap,
+                                       bool decrypt)
+{
+    struct error err = ERROR_INIT;
+    static const uint8_t exponent[] = {1, 0, 1};
+    struct template public_half = {.count = 0}, private_half = {.count = 0};
+    const struct bytes name = {(const uint8_t *)label, strlen(label)};
+    CK_OBJECT_HANDLE made[2];
+    template_number(&public_half, CKA_MODULUS_BITS, 2048);
+    template_bytes(&public_half, CKA_PUBLIC_EXPONENT, (struct bytes){exponent, sizeof exponent});
+    template_flag(&private_half, CKA_PRIVATE, true);
+    template_flag(&private_half, CKA_SENSITIVE, true);
+    template_flag(&private_half, CKA_EXTRACTABLE, false);
+    template_flag(&private_half, CKA_UNWRAP, unwrap);
+    template_flag(&private_half, CKA_DECRYPT, decrypt);
+    template_flag(&private_half, CKA_SIGN, false);
+    struct template *const halves[] = {&public_half, &private_half};
+    for (size_t i = 0; i < 2; i++) {
+        template_flag(halves[i], CKA_TOKEN, true);
+        template_bytes(halves[i], CKA_LABEL, name);
+        template_bytes(halves[i], CKA_ID, name);
+    }
+    CK_MECHANISM mechanism = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
+    CK_RV rv = session->f->C_GenerateKeyPair(session->handle, &mechanism, public_half.rows,
+                                             public_half.count, private_half.rows,
+                                             private_half.count, &made[0], &made[1]);
+    if (rv != CKR_OK) {
+        (void)session_fail(session, "C_GenerateKeyPair", NO_MECHANISM, rv, &err);
+        fail_msg("%s", err.text);
+    }
 }
 
 #endif

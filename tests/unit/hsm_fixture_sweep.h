@@ -219,9 +219,12 @@ static inline void check_failure(const struct scene *scene, const struct error *
 /* What a person or time would do: a refused PIN and the wait before the next login are over. */
 static inline void forgive(struct run *run)
 {
+    struct error err = ERROR_INIT;
     pthread_mutex_lock(&run->service.login);
     run->service.refusal = (struct error)ERROR_INIT;
     run->service.login_not_before = 0;
+    if (run->service.pin == NULL) /* wiped when it was refused */
+        MUST(secret_copy(TEST_PIN, strlen(TEST_PIN), &run->service.pin, &err), err);
     pthread_mutex_unlock(&run->service.login);
 }
 

@@ -23,6 +23,8 @@ static void fill_hello(struct hello_message *hello)
             key->paddings[j].custody = CUSTODY_HOST;
             strcpy(key->paddings[j].call, "C_UnwrapKey(CKM_RSA_PKCS_OAEP)");
             strcpy(key->paddings[j].ck_rv, "CKR_ARGUMENTS_BAD");
+            key->paddings[j].others.custody = CUSTODY_HOST;
+            strcpy(key->paddings[j].others.call, "C_DecryptInit");
         }
     }
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The real reseal-hsm with a real token, over its socket. */
 #include <signal.h>
+#include "fault_fixture.h"
 #include "hsm_fixture_run.h"
+#include "reseal/clock.h"
 
 #define KEY_NAME "sealing-1"
 
@@ -269,6 +271,62 @@ static void signals_of_the_terminal_do_not_stop_jobs(void **state)
     buf_free(&sealed);
 }
 
+/* True once the log of calls has that line, after `openings` sessions were opened. */
+static bool has_got_so_far(const char *log_path, int openings, const char *line)
+{
+    struct buf text = BUF_INIT(1 << 20);
+    struct error err = ERROR_INIT;
+    const char *at = file_read(log_path, &text, &err) ? buf_text(&text) : "";
+    while (openings-- > 0 && (at = strstr(at, " C_OpenSession ")) != NULL)
+        at++;
+    bool found = at != NULL && strstr(at, line) != NULL;
+    buf_free(&text);
+    return found;
+}
+
+/* Where a module may hang, before jobs are taken. */
+static void a_sigterm_ends_the_start_at_once(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *workers, *hang;
+        int openings; /* of sessions, before it; then a call of that name */
+        const char *call;
+    } rows[] = {
+        {"workers = 2", "C_Login", 1, ""},
+        {"workers = 2", "C_Decrypt", 2, " C_DecryptInit "},           /* the probe */
+        {"workers = auto", "C_OpenSession 3", 2, " C_GetTokenInfo "}, /* how many pay off */
+        {"workers = 2", "C_OpenSession 3", 2, " C_GetTokenInfo "},    /* the workers' own */
+    };
+    char module[sizeof fixture.address.module], script[96], log[96];
+    snprintf(module, sizeof module, "%s", fixture.address.module);
+    fixture_path(&fixture, "fault", script);
+    fixture_path(&fixture, "fault.calls", log);
+    fault_module_path(fixture.address.module, sizeof fixture.address.module);
+    assert_int_equal(setenv("RESEAL_FAULT", script, 1), 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct run run;
+        int status;
+        char text[2048], more[64];
+        snprintf(text, sizeof text, "module %s\nlog %s *\n%s%s hang\n", module, log, rows[i].hang,
+                 strchr(rows[i].hang, ' ') != NULL ? "" : " *");
+        fixture_write(script, text);
+        (void)unlink(log);
+        snprintf(more, sizeof more, "require = host\n%s", rows[i].workers);
+        setting_config(&setting, token_lines, more);
+        run_start(&run);
+        while (!has_got_so_far(log, rows[i].openings, rows[i].call))
+            clock_sleep_ms(5);
+        assert_int_equal(kill(run.pid, SIGTERM), 0);
+        assert_int_equal(waitpid(run.pid, &status, 0), run.pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+        frame_channel_free(&run.channel);
+    }
+    assert_int_equal(unsetenv("RESEAL_FAULT"), 0);
+    snprintf(fixture.address.module, sizeof fixture.address.module, "%s", module);
+    setting_config(&setting, token_lines, "require = host\nworkers = 2");
+}
+
 static void a_peer_that_breaks_the_protocol_ends_the_helper(void **state)
 {
     (void)state;
@@ -350,6 +408,7 @@ int main(void)
         cmocka_unit_test(status_counts_what_was_done),
         cmocka_unit_test(more_jobs_than_there_is_room_for_are_answered_as_well),
         cmocka_unit_test(signals_of_the_terminal_do_not_stop_jobs),
+        cmocka_unit_test(a_sigterm_ends_the_start_at_once),
         cmocka_unit_test(a_peer_that_breaks_the_protocol_ends_the_helper),
         cmocka_unit_test(a_token_that_reaches_host_only_is_refused_where_token_is_required),
         cmocka_unit_test(what_is_missing_at_the_start_is_named),

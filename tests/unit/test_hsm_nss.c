@@ -368,6 +368,88 @@ static void a_secret_that_becomes_readable_later_is_refused_in_that_job(void **s
     EVP_PKEY_free(pkey);
 }
 
+/* OAEP with one hash in custody token only, with another in custody host only. */
+static CK_RV unwraps_sha256_only(CK_SESSION_HANDLE handle, CK_MECHANISM_PTR mechanism,
+                                 CK_OBJECT_HANDLE unwrapping, CK_BYTE_PTR wrapped, CK_ULONG len,
+                                 CK_ATTRIBUTE_PTR rows, CK_ULONG count, CK_OBJECT_HANDLE_PTR made)
+{
+    const CK_RSA_PKCS_OAEP_PARAMS *params = mechanism->pParameter;
+    return params->hashAlg != CKM_SHA256 ? CKR_MECHANISM_PARAM_INVALID
+                                         : token->f->C_UnwrapKey(handle, mechanism, unwrapping,
+                                                                 wrapped, len, rows, count, made);
+}
+
+static CK_RV decrypts_sha512_only(CK_SESSION_HANDLE handle, CK_MECHANISM_PTR mechanism,
+                                  CK_OBJECT_HANDLE with)
+{
+    const CK_RSA_PKCS_OAEP_PARAMS *params = mechanism->pParameter;
+    return params == NULL || params->hashAlg != CKM_SHA512
+               ? CKR_MECHANISM_PARAM_INVALID
+               : token->f->C_DecryptInit(handle, mechanism, with);
+}
+
+static CK_RV agrees_on_no_key(CK_SESSION_HANDLE handle, CK_MECHANISM_PTR mechanism,
+                              CK_OBJECT_HANDLE base, CK_ATTRIBUTE_PTR rows, CK_ULONG count,
+                              CK_OBJECT_HANDLE_PTR made)
+{
+    return mechanism->mechanism == CKM_ECDH1_DERIVE
+               ? CKR_MECHANISM_INVALID
+               : token->f->C_DeriveKey(handle, mechanism, base, rows, count, made);
+}
+
+/* What custody token cannot do, custody host does, padding by padding and form by form; and whether
+ * the key may is the only other question. */
+static void custody_host_is_there_for_what_custody_token_lacks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *label;
+        bool unwrap, decrypt, agrees;
+        enum custody rsa[PADDING_COUNT], ec[PADDING_COUNT], others[PADDING_COUNT];
+    } rows[] = {
+#define N CUSTODY_UNUSABLE
+#define H CUSTODY_HOST
+#define T CUSTODY_TOKEN
+        {"both", true, true, true, {T, T, T}, {T, T, T}, {H, H, H}},
+        {"unwraps", true, false, true, {T, T, T}, {T, T, T}, {N, N, N}},
+        {"decrypts", false, true, true, {H, H, H}, {H, H, H}, {H, H, H}},
+        {"both", true, true, false, {T, N, H}, {N, N, H}, {N, N, H}},
+        {"unwraps", true, false, false, {T, N, N}, {N, N, N}, {N, N, N}},
+        {"decrypts", false, true, false, {N, N, H}, {N, N, H}, {N, N, H}},
+#undef N
+#undef H
+#undef T
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct error err = ERROR_INIT;
+        struct sealing_key *foreign = NULL;
+        struct key_finding finding;
+        if (i < 3)
+            fixture_foreign_key(session, rows[i].label, rows[i].unwrap, rows[i].decrypt);
+        MUST(sealing_key_find(session, rows[i].label, &foreign, &err), err);
+        other = *token->f;
+        if (!rows[i].agrees) { /* and lacks hashes */
+            other.C_UnwrapKey = unwraps_sha256_only;
+            other.C_DecryptInit = decrypts_sha512_only;
+            other.C_DeriveKey = agrees_on_no_key;
+        }
+        session->f = &other;
+        bool ok = token_probe(session, foreign, &finding, &err);
+        session->f = token->f;
+        MUST(ok, err);
+        for (size_t j = 0; j < PADDING_COUNT; j++) {
+            const struct padding_finding *found = &finding.paddings[j];
+            assert_int_equal(found->forms[CMS_RSA_PKCS1].custody, rows[i].rsa[j]);
+            assert_int_equal(found->forms[CMS_RSA_OAEP_SHA256].custody, rows[i].rsa[j]);
+            assert_int_equal(found->forms[CMS_EC_P256].custody, rows[i].ec[j]);
+            assert_int_equal(found->forms[CMS_EC_P384].custody, rows[i].ec[j]);
+            assert_int_equal(found->others.custody, rows[i].others[j]);
+            assert_int_equal(found->others.call[0] == '\0', rows[i].others[j] == CUSTODY_HOST);
+        }
+        sealing_key_free(&foreign);
+    }
+}
+
 static void the_probe_names_the_call_that_fails(void **state)
 {
     (void)state;
@@ -501,6 +583,7 @@ int main(void)
         cmocka_unit_test(no_object_is_left_behind_by_good_or_bad_messages),
         cmocka_unit_test(a_token_that_would_hand_out_the_secret_is_not_custody_token),
         cmocka_unit_test(a_secret_that_becomes_readable_later_is_refused_in_that_job),
+        cmocka_unit_test(custody_host_is_there_for_what_custody_token_lacks),
         cmocka_unit_test(the_probe_names_the_call_that_fails),
         cmocka_unit_test(a_token_that_corrupts_the_password_is_found_out),
         cmocka_unit_test(a_token_that_wants_another_template_gets_it),

@@ -172,6 +172,51 @@ static void writes_what_it_reads(void **state)
     buf_free(&out);
 }
 
+/* Every ASCII character at every place of a word of eight bytes, and the ends of both. */
+static void writes_every_character_so_that_it_is_read_back(void **state)
+{
+    (void)state;
+    for (int c = 1; c < 0x80; c++) {
+        for (size_t place = 0; place < 11; place++) {
+            struct error err = ERROR_INIT;
+            struct buf out = BUF_INIT(1024);
+            struct json_writer *writer = NULL;
+            struct json *json = NULL;
+            char text[12] = "abcdefgh\xc3\xa9z";
+            size_t len;
+            if (place != 8 && place != 9) /* those two belong together */
+                text[place] = (char)c;
+            assert_true(json_writer_new(place % 2 == 1, &writer, &err));
+            json_array(writer, NULL);
+            json_put_text(writer, NULL, text);
+            json_put_base64(writer, NULL, text, place);
+            json_array_end(writer);
+            assert_true(json_finish(writer, &out, &err));
+            assert_true(json_parse(out.data, out.len, &limits, "the text", &json, &err));
+            assert_string_equal(json_text(json_at(json_root(json), 0), &len), text);
+            assert_int_equal(len, strlen(text));
+            json_writer_free(&writer);
+            json_free(&json);
+            buf_free(&out);
+        }
+    }
+}
+
+static void escapes_only_what_must_be_escaped(void **state)
+{
+    struct error err = ERROR_INIT;
+    struct buf out = BUF_INIT(1024);
+    struct json_writer *writer = NULL;
+    (void)state;
+    assert_true(json_writer_new(false, &writer, &err));
+    json_put_text(writer, NULL, "a/\"\\\b\f\n\r\t\x01\x1f\x7f\xe2\x82\xac");
+    assert_true(json_finish(writer, &out, &err));
+    assert_string_equal(buf_text(&out),
+                        "\"a/\\\"\\\\\\b\\f\\n\\r\\t\\u0001\\u001F\x7f\xe2\x82\xac\"");
+    json_writer_free(&writer);
+    buf_free(&out);
+}
+
 static void does_not_write_broken_utf8(void **state)
 {
     (void)state;
@@ -198,6 +243,8 @@ int main(void)
         cmocka_unit_test(keeps_numbers_within_their_range),
         cmocka_unit_test(every_cut_of_a_message_is_refused),
         cmocka_unit_test(writes_what_it_reads),
+        cmocka_unit_test(writes_every_character_so_that_it_is_read_back),
+        cmocka_unit_test(escapes_only_what_must_be_escaped),
         cmocka_unit_test(does_not_write_broken_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
