@@ -119,7 +119,7 @@ bool queue_client_new(const struct queue_options *options, struct queue_client *
     struct queue_client *client = calloc(1, sizeof *client);
     if (client == NULL)
         return error_memory(err);
-    bool ok = take_options(client, options, err) && keys_open(client, options, err) &&
+    bool ok = take_options(client, options, err) && client_keys_open(client, options, err) &&
               take_endpoint(client, options->endpoint, err) && proxy_open(client, options, err) &&
               client->dialect->open(client, err);
     if (!ok)
@@ -166,7 +166,7 @@ void queue_client_free(struct queue_client **client_pointer)
         curl_slist_free_all(client->headers[i]);
     if (client->multi != NULL)
         curl_multi_cleanup(client->multi);
-    keys_close(client);
+    client_keys_close(client);
     proxy_close(&client->proxy);
     free(client->provider);
     free(client->ca_file);

@@ -187,13 +187,13 @@ void queue_forget_url(struct queue *queue);
 const char *call_name(const struct queue_client *client, enum call call) MUST_USE;
 
 /* -- key.c: what requests are signed with, and its renewal -- */
-bool keys_open(struct queue_client *client, const struct queue_options *options,
-               struct error *err) MUST_USE;
-void keys_close(struct queue_client *client);
+bool client_keys_open(struct queue_client *client, const struct queue_options *options,
+                      struct error *err) MUST_USE;
+void client_keys_close(struct queue_client *client);
 /* Reads the file again where it has changed; looks at most once in KEY_LOOK_MS. */
 void keys_look(struct queue_client *client, int64_t now_ms);
 /* Those of this generation were refused: true where there are newer ones now. Tells a person. */
-bool keys_renew(struct queue_client *client, unsigned generation) MUST_USE;
+bool client_keys_renew(struct queue_client *client, unsigned generation) MUST_USE;
 void access_key_free(struct access_key *key);
 bool file_unchanged(const struct stat *a, const struct stat *b) MUST_USE;
 

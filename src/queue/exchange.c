@@ -149,7 +149,7 @@ bool exchange_again(struct exchange *exchange, const struct error *failure)
     struct queue_client *client = exchange->client;
     struct error err = ERROR_INIT;
     if (failure->kind != FAIL_AUTH || exchange->once_more || client->closing ||
-        !keys_renew(client, exchange->signed_with))
+        !client_keys_renew(client, exchange->signed_with))
         return false;
     curl_multi_remove_handle(client->multi, exchange->easy);
     if (exchange->call != CALL_RECEIVE)

@@ -34,7 +34,8 @@ static bool same_key(const struct access_key *a, const struct access_key *b)
            same_secret(a->sas, b->sas);
 }
 
-bool keys_open(struct queue_client *client, const struct queue_options *options, struct error *err)
+bool client_keys_open(struct queue_client *client, const struct queue_options *options,
+                      struct error *err)
 {
     struct keys *keys = &client->keys;
     if (options->credentials == NULL && options->credential == NULL)
@@ -53,7 +54,7 @@ bool keys_open(struct queue_client *client, const struct queue_options *options,
     return ok;
 }
 
-void keys_close(struct queue_client *client)
+void client_keys_close(struct queue_client *client)
 {
     access_key_free(&client->keys.key);
     free(client->keys.path);
@@ -109,7 +110,7 @@ void keys_look(struct queue_client *client, int64_t now_ms)
     (void)!reload(client);
 }
 
-bool keys_renew(struct queue_client *client, unsigned generation)
+bool client_keys_renew(struct queue_client *client, unsigned generation)
 {
     struct keys *keys = &client->keys;
     bool newer = generation != keys->generation; /* it was renewed while the request was away */

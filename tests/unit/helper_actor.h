@@ -194,7 +194,9 @@ static inline void actor_job(struct actor *actor, const struct frame *frame)
     else if (actor_is(actor, "token-trouble-once") && first) {
         actor->start = 2;
         actor_failed(actor, frame->number, FAIL_TOKEN);
-    } else if (actor_is(actor, "unsupported"))
+    } else if (actor_is(actor, "key-gone"))
+        actor_failed(actor, frame->number, FAIL_NOT_FOUND);
+    else if (actor_is(actor, "unsupported"))
         actor_failed(actor, frame->number, FAIL_UNSUPPORTED);
     else if (actor_is(actor, "neighbour") && first) /* the next number is another helper's */
         actor_resealed(actor, frame->number + 1, CUSTODY_TOKEN);
