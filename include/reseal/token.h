@@ -88,6 +88,10 @@ void session_close(struct session **session);
  * (CKR_SESSION_HANDLE_INVALID, CKR_DEVICE_REMOVED ...): close it, open a new one, try once more. */
 bool session_lost(const struct session *session) MUST_USE;
 
+/* The call of this session that failed last, and its CK_RV by name; false where none has. */
+bool session_last_failure(const struct session *session, char call[static CK_CALL_TEXT],
+                          char ck_rv[static CK_RV_TEXT]) MUST_USE;
+
 /* A private key on the token, with the public half beside it. Handles are good for one session's
  * life. */
 struct sealing_key;
