@@ -73,7 +73,7 @@ struct task {
     bool (*run)(const struct task *task, struct lane *lane, struct error *err);
     /* Whether a secret of our own goes the same way; false: that was not to be found out. */
     bool (*trial)(const struct task *task, struct lane *lane, bool *works, struct error *err);
-    size_t index; /* of the key */
+    size_t index, new_index; /* of the keys; one and the same for a reseal */
     const struct reseal_job *job;
     struct harvest *harvest; /* to be filled */
     struct rotation *rotation;
@@ -128,10 +128,16 @@ enum attempt {
 static enum attempt attempt_on(struct token_service *service, struct lane *lane,
                                const struct task *task, struct error *err)
 {
-    bool mistrusted = false;
-    if (!lane_open(service, lane, err)) {
-        bool spare = lane->rest_until_ms != 0 && lanes_have_another(service->lanes, lane);
+    bool mistrusted = false, denied;
+    struct sealing_key *key;
+    if (!lane_open(service, lane, &denied, err)) {
+        bool spare = denied && lanes_have_another(service->lanes, lane);
         return spare ? ATTEMPT_NO_SESSION : ATTEMPT_FAILED;
+    }
+    if (!lane_key(service, lane, task->index, &key, err) ||
+        !lane_key(service, lane, task->new_index, &key, err)) {
+        lane_drop(lane); /* begins anew with the next job: the key may have come back */
+        return ATTEMPT_FAILED;
     }
     if (task->run(task, lane, err)) {
         /* What could not be destroyed goes with the session. */
@@ -176,8 +182,12 @@ static bool reseal(struct token_service *service, size_t index, const struct res
                    struct buf *der, struct error *err)
 {
     struct harvest harvest = HARVEST_INIT;
-    const struct task task = {
-        .run = run_reseal, .trial = try_reseal, .index = index, .job = job, .harvest = &harvest};
+    const struct task task = {.run = run_reseal,
+                              .trial = try_reseal,
+                              .index = index,
+                              .new_index = index,
+                              .job = job,
+                              .harvest = &harvest};
     bool ok = use_token(service, &task, err) && harvest_finish(&harvest, job, der, err);
     harvest_free(&harvest);
     return ok;
@@ -216,7 +226,6 @@ static bool work_on(struct token_service *service, const struct job *job,
 /* What a rotation asks for, and what became of it. */
 struct rotation {
     const struct rotate_message *message;
-    size_t index, new_index; /* of the keys */
     enum custody require, custody;
     struct buf sealed;
 };
@@ -226,8 +235,8 @@ static bool run_rotation(const struct task *task, struct lane *lane, struct erro
 {
     struct rotation *rotation = task->rotation;
     const struct rotate_message *message = rotation->message;
-    struct sealing_key *key = lane->keys[rotation->index];
-    struct sealing_key *new_key = lane->keys[rotation->new_index];
+    struct sealing_key *key = lane->keys[task->index];
+    struct sealing_key *new_key = lane->keys[task->new_index];
     struct rotate_finding finding;
     buf_reset(&rotation->sealed);
     if (!token_rotate_probe(lane->session, key, new_key, message->padding, message->new_padding,
@@ -251,9 +260,9 @@ static bool run_rotation(const struct task *task, struct lane *lane, struct erro
 static bool try_rotation(const struct task *task, struct lane *lane, bool *works, struct error *err)
 {
     const struct rotation *rotation = task->rotation;
-    return rotation_still_works(lane->session, lane->keys[rotation->index],
-                                lane->keys[rotation->new_index], rotation->message->padding,
-                                rotation->message->new_padding, rotation->custody, works, err);
+    return rotation_still_works(lane->session, lane->keys[task->index], lane->keys[task->new_index],
+                                rotation->message->padding, rotation->message->new_padding,
+                                rotation->custody, works, err);
 }
 
 static bool find_key(const struct token_service *service, const char *name, size_t *index,
@@ -275,10 +284,10 @@ static void do_rotation(struct token_service *service, const struct job *job, st
     struct rotation rotation = {.message = &job->rotation,
                                 .require = service->require,
                                 .sealed = BUF_INIT(RECORD_SEALED_MAX)};
-    const struct task task = {.run = run_rotation, .trial = try_rotation, .rotation = &rotation};
+    struct task task = {.run = run_rotation, .trial = try_rotation, .rotation = &rotation};
     buf_reset(body);
-    bool ok = find_key(service, job->rotation.key_name, &rotation.index, &err) &&
-              find_key(service, job->rotation.new_key_name, &rotation.new_index, &err) &&
+    bool ok = find_key(service, job->rotation.key_name, &task.index, &err) &&
+              find_key(service, job->rotation.new_key_name, &task.new_index, &err) &&
               use_token(service, &task, &err);
     const struct rotated_message answer = {rotation.custody, buf_bytes(&rotation.sealed)};
     if (ok && rotated_encode(&answer, body, &err)) {

@@ -14,9 +14,17 @@ enum file_rule {
     FILE_REPLACE, /* put in the place of what is there */
     FILE_NEW,     /* FAIL_EXISTS if the path exists */
 };
-/* Writes a temporary file beside `path`, syncs it, moves it into place and syncs the directory. */
+/* Writes a temporary file beside `path`, syncs it, moves it into place and syncs the directory.
+ * What root replaces keeps its owner. */
 bool file_write(const char *path, mode_t mode, enum file_rule rule, struct bytes content,
                 struct error *err) MUST_USE;
+
+/* Looks at a finished file before it gets its name; false, with `err` filled, where it is no good.
+ */
+typedef bool file_check(const char *temporary, struct error *err);
+/* The same for content that comes from a descriptor and may be larger than memory; a new file. */
+bool file_copy(int from, const char *path, mode_t mode, file_check *check,
+               struct error *err) MUST_USE;
 
 /* Writes everything to a descriptor, through interruptions and short writes. */
 bool fd_write_all(int fd, struct bytes content, struct error *err) MUST_USE;

@@ -39,6 +39,8 @@ struct queue_options {
     const char *endpoint; /* "http://127.0.0.1:9324"; Azure: NULL: as the credentials name it */
     const char *region;   /* SQS */
     const char *ca_file;  /* of endpoint and proxy; NULL: the system's */
+    /* PEM files of a client certificate and its key, read for each new connection; NULL: none */
+    const char *client_certificate, *client_key;
     /* File with the access key (SQS: shared credentials; Azure: connection string), read again when
      * it changes; or, where it is NULL, a fixed key of SQS; neither: nothing is signed. */
     const char *credentials;

@@ -19,6 +19,9 @@ struct web;
 bool web_open(const struct secret *token, const char *ca_file, struct web **out,
               struct error *err) MUST_USE;
 void web_close(struct web **web);
+/* The client certificate and its key, PEM files, for services that want one. */
+bool web_identify(struct web *web, const char *certificate, const char *key,
+                  struct error *err) MUST_USE;
 
 struct web_answer {
     long status;         /* HTTP status */

@@ -203,9 +203,9 @@ static bool run_all(struct ceremony *ceremony, struct error *err)
     else
         undo(ceremony, err);
     signals_unguard();
-    if (ceremony->left_open && err->hint[0] == '\0')
-        error_hint(err, "the record stays open: run the same plan again to go on, or with "
-                        "--abandon to close it");
+    if (ceremony->left_open)
+        talk("the record stays open: run the same plan again to go on, or with --abandon to close "
+             "it");
     return ceremony->accepted;
 }
 

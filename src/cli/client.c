@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client.h"
+#include "reseal/tls_identity.h"
 
 #define TOKEN_MAX 8192
 
@@ -12,13 +13,20 @@ bool client_web_as(const struct config *config, const char *key, struct web **ou
                    struct error *err)
 {
     struct secret *token = NULL;
+    struct tls_identity identity;
     const char *source = NULL;
     *out = NULL;
-    if (!config_want(config, "client", key, &source, err) ||
+    if (!tls_identity_read(config, "client", &identity, err) ||
+        !config_want(config, "client", key, &source, err) ||
         !secret_read(source, "API token", TOKEN_MAX, &token, err))
         return false;
     bool ok = web_open(token, config_text(config, "client", "ca_file"), out, err);
     secret_free(&token);
+    if (ok && identity.certificate[0] != '\0' &&
+        !web_identify(*out, identity.certificate, identity.key, err)) {
+        web_close(out);
+        ok = false;
+    }
     return ok;
 }
 

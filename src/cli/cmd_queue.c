@@ -197,16 +197,30 @@ static bool confirm(const char *queue, int64_t visible, struct error *err)
     return error_set(err, FAIL_POLICY, "the purge was not confirmed; nothing was deleted");
 }
 
-static bool run_purge(const struct invocation *invocation, struct error *err)
+/* The hub deletes what is in flight and delayed, too. */
+static bool purge_hub(const struct invocation *invocation, const struct config *config,
+                      const char *queue, struct error *err)
 {
-    const char *queue = invocation_argument(invocation, 0);
+    struct queue_looks looks;
+    int64_t deleted = 0;
+    if (!queue_looks_hub(config, &looks, err) || !queue_looks_keep(&looks, queue, err))
+        return false;
+    const struct queue_look *look = &looks.all[0];
+    int64_t there = look->visible + look->in_flight + look->delayed;
+    if (!invocation_flag(invocation, "yes") && !confirm(queue, there, err))
+        return false;
+    return queue_purge_hub(config, queue, &deleted, err) &&
+           print_done(invocation, queue, NULL, "deleted", (size_t)deleted, err);
+}
+
+static bool purge_service(const struct invocation *invocation, const struct config *config,
+                          const char *queue, struct error *err)
+{
     struct queue_service *service = NULL;
-    const struct config *config;
     struct queue_facts facts = {0};
     size_t deleted = 0;
     bool ok = false;
-    if (!invocation_config(invocation, &config, err) ||
-        !queue_service_open(config, invocation_option(invocation, "profile"), &service, err))
+    if (!queue_service_open(config, invocation_option(invocation, "profile"), &service, err))
         return false;
     if (!queue_service_facts(service, queue, &facts, err))
         goto done;
@@ -225,6 +239,17 @@ static bool run_purge(const struct invocation *invocation, struct error *err)
 done:
     queue_service_close(&service);
     return ok;
+}
+
+static bool run_purge(const struct invocation *invocation, struct error *err)
+{
+    const char *queue = invocation_argument(invocation, 0);
+    const struct config *config;
+    if (!invocation_config(invocation, &config, err))
+        return false;
+    bool hub = !invocation_flag(invocation, "service") && queue_look_at_hub(config);
+    return hub ? purge_hub(invocation, config, queue, err)
+               : purge_service(invocation, config, queue, err);
 }
 
 #define PROFILE_ROW                                                                                \
@@ -252,7 +277,7 @@ static const struct command_option redrive_options[] = {
     {NULL, NULL, NULL}};
 
 static const struct command_option purge_options[] = {
-    {"yes", NULL, "do not ask"}, PROFILE_ROW, {NULL, NULL, NULL}};
+    {"yes", NULL, "do not ask"}, SERVICE_ROW, PROFILE_ROW, {NULL, NULL, NULL}};
 
 const struct command queue_commands[] = {
     {"queue", "stat", "[QUEUE]", "how many messages wait, since when, and how many were given up",
@@ -262,7 +287,7 @@ const struct command queue_commands[] = {
     {"queue", "redrive", "[QUEUE]",
      "move the dead letters of a queue (requests of [queue]) back into it", redrive_options, 0, 1,
      run_redrive},
-    {"queue", "purge", "QUEUE", "delete every message of a queue that nobody works on",
+    {"queue", "purge", "QUEUE", "delete every message of a queue; who waits for one gets no answer",
      purge_options, 1, 1, run_purge},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };

@@ -93,5 +93,6 @@ extern const struct command ceremony_commands[];
 extern const struct command doctor_commands[];
 extern const struct command status_commands[];
 extern const struct command queue_commands[];
+extern const struct command access_commands[];
 
 #endif

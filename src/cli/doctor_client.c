@@ -2,10 +2,8 @@
 /* What an importer needs: a public key, and a hub that accepts its bearer token. */
 #include <openssl/evp.h>
 #include <stdio.h>
+#include "client.h"
 #include "doctor.h"
-#include "reseal/web.h"
-
-#define BEARER_MAX 4096 /* bytes of the bearer token */
 
 static void examine_public_key(struct doctor *doctor, const char *path)
 {
@@ -26,18 +24,15 @@ static void examine_public_key(struct doctor *doctor, const char *path)
     EVP_PKEY_free(key);
 }
 
-static void examine_hub(struct doctor *doctor, const char *source)
+static void examine_hub(struct doctor *doctor)
 {
     const char *hub = config_text(doctor->config, "client", "hub");
     struct web_answer answer = {0};
-    struct secret *token = NULL;
     struct web *web = NULL;
     struct error err = ERROR_INIT;
     char url[640];
     snprintf(url, sizeof url, "%s/v1/status", hub);
-    if (!secret_read(source, "Bearer token of the hub", BEARER_MAX, &token, &err) ||
-        !web_open(token, config_text(doctor->config, "client", "ca_file"), &web, &err) ||
-        !web_call(web, "GET", url, NULL, &answer, &err))
+    if (!client_web(doctor->config, &web, &err) || !web_call(web, "GET", url, NULL, &answer, &err))
         doctor_error(doctor, DOCTOR_CLIENT, MARK_FAILURE, &err,
                      err.kind == FAIL_AUTH ? "check [client] api_token against [hub] api_token"
                                            : "check [client] hub, and that the hub runs");
@@ -46,7 +41,6 @@ static void examine_hub(struct doctor *doctor, const char *source)
                    hub);
     web_answer_free(&answer);
     web_close(&web);
-    secret_free(&token);
 }
 
 void doctor_client(struct doctor *doctor)
@@ -56,5 +50,5 @@ void doctor_client(struct doctor *doctor)
     if (path != NULL)
         examine_public_key(doctor, path);
     if (source != NULL)
-        examine_hub(doctor, source);
+        examine_hub(doctor);
 }

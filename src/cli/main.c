@@ -18,6 +18,7 @@ static const struct command *const tables[] = {
     queue_commands,
     status_commands,
     doctor_commands,
+    access_commands,
     NULL,
 };
 

@@ -58,6 +58,35 @@ done:
     return ok;
 }
 
+bool queue_messages_url(const struct config *config, struct web *web, const char *name,
+                        struct buf *out, struct error *err)
+{
+    buf_printf(out, "%s/v1/queues/", config_text(config, "client", "hub"));
+    if (!web_encode(web, name, out, err))
+        return false;
+    buf_put_text(out, "/messages");
+    return buf_check(out, "the URL of a queue", err);
+}
+
+bool queue_purge_hub(const struct config *config, const char *name, int64_t *deleted,
+                     struct error *err)
+{
+    struct web_answer answer = {0};
+    struct web *web = NULL;
+    struct buf url = BUF_INIT(2048);
+    bool ok = client_web(config, &web, err) && queue_messages_url(config, web, name, &url, err) &&
+              web_call(web, "DELETE", buf_text(&url), NULL, &answer, err);
+    const struct json_value *root = ok && answer.json != NULL ? json_root(answer.json) : NULL;
+    if (ok && !json_want_integer(root, "", "deleted", 0, INT64_MAX, deleted, err)) {
+        err->kind = FAIL_REMOTE;
+        ok = false;
+    }
+    web_answer_free(&answer);
+    web_close(&web);
+    buf_free(&url);
+    return ok;
+}
+
 /* Not every engine counts all three. */
 static int64_t total(const struct queue_facts *facts)
 {

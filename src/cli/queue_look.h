@@ -26,8 +26,15 @@ struct queue_looks {
 
 /* True where `reseal queue` asks the hub: [client] has an api_token. */
 bool queue_look_at_hub(const struct config *config) MUST_USE;
+/* Appends the address of a queue's messages at the hub. */
+struct web;
+bool queue_messages_url(const struct config *config, struct web *web, const char *name,
+                        struct buf *out, struct error *err) MUST_USE;
 /* Every queue of the hub. */
 bool queue_looks_hub(const struct config *config, struct queue_looks *out,
+                     struct error *err) MUST_USE;
+/* Deletes all messages of one of the hub's queues; *deleted is how many there were. */
+bool queue_purge_hub(const struct config *config, const char *name, int64_t *deleted,
                      struct error *err) MUST_USE;
 /* The named queue, added to `out`; its dead letters are counted where they may be. */
 struct queue_service;

@@ -116,12 +116,9 @@ static bool peek_hub(const struct config *config, const char *name, long count,
     struct web *web = NULL;
     struct buf url = BUF_INIT(2048);
     bool ok = false;
-    if (!client_web(config, &web, err))
+    if (!client_web(config, &web, err) || !queue_messages_url(config, web, name, &url, err))
         goto done;
-    buf_printf(&url, "%s/v1/queues/", config_text(config, "client", "hub"));
-    if (!web_encode(web, name, &url, err))
-        goto done;
-    buf_printf(&url, "/messages?count=%ld&body=%d", count, showing->body);
+    buf_printf(&url, "?count=%ld&body=%d", count, showing->body);
     if (!buf_check(&url, "the URL of a queue", err) ||
         !web_call(web, "GET", buf_text(&url), NULL, &answer, err))
         goto done;

@@ -247,8 +247,10 @@ static void answer_curtailed(struct job *job, const struct error *why)
     job->curtailed = true;
     result_init(&result);
     result.outcome = OUTCOME_FAILED;
-    result.code = RESULT_SERVICE;
-    snprintf(result.message, sizeof result.message, "the result could not be sent");
+    bool large = why->kind == FAIL_TOO_LARGE;
+    result.code = large ? RESULT_TOO_LARGE : RESULT_SERVICE;
+    snprintf(result.message, sizeof result.message, "%s",
+             large ? "the result is larger than the queue takes" : "the result could not be sent");
     if (result_address(&result, &job->request, job->connector->name, &err))
         send_result(job, &result);
     else

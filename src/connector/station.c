@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the helpers of one token say, and what follows from it; and all of them in one turn. */
+#include <string.h>
 #include "connector.h"
 #include "reseal/clock.h"
 #include "reseal/key_descriptor.h"
@@ -121,6 +122,25 @@ static void reject(struct station *station, struct helper *helper, const struct 
         judge(station, why);
 }
 
+/* The label of a key that was made anew means another public key now: requests that name it are
+ * routed by that one, and what was sealed for the old one opens nowhere here. */
+static void tell_changed_keys(const struct station *station, const struct hello_message *hello)
+{
+    const struct hello_message *before = station_hello(station);
+    for (size_t i = 0; before != NULL && i < hello->report.key_count; i++) {
+        const struct key_finding *key = &hello->report.keys[i];
+        const struct key_finding *old = probe_key(&before->report, key->name);
+        if (old == NULL || strcmp(old->fingerprint, key->fingerprint) == 0)
+            continue;
+        log_event(LEVEL_WARNING, EVENT_TOKEN_TROUBLE,
+                  "a sealing key is another one than before, under the same label",
+                  LOG_TEXT("token", station->name), LOG_TEXT("key", key->name),
+                  LOG_TEXT("before", old->fingerprint), LOG_TEXT("now", key->fingerprint),
+                  LOG_TEXT("hint", "what was sealed for the old key opens no more: export the new "
+                                   "public key to the importers, and seal anew"));
+    }
+}
+
 static void on_ready(void *context, struct helper *helper)
 {
     struct station *station = context;
@@ -137,6 +157,7 @@ static void on_ready(void *context, struct helper *helper)
               LOG_TEXT("token", token->label), LOG_TEXT("serial", token->serial),
               LOG_NUMBER("keys", hello->report.key_count), LOG_NUMBER("sessions", hello->sessions));
     bool first = !station->judged;
+    tell_changed_keys(station, hello);
     station->hello = *hello;
     station->judged = station->served = connector->served = true;
     if (helper == station->successor)

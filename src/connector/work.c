@@ -77,7 +77,10 @@ void job_unfit(struct job *job, const struct error *why)
     job->unfit |= station_bit(job->station);
     route_find(job->connector, &job->request, &route);
     if ((route.stations & ~job->unfit) == 0) {
-        job_refuse(job, why);
+        if (why->kind == FAIL_NOT_FOUND) /* the key was here; another connector may have it */
+            job_pass_on(job, why);
+        else
+            job_refuse(job, why);
         return;
     }
     log_event(LEVEL_DEBUG, EVENT_RESEAL_RETRY, "the request goes to another token",

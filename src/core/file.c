@@ -84,36 +84,91 @@ static bool move_into_place(const char *from, const char *path, enum file_rule r
     return error_errno(err, FAIL_IO, "cannot move the new file to %s", path);
 }
 
-bool file_write(const char *path, mode_t mode, enum file_rule rule, struct bytes content,
-                struct error *err)
+/* A file that root replaces for a service stays one that the service may read. */
+static bool keep_owner(int fd, const char *path, enum file_rule rule, struct error *err)
 {
-    char temporary[PATH_MAX];
-    bool ok = false;
+    struct stat old;
+    if (rule != FILE_REPLACE || geteuid() != 0 || stat(path, &old) != 0 || !S_ISREG(old.st_mode))
+        return true;
+    if (fchown(fd, old.st_uid, old.st_gid) == 0)
+        return true;
+    return error_errno(err, FAIL_IO, "cannot give the new %s to the owner of the old one", path);
+}
+
+/* The place of a file that is being made; FAIL_EXISTS where a new one may not be. */
+static bool open_temporary(const char *path, mode_t mode, enum file_rule rule,
+                           char out[static PATH_MAX], int *fd, struct error *err)
+{
     struct stat st;
     if (rule == FILE_NEW && lstat(path, &st) == 0) {
         error_set(err, FAIL_EXISTS, "%s exists already and is never overwritten", path);
         return error_hint(err, "choose another name, or move the old file away first");
     }
-    int len = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
-    if (len < 0 || (size_t)len >= sizeof temporary)
+    int len = snprintf(out, PATH_MAX, "%s.XXXXXX", path);
+    if (len < 0 || len >= PATH_MAX)
         return error_set(err, FAIL_IO, "the path %.64s... is too long", path);
-    int fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0)
+    *fd = mkostemp(out, O_CLOEXEC);
+    if (*fd < 0)
         return error_errno(err, FAIL_IO, "cannot create a file beside %s", path);
-    if (fchmod(fd, mode) != 0) {
-        error_errno(err, FAIL_IO, "cannot set the mode of %s", temporary);
-        goto done;
+    if (keep_owner(*fd, path, rule, err)) {
+        if (fchmod(*fd, mode) == 0)
+            return true;
+        error_errno(err, FAIL_IO, "cannot set the mode of %s", out);
     }
-    if (!fd_write_all(fd, content, err)) {
+    close(*fd);
+    unlink(out);
+    return false;
+}
+
+static bool sync_file(int fd, const char *path, struct error *err)
+{
+    return fsync(fd) == 0 || error_errno(err, FAIL_IO, "cannot sync %s", path);
+}
+
+static bool copy_all(int from, int to, struct error *err)
+{
+    uint8_t chunk[65536];
+    for (;;) {
+        ssize_t got = read(from, chunk, sizeof chunk);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return error_errno(err, FAIL_IO, "cannot read what is to be copied");
+        if (got == 0)
+            return true;
+        if (!fd_write_all(to, (struct bytes){chunk, (size_t)got}, err))
+            return false;
+    }
+}
+
+bool file_write(const char *path, mode_t mode, enum file_rule rule, struct bytes content,
+                struct error *err)
+{
+    char temporary[PATH_MAX];
+    int fd = -1;
+    if (!open_temporary(path, mode, rule, temporary, &fd, err))
+        return false;
+    bool ok = fd_write_all(fd, content, err) && sync_file(fd, temporary, err);
+    if (!ok)
         error_context(err, "%s", path);
-        goto done;
-    }
-    if (fsync(fd) != 0) {
-        error_errno(err, FAIL_IO, "cannot sync %s", temporary);
-        goto done;
-    }
-    ok = move_into_place(temporary, path, rule, err) && sync_folder(path, err);
-done:
+    ok = ok && move_into_place(temporary, path, rule, err) && sync_folder(path, err);
+    if (!ok)
+        unlink(temporary);
+    close(fd);
+    return ok;
+}
+
+bool file_copy(int from, const char *path, mode_t mode, file_check *check, struct error *err)
+{
+    char temporary[PATH_MAX];
+    int fd = -1;
+    if (!open_temporary(path, mode, FILE_NEW, temporary, &fd, err))
+        return false;
+    bool ok = copy_all(from, fd, err) && sync_file(fd, temporary, err);
+    if (!ok)
+        error_context(err, "%s", path);
+    ok = ok && check(temporary, err) && move_into_place(temporary, path, FILE_NEW, err) &&
+         sync_folder(path, err);
     if (!ok)
         unlink(temporary);
     close(fd);

@@ -27,7 +27,8 @@ struct web {
     CURL *curl;
     struct secret *authorization; /* the whole header line with its end mark; NULL: none */
     char *ca_file;
-    bool warned; /* about a token on an open line */
+    char *certificate, *key; /* NULL: none */
+    bool warned;             /* about a token on an open line */
 };
 
 /* What one try brought. */
@@ -85,6 +86,13 @@ done:
     return ok;
 }
 
+bool web_identify(struct web *web, const char *certificate, const char *key, struct error *err)
+{
+    web->certificate = strdup(certificate);
+    web->key = strdup(key);
+    return (web->certificate != NULL && web->key != NULL) || error_memory(err);
+}
+
 void web_close(struct web **web)
 {
     if (web == NULL || *web == NULL)
@@ -92,6 +100,8 @@ void web_close(struct web **web)
     curl_easy_cleanup((*web)->curl);
     secret_free(&(*web)->authorization);
     free((*web)->ca_file);
+    free((*web)->certificate);
+    free((*web)->key);
     free(*web);
     *web = NULL;
 }
@@ -160,6 +170,11 @@ static void set_options(struct web *web, const char *method, const char *url,
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, reply);
     if (web->ca_file != NULL)
         curl_easy_setopt(curl, CURLOPT_CAINFO, web->ca_file);
+    curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (web->certificate != NULL) {
+        curl_easy_setopt(curl, CURLOPT_SSLCERT, web->certificate);
+        curl_easy_setopt(curl, CURLOPT_SSLKEY, web->key);
+    }
     /* A proxy from the environment is no way to this machine itself. */
     if (url_parse(url, &parts) && url_is_loopback(&parts))
         curl_easy_setopt(curl, CURLOPT_PROXY, "");

@@ -3,7 +3,6 @@
 
 #include <string.h>
 #include <strings.h>
-#include <openssl/crypto.h>
 
 #define BODY_VALUES_MAX 256
 
@@ -66,18 +65,19 @@ void graph_fail(struct exchange *exchange, const struct error *err)
     }
 }
 
-static bool token_matches(const struct secret *token, const char *given)
+static bool has_bearer(struct exchange *exchange, enum token_kind kind)
 {
-    struct bytes want = secret_bytes(token);
-    return strlen(given) == want.len && CRYPTO_memcmp(given, want.data, want.len) == 0;
-}
-
-/* `token` may be NULL: there is none. */
-static bool has_bearer(struct exchange *exchange, const struct secret *token)
-{
+    static const char scheme[] = "Bearer ";
+    struct hub *hub = exchange->hub;
     const char *header = exchange_header(exchange, "Authorization");
-    return token != NULL && header != NULL && strncasecmp(header, "Bearer ", 7) == 0 &&
-           token_matches(token, header + 7);
+    if (header == NULL || strncasecmp(header, scheme, sizeof scheme - 1) != 0)
+        return false;
+    hub_renew(hub, RENEW_AT_TIMES);
+    const char *token = header + sizeof scheme - 1;
+    if (keys_token_good(hub->keys, kind, token))
+        return true;
+    hub_renew(hub, RENEW_LOOK);
+    return keys_token_good(hub->keys, kind, token);
 }
 
 static void refuse_bearer(struct exchange *exchange, const char *setting)
@@ -93,7 +93,7 @@ static void refuse_bearer(struct exchange *exchange, const char *setting)
 
 void graph_check(struct exchange *exchange)
 {
-    if (has_bearer(exchange, exchange->hub->api_token))
+    if (has_bearer(exchange, TOKEN_API))
         exchange->authenticated = true;
     else
         refuse_bearer(exchange, "hub.api_token");
@@ -102,14 +102,15 @@ void graph_check(struct exchange *exchange)
 void seals_check(struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
-    if (has_bearer(exchange, exchange->hub->rotation_token)) {
+    if (has_bearer(exchange, TOKEN_ROTATION)) {
         exchange->authenticated = true;
-    } else if (has_bearer(exchange, exchange->hub->api_token)) {
+    } else if (has_bearer(exchange, TOKEN_API)) {
         error_set(&err, FAIL_POLICY,
                   "sealed passwords are given to the holder of hub.rotation_token alone");
         error_hint(&err, "%s",
-                   exchange->hub->rotation_token == NULL ? "this hub has no rotation token"
-                                                         : "use that token");
+                   keys_has_tokens(exchange->hub->keys, TOKEN_ROTATION)
+                       ? "use that token"
+                       : "this hub has no rotation token");
         graph_fail_with(exchange, MHD_HTTP_FORBIDDEN, RESULT_AUTHENTICATION, &err);
     } else {
         refuse_bearer(exchange, "hub.rotation_token");
@@ -133,7 +134,7 @@ void graph_check_json(struct exchange *exchange)
 
 void seal_change_check(struct exchange *exchange)
 {
-    if (has_bearer(exchange, exchange->hub->rotation_token))
+    if (has_bearer(exchange, TOKEN_ROTATION))
         exchange->authenticated = true;
     else
         graph_check(exchange);

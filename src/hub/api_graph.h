@@ -39,6 +39,6 @@ bool graph_body(struct exchange *exchange, const char *what, struct json **out) 
 route_handle records_post_handle, records_list_handle, records_get_handle, records_delete_handle;
 route_handle records_patch_handle, seals_list_handle;
 route_handle deliveries_post_handle, deliveries_get_handle;
-route_handle status_handle, health_handle, queue_messages_handle;
+route_handle status_handle, health_handle, queue_messages_handle, queue_purge_handle;
 
 #endif

@@ -73,8 +73,14 @@ void queue_check(struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
     struct sigv4_signer signer;
+    hub_renew(exchange->hub, RENEW_AT_TIMES);
     const struct sigv4_request request = signed_request(exchange);
     enum sigv4_verdict verdict = sigv4_check_headers(exchange->hub->sigv4, &request, &signer, &err);
+    if (verdict == SIGV4_UNKNOWN_KEY) {
+        hub_renew(exchange->hub, RENEW_LOOK);
+        err = (struct error)ERROR_INIT;
+        verdict = sigv4_check_headers(exchange->hub->sigv4, &request, &signer, &err);
+    }
     if (verdict != SIGV4_GOOD)
         refuse_signature(exchange, verdict, &err);
 }

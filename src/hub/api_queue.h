@@ -7,8 +7,9 @@
 #ifndef RESEAL_HUB_API_QUEUE_H
 #define RESEAL_HUB_API_QUEUE_H
 
-#include "access.h"
 #include "message_attributes.h"
+#include "reseal/access.h"
+#include "reseal/credentials.h"
 #include "sqs_error.h"
 #include "store_moves.h"
 #include "store_queue.h"

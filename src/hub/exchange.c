@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* POLLRDHUP */
 #include "exchange.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -22,7 +24,7 @@ void exchange_base_url(const struct exchange *exchange, char out[static BASE_URL
     if (exchange->hub->public_url[0] != '\0')
         snprintf(out, BASE_URL, "%s", exchange->hub->public_url);
     else
-        snprintf(out, BASE_URL, "http://%s", host);
+        snprintf(out, BASE_URL, "%s://%s", exchange->hub->tls != NULL ? "https" : "http", host);
 }
 
 bool exchange_content_type(const struct exchange *exchange, const char *type)
@@ -60,6 +62,11 @@ bool exchange_client_is_there(const struct job *job)
 {
     const struct exchange *exchange = job->context;
     char byte;
+    /* With TLS there may be a farewell to read before the end; that the other side has closed is
+     * told aside of it. */
+    struct pollfd closed = {.fd = exchange->socket, .events = POLLRDHUP};
+    if (exchange->hub->tls != NULL)
+        return poll(&closed, 1, 0) <= 0;
     /* The connection is suspended: nobody else reads it, and it stays open until it is resumed. */
     ssize_t got = recv(exchange->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return got > 0 || (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));

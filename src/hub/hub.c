@@ -4,19 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include "control.h"
 #include "engine.h"
 #include "reseal/log.h"
 #include "server.h"
 #include "store_deliveries.h"
 #include "store_queue.h"
+#include "tls.h"
 
 #define DEAD_SUFFIX       "-dead"
 #define RESULT_RECEIVES   10
 #define DEAD_RETENTION_S  1209600 /* 14 days, the longest that SQS has */
-#define API_TOKEN_MAX     4096
-#define API_TOKEN_MIN     16 /* a shorter one could be guessed */
 #define SECRET_HEAP_BYTES (64 * 1024)
 
 static bool read_public_url(struct hub *hub, const struct config *config, struct error *err)
@@ -39,37 +40,11 @@ static bool read_public_url(struct hub *hub, const struct config *config, struct
     return true;
 }
 
-static bool read_token(const char *source, const char *name, struct secret **out, struct error *err)
-{
-    if (!secret_read(source, "API token", API_TOKEN_MAX, out, err))
-        return false;
-    if (secret_len(*out) >= API_TOKEN_MIN)
-        return true;
-    error_set(err, FAIL_USAGE, "hub.%s: the token has %zu bytes, at least %d are needed", name,
-              secret_len(*out), API_TOKEN_MIN);
-    return error_hint(err, "make one with: openssl rand -hex 32");
-}
-
-/* One token for both would give every importer what only a rotation is to have. */
-static bool check_tokens_differ(const struct hub *hub, struct error *err)
-{
-    if (hub->rotation_token == NULL ||
-        secret_len(hub->rotation_token) != secret_len(hub->api_token) ||
-        CRYPTO_memcmp(secret_bytes(hub->rotation_token).data, secret_bytes(hub->api_token).data,
-                      secret_len(hub->api_token)) != 0)
-        return true;
-    return error_set(err, FAIL_USAGE, "hub.rotation_token and hub.api_token are one token");
-}
-
 static bool read_settings(struct hub *hub, const struct config *config, struct error *err)
 {
-    const char *token_source, *credentials_path;
-    const char *rotation_source = config_text(config, "hub", "rotation_token");
     const char *requests = config_text(config, "hub", "requests");
     const char *results = config_text(config, "hub", "results");
-    if (!config_want(config, "hub", "api_token", &token_source, err) ||
-        !config_want(config, "hub", "credentials", &credentials_path, err) ||
-        !read_public_url(hub, config, err))
+    if (!read_public_url(hub, config, err))
         return false;
     const char *const names[] = {requests, results};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -87,11 +62,7 @@ static bool read_settings(struct hub *hub, const struct config *config, struct e
     snprintf(hub->results, sizeof hub->results, "%s", results);
     hub->request_lifetime_ms = (int64_t)config_number(config, "hub", "request_lifetime") * 1000;
     hub->delivery_retention_ms = (int64_t)config_number(config, "hub", "delivery_retention") * 1000;
-    return read_token(token_source, "api_token", &hub->api_token, err) &&
-           (rotation_source == NULL ||
-            read_token(rotation_source, "rotation_token", &hub->rotation_token, err)) &&
-           check_tokens_differ(hub, err) &&
-           credentials_load(credentials_path, &hub->credentials, err);
+    return true;
 }
 
 /* Makes the queue where it is not there yet, and sets its redrive policy. Its messages are kept for
@@ -160,7 +131,9 @@ static bool open_parts(struct hub *hub, const struct config *config, struct erro
     if (hub->md5 == NULL)
         return error_openssl(err, FAIL_INTERNAL,
                              "OpenSSL has no MD5, which the queue protocol needs");
-    return sigv4_open(hub->credentials, &hub->sigv4, err) && store_open(path, &hub->store, err) &&
+    return keys_open(config, &hub->keys, err) &&
+           sigv4_open(keys_credentials(hub->keys), &hub->sigv4, err) &&
+           tls_open(config, &hub->tls, err) && store_open(path, &hub->store, err) &&
            ensure_queues(hub, config, err);
 }
 
@@ -172,23 +145,54 @@ static bool open_engine(struct hub *hub, const struct config *config, struct err
 
 static void free_parts(struct hub **hub)
 {
-    if ((*hub)->engine != NULL)
-        store_drain((*hub)->store);
+    if ((*hub)->store != NULL)
+        store_drain((*hub)->store); /* ends what waits, and a backup that is under way */
     engine_close(&(*hub)->engine);
+    control_stop(&(*hub)->control);
     store_close(&(*hub)->store);
     sigv4_close(&(*hub)->sigv4);
-    credentials_free(&(*hub)->credentials);
-    secret_free(&(*hub)->api_token);
-    secret_free(&(*hub)->rotation_token);
+    tls_close(&(*hub)->tls);
+    keys_close(&(*hub)->keys);
     EVP_MD_free((*hub)->md5);
     free(*hub);
     *hub = NULL;
 }
 
-bool hub_open(const struct config *config, struct hub **out, struct error *err)
+void hub_renew(struct hub *hub, enum renewal how)
+{
+    if (atomic_exchange(&hub->renew, false))
+        how = RENEW_READ;
+    if (keys_renew(hub->keys, how))
+        sigv4_renew(hub->sigv4, keys_credentials(hub->keys));
+}
+
+/* Passwords do not pass here in clear, but a token does, and with it everything can be asked for.
+ */
+static bool open_listener(const struct hub *hub, const struct config *config, int *listener,
+                          unsigned *port, struct error *err)
 {
     const char *address = config_text(config, "hub", "listen");
     bool loopback = true;
+    if (!listener_open(address, listener, port, &loopback, err))
+        return false;
+    if (loopback || hub->tls != NULL)
+        return true;
+    if (config_flag(config, "hub", "cleartext")) {
+        log_event(LEVEL_WARNING, EVENT_NOTE, "reachable from other machines, without TLS",
+                  LOG_TEXT("listen", address));
+        return true;
+    }
+    close(*listener);
+    error_set(err, FAIL_POLICY, "hub.listen: other machines reach %s, and there is no TLS",
+              address);
+    return error_hint(err,
+                      "configure tls_certificate and tls_key in [hub], listen on 127.0.0.1, or "
+                      "say cleartext = yes where a TLS proxy stands before it");
+}
+
+bool hub_open(const struct config *config, struct hub **out, struct error *err)
+{
+    const char *address = config_text(config, "hub", "listen");
     unsigned port = 0;
     int listener = -1;
     *out = NULL;
@@ -197,20 +201,20 @@ bool hub_open(const struct config *config, struct hub **out, struct error *err)
         return error_memory(err);
     /* The socket comes last: who can connect is served. */
     if (!open_parts(hub, config, err) || !open_engine(hub, config, err) ||
-        !store_start(hub->store, err) || (hub->engine != NULL && !engine_start(hub->engine, err)) ||
-        !listener_open(address, &listener, &port, &loopback, err) ||
+        !store_start(hub->store, err) ||
+        !control_start(hub->store, config_text(config, "hub", "database"), &hub->control, err) ||
+        (hub->engine != NULL && !engine_start(hub->engine, err)) ||
+        !open_listener(hub, config, &listener, &port, err) ||
         !server_start(hub, listener, &hub->server, err)) {
         free_parts(&hub);
         return false;
     }
-    if (!loopback) {
-        const char *hint = "put a TLS proxy in front, or listen on 127.0.0.1";
-        log_event(LEVEL_WARNING, EVENT_NOTE, "reachable from other machines, without TLS",
-                  LOG_TEXT("listen", address), LOG_TEXT("hint", hint));
-    }
+    const char *transport = hub->tls == NULL              ? "http"
+                            : tls_wants_clients(hub->tls) ? "https, with client certificates"
+                                                          : "https";
     log_event(LEVEL_INFO, EVENT_NOTE, "listening", LOG_TEXT("listen", address),
-              LOG_NUMBER("port", port), LOG_TEXT("requests", hub->requests),
-              LOG_TEXT("results", hub->results));
+              LOG_TEXT("transport", transport), LOG_NUMBER("port", port),
+              LOG_TEXT("requests", hub->requests), LOG_TEXT("results", hub->results));
     *out = hub;
     return true;
 }

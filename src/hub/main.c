@@ -10,23 +10,31 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#include "admin.h"
 #include "hub.h"
 #include "reseal/log.h"
 #include "reseal/settings.h"
 
 static void usage(FILE *out)
 {
-    fputs("usage: reseal-hub --config FILE\n"
-          "\n"
-          "Serves the queue (Amazon SQS, JSON protocol), the record store (the shape of Graph's\n"
-          "userPfxCertificates) and the delivery API, kept in one SQLite file. The sections [hub]\n"
-          "and [log] of FILE are read; the default is " SETTINGS_DEFAULT_PATH ".\n"
-          "\n"
+    fputs(
+        "usage: reseal-hub [--config FILE] [COMMAND]\n"
+        "\n"
+        "Without a command: serves the queue (Amazon SQS, JSON protocol), the record store (the\n"
+        "shape of Graph's userPfxCertificates) and the delivery API, kept in one SQLite file. The\n"
+        "sections [hub] and [log] of FILE are read; the default is " SETTINGS_DEFAULT_PATH ".\n"
+        "\n",
+        out);
+    for (size_t i = 0; i < ADMIN_COMMANDS; i++)
+        fprintf(out, "  %-8s %-8s %s\n", admin_commands[i].name, admin_commands[i].file,
+                admin_commands[i].does);
+    fputs("\n"
           "  -c, --config FILE  configuration\n"
           "  -h, --help         this text\n"
           "  -V, --version      version\n"
           "\n"
-          "SIGTERM or SIGINT: finish what is in hand and stop.\n",
+          "SIGTERM or SIGINT: finish what is in hand and stop. SIGHUP: read access keys, tokens and\n"
+          "certificates again, which happens by itself when their files change.\n",
           out);
 }
 
@@ -59,8 +67,11 @@ static int serve(const struct config *config, const sigset_t *signals)
     int number = 0;
     if (!hub_open(config, &hub, &err))
         return fail(&err);
-    while (sigwait(signals, &number) != 0)
-        continue;
+    while (sigwait(signals, &number) != 0 || number == SIGHUP) {
+        if (number == SIGHUP)
+            atomic_store(&hub->renew, true);
+        number = 0;
+    }
     log_event(LEVEL_INFO, EVENT_NOTE, "stopping", LOG_TEXT("signal", strsignal(number)));
     hub_close(&hub);
     log_event(LEVEL_INFO, EVENT_NOTE, "stopped", LOG_TEXT("signal", strsignal(number)));
@@ -77,6 +88,25 @@ static void steady_heap(void)
     (void)mallopt(M_MMAP_THRESHOLD, 4 * 1024 * 1024);
     (void)mallopt(M_ARENA_MAX, 3); /* main, HTTP and store thread */
 #endif
+}
+
+/* The command of the arguments that are left; NULL where these are none. */
+static const struct admin_command *find_command(int count, char **arguments)
+{
+    for (size_t i = 0; count > 0 && i < ADMIN_COMMANDS; i++) {
+        const struct admin_command *command = &admin_commands[i];
+        if (strcmp(command->name, arguments[0]) == 0 &&
+            (count == 2 || (count == 1 && !command->file_needed)))
+            return command;
+    }
+    return NULL;
+}
+
+static int run_command(const struct admin_command *command, const struct config *config,
+                       const char *file)
+{
+    struct error err = ERROR_INIT;
+    return command->run(config, file, &err) ? 0 : fail(&err);
 }
 
 int main(int argc, char **argv)
@@ -106,7 +136,8 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    if (optind < argc) {
+    const struct admin_command *command = find_command(argc - optind, argv + optind);
+    if (optind < argc && command == NULL) {
         usage(stderr);
         return 2;
     }
@@ -117,12 +148,15 @@ int main(int argc, char **argv)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, not the end */
     if (!settings_load(path, &config, &err))
         return fail(&err);
     open_log(config);
-    int status = serve(config, &signals);
+    int status = command != NULL
+                     ? run_command(command, config, argc - optind == 2 ? argv[optind + 1] : NULL)
+                     : serve(config, &signals);
     config_free(&config);
     return status;
 }

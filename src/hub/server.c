@@ -16,6 +16,7 @@
 #include "exchange.h"
 #include "reseal/clock.h"
 #include "reseal/log.h"
+#include "tls.h"
 
 #define CONNECTIONS_MAX 512
 /* Headers and read buffer of one connection. libmicrohttpd clears all of it for each request. */
@@ -329,7 +330,7 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
     if (info == NULL)
         return MHD_NO;
     exchange->socket = info->connect_fd; /* now: libmicrohttpd 1.0 uses one place for all answers */
-    if (guest_of(connection) == NULL)
+    if (guest_of(connection) == NULL || !tls_client_known(server->hub->tls, connection))
         return MHD_NO;
     give_id(server, exchange);
     const char *length = exchange_header(exchange, "Content-Length");
@@ -490,13 +491,18 @@ bool server_start(struct hub *hub, int listener, struct server **out, struct err
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->idle, NULL);
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    static const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    const struct MHD_OptionItem *options = hub->tls != NULL ? tls_options(hub->tls) : none;
+    if (hub->tls != NULL)
+        flags |= MHD_USE_TLS;
     server->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_server_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)CONNECTION_IDLE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+        (unsigned)CONNECTION_IDLE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, options,
+        MHD_OPTION_END);
     if (server->daemon == NULL) {
         close(listener);
         pthread_cond_destroy(&server->idle);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include "reseal/clock.h"
 #include "reseal/log.h"
+#include "store_backup.h"
 #include "store_deliveries.h"
 #include "store_queue.h"
 #include "store_queue_admin.h"
@@ -26,16 +27,26 @@ struct job_list {
     struct job **end;
 };
 
+/* Somebody waits for a copy of the database. */
+struct backup_wish {
+    const char *path;
+    bool ended, ok;
+    struct error *err;
+};
+
 struct store {
     struct database *database;
     pthread_t thread;
     bool started;
-    pthread_mutex_t lock; /* guards incoming and the three flags */
+    pthread_mutex_t lock; /* guards incoming, the wish and the three flags */
     pthread_cond_t wake;  /* by the monotonic clock */
+    pthread_cond_t backup_ended;
+    struct backup_wish *wish;
     struct job_list incoming;
     bool draining, stopping, ended;
     /* the thread's own */
     struct job_list parked;
+    struct store_backup *backup; /* under way */
     bool drained;
     bool time_is_up;        /* woken by the clock, not by a job */
     int64_t timed_ms;       /* monotonic; when timed work was done last */
@@ -328,6 +339,49 @@ static void run_batch(struct store *store, struct job_list *incoming)
     }
 }
 
+static void end_backup(struct store *store, struct backup_wish *wish, bool ok)
+{
+    pthread_mutex_lock(&store->lock);
+    wish->ok = ok;
+    wish->ended = true;
+    store->wish = NULL;
+    pthread_mutex_unlock(&store->lock);
+    pthread_cond_signal(&store->backup_ended);
+}
+
+/* Goes on with the copy that is wished for. */
+static void back_up_some(struct store *store, struct backup_wish *wish)
+{
+    bool done = false, ok = true;
+    if (store->drained) {
+        ok = error_set(wish->err, FAIL_IO, "the hub is stopping");
+        store_backup_free(&store->backup);
+    } else if (store->backup == NULL) {
+        ok = store_backup_begin(store->database->handle, wish->path, &store->backup, wish->err);
+    } else {
+        ok = store_backup_step(&store->backup, &done, wish->err);
+    }
+    if (!ok || done)
+        end_backup(store, wish, ok);
+}
+
+bool store_back_up(struct store *store, const char *path, struct error *err)
+{
+    struct backup_wish wish = {.path = path, .err = err};
+    pthread_mutex_lock(&store->lock);
+    const char *why = store->ended          ? "the hub is stopping"
+                      : store->wish != NULL ? "another backup is under way"
+                                            : NULL;
+    if (why == NULL) {
+        store->wish = &wish;
+        pthread_cond_signal(&store->wake);
+        while (!wish.ended)
+            pthread_cond_wait(&store->backup_ended, &store->lock);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return why == NULL ? wish.ok : error_set(err, FAIL_EXISTS, "%s", why);
+}
+
 static void earlier(int64_t *sleep_ms, int64_t candidate_ms)
 {
     if (candidate_ms < 0)
@@ -373,7 +427,8 @@ static bool wait_for_work(struct store *store, int64_t sleep_ms)
     int64_t ns = until.tv_nsec + sleep_ms % 1000 * 1000000;
     until.tv_sec += (time_t)(sleep_ms / 1000 + ns / 1000000000);
     until.tv_nsec = (long)(ns % 1000000000);
-    while (store->incoming.first == NULL && !store->stopping && store->draining == store->drained) {
+    while (store->incoming.first == NULL && store->wish == NULL && !store->stopping &&
+           store->draining == store->drained) {
         if (pthread_cond_timedwait(&store->wake, &store->lock, &until) == ETIMEDOUT)
             return false;
     }
@@ -384,9 +439,10 @@ static void *store_main(void *argument)
 {
     struct store *store = argument;
     pthread_mutex_lock(&store->lock);
-    while (!store->stopping || store->incoming.first != NULL || store->parked.first != NULL) {
+    while (!store->stopping || store->incoming.first != NULL || store->parked.first != NULL ||
+           store->wish != NULL) {
         struct job_list incoming;
-        if (store->incoming.first == NULL) {
+        if (store->incoming.first == NULL && store->wish == NULL) {
             pthread_mutex_unlock(&store->lock);
             int64_t sleep_ms = time_to_sleep(store);
             pthread_mutex_lock(&store->lock);
@@ -394,8 +450,11 @@ static void *store_main(void *argument)
         }
         list_take_all(&store->incoming, &incoming);
         store->drained = store->draining;
+        struct backup_wish *wish = store->wish;
         pthread_mutex_unlock(&store->lock);
         run_batch(store, &incoming);
+        if (wish != NULL)
+            back_up_some(store, wish);
         pthread_mutex_lock(&store->lock);
     }
     store->ended = true;
@@ -424,6 +483,7 @@ bool store_open(const char *path, struct store **out, struct error *err)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&store->wake, &attributes);
     pthread_condattr_destroy(&attributes);
+    pthread_cond_init(&store->backup_ended, NULL);
     *out = store;
     return true;
 }
@@ -491,6 +551,7 @@ void store_close(struct store **store)
     store_stop(*store);
     database_close(&(*store)->database);
     pthread_cond_destroy(&(*store)->wake);
+    pthread_cond_destroy(&(*store)->backup_ended);
     pthread_mutex_destroy(&(*store)->lock);
     free(*store);
     *store = NULL;

@@ -55,6 +55,11 @@ struct database *store_database(struct store *store) MUST_USE;
 bool store_start(struct store *store, struct error *err) MUST_USE;
 /* Hands the job over. Its `finish` is called exactly once. */
 void store_submit(struct store *store, struct job *job);
+/* Copies the database to `path`, where no file may be, while everybody else is served, and waits
+ * for the end. The copy holds all that was acknowledged before this call. One at a time
+ * (FAIL_EXISTS).
+ */
+bool store_back_up(struct store *store, const char *path, struct error *err) MUST_USE;
 /* From now on nothing waits: jobs that do are run a last time. */
 void store_drain(struct store *store);
 /* Drains, finishes every job and ends the thread. */

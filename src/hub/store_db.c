@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store_db.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/evp.h>
+#include "store_check.h"
 #include "store_sql.h"
+#include "store_tally.h"
 #include "store_vfs.h"
 
 #define BUSY_TIMEOUT_MS 2000 /* another process may just be ending */
@@ -27,6 +30,23 @@ static const char *const pragmas[] = {
     "PRAGMA secure_delete = FAST",
 };
 
+/* What to do where the system's own error says more than SQLite's. */
+static bool hint_of_system(int number, struct error *err)
+{
+    switch (number) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return error_hint(err, "make room on the disk of the database");
+    case EROFS:
+        return error_hint(err, "the file system is read-only: see the kernel's log, mount it "
+                               "writable, start the hub again");
+    default:
+        return error_hint(err, "see the kernel's log for the disk of the database; where the disk "
+                               "fails, restore the last backup on another one");
+    }
+}
+
 static bool sql_failed(const struct database *database, struct error *err)
 {
     int code = sqlite3_errcode(database->handle);
@@ -34,7 +54,9 @@ static bool sql_failed(const struct database *database, struct error *err)
     error_set(err, kind, "the database refuses: %s", sqlite3_errmsg(database->handle));
     switch (code) {
     case SQLITE_FULL:
-        return error_hint(err, "make room on the disk of the database");
+        return hint_of_system(ENOSPC, err);
+    case SQLITE_IOERR:
+        return hint_of_system(sqlite3_system_errno(database->handle), err);
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
@@ -44,7 +66,7 @@ static bool sql_failed(const struct database *database, struct error *err)
         return error_hint(err, "another process holds the database; one hub owns one file");
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return error_hint(err, "restore the database from its last backup");
+        return error_hint(err, "restore the database from its last backup (reseal-hub restore)");
     default:
         return false;
     }
@@ -72,17 +94,6 @@ static bool ask(struct database *database, const char *sql, char *out, size_t si
     }
     sqlite3_finalize(statement);
     return ok;
-}
-
-static bool check_integrity(struct database *database, struct error *err)
-{
-    char answer[256];
-    if (!ask(database, "PRAGMA quick_check(1)", answer, sizeof answer, err))
-        return false;
-    if (strcmp(answer, "ok") == 0)
-        return true;
-    error_set(err, FAIL_IO, "the database is damaged: %s", answer);
-    return error_hint(err, "restore it from its last backup");
 }
 
 /* Brings an empty file (version 0) or an older schema to the present one; all of it or nothing. */
@@ -156,9 +167,9 @@ static bool set_up(struct database *database, struct error *err)
     if (strcmp(mode, "wal") != 0)
         return error_set(err, FAIL_IO, "SQLite keeps no write-ahead log here (journal mode %s)",
                          mode);
-    return check_integrity(database, err) && ensure_schema(database, err) &&
-           prepare_all(database, err) && database_load_queues(database, err) &&
-           find_next_message(database, err);
+    return store_check_start(database->handle, err) && ensure_schema(database, err) &&
+           tally_open(database->handle, &database->tally, err) && prepare_all(database, err) &&
+           database_load_queues(database, err) && find_next_message(database, err);
 }
 
 bool database_open(const char *path, struct database **out, struct error *err)
@@ -182,6 +193,12 @@ bool database_open(const char *path, struct database **out, struct error *err)
     if (status != SQLITE_OK) {
         error_set(err, FAIL_IO, "cannot open the database %s: %s", path, sqlite3_errstr(status));
         error_hint(err, "the folder must exist and be writable for the user of the hub");
+        goto done;
+    }
+    if (sqlite3_db_readonly(database->handle, "main") == 1) {
+        error_set(err, FAIL_IO, "the database %s can be read, but not written", path);
+        error_hint(err, "check the rights of the database file and of its folder, and whether its "
+                        "file system is mounted read-only");
         goto done;
     }
     database->md5 = EVP_MD_fetch(NULL, "MD5", NULL);
@@ -208,6 +225,7 @@ void database_close(struct database **database)
     for (size_t i = 0; i < STATEMENT_COUNT; i++)
         (void)sqlite3_finalize((*database)->statements[i]);
     (void)sqlite3_close((*database)->handle);
+    tally_free(&(*database)->tally);
     EVP_MD_free((*database)->md5);
     free((*database)->senders);
     free(*database);
@@ -316,8 +334,10 @@ bool database_commit(struct database *database, struct error *err)
     bool ok = run_plain(database, SQL_COMMIT, err);
     if (written || !ok) /* one that only reads says nothing of the disk */
         database->commit_failed = !ok;
-    if (ok)
+    if (ok) {
+        tally_commit(database->tally);
         return true;
+    }
     database_rollback(database);
     return false;
 }
@@ -327,6 +347,7 @@ void database_rollback(struct database *database)
     struct error ignored = ERROR_INIT;
     if (sqlite3_get_autocommit(database->handle) == 0)
         (void)!run_plain(database, SQL_ROLLBACK, &ignored);
+    tally_rollback(database->tally);
     queues_after_undo(database);
 }
 

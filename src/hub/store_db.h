@@ -23,7 +23,7 @@ enum statement {
     SQL_QUEUE_LIST,
     SQL_QUEUE_INSERT,
     SQL_QUEUE_UPDATE,
-    SQL_QUEUE_COUNTS,
+    SQL_QUEUE_HIDDEN,
     SQL_QUEUE_OLDEST,
     SQL_QUEUE_NEXT_VISIBLE,
     SQL_QUEUE_ALLOW,
@@ -84,7 +84,6 @@ enum statement {
     SQL_DELIVERY_REPEAT,
     SQL_DELIVERY_EXPIRED,
     SQL_DELIVERY_NEXT_EXPIRY,
-    SQL_DELIVERY_COUNTS,
     SQL_PAYLOAD_INSERT,
     SQL_DELIVERY_OLD,
     SQL_DELIVERY_DELETE,
@@ -139,6 +138,7 @@ struct database {
     sqlite3 *handle;
     sqlite3_stmt *statements[STATEMENT_COUNT];
     EVP_MD *md5;
+    struct tally *tally;                 /* store_tally.h */
     struct queue_row queues[QUEUES_MAX]; /* what the table of queues holds */
     size_t queue_count;
     struct sender *senders; /* what the table of senders holds */

@@ -9,6 +9,7 @@
 #include "reseal/json.h"
 #include "store_queue.h"
 #include "store_records.h"
+#include "store_tally.h"
 
 #define EXPIRE_AT_ONCE 1000 /* deliveries that one transaction ends at most */
 
@@ -365,22 +366,8 @@ bool delivery_next_expiry(struct database *database, int64_t now_ms, int64_t *ex
     return true;
 }
 
-bool delivery_counts(struct database *database, int64_t out[static DELIVERY_STATES],
-                     struct error *err)
+void delivery_counts(const struct database *database, int64_t out[static DELIVERY_STATES])
 {
-    bool row;
-    for (size_t i = 0; i < DELIVERY_STATES; i++)
-        out[i] = 0;
-    sqlite3_stmt *statement = database_statement(database, SQL_DELIVERY_COUNTS);
-    while (true) {
-        if (!database_step(database, statement, &row, err))
-            return false;
-        if (!row)
-            break;
-        int64_t state = sqlite3_column_int64(statement, 0);
-        if (state >= 0 && state < DELIVERY_STATES)
-            out[state] = sqlite3_column_int64(statement, 1);
-    }
-    database_end(statement);
-    return true;
+    for (int state = 0; state < DELIVERY_STATES; state++)
+        out[state] = tally_deliveries(database->tally, state);
 }

@@ -64,7 +64,6 @@ bool delivery_give_up(struct database *database, int64_t queue, int64_t receives
  * the delivery that was to expire then may have ended meanwhile. */
 bool delivery_next_expiry(struct database *database, int64_t now_ms, int64_t *expires_ms,
                           struct error *err) MUST_USE;
-bool delivery_counts(struct database *database, int64_t out[static DELIVERY_STATES],
-                     struct error *err) MUST_USE;
+void delivery_counts(const struct database *database, int64_t out[static DELIVERY_STATES]);
 
 #endif

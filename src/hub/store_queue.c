@@ -7,6 +7,7 @@
 #include <string.h>
 #include <openssl/rand.h>
 #include "reseal/clock.h"
+#include "store_tally.h"
 
 const struct queue_row *stored_queue_find(const struct database *database, const char *name)
 {
@@ -417,14 +418,16 @@ bool stored_queue_count(struct database *database, int64_t queue, struct queue_c
                         struct error *err)
 {
     bool row;
-    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_COUNTS);
+    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_HIDDEN);
     bind_integer(database, statement, 1, queue);
     bind_integer(database, statement, 2, clock_real_ms());
     if (!database_step(database, statement, &row, err))
         return false;
-    *out = (struct queue_counts){sqlite3_column_int64(statement, 0),
-                                 sqlite3_column_int64(statement, 1),
-                                 sqlite3_column_int64(statement, 2)};
+    int64_t in_flight = sqlite3_column_int64(statement, 0);
+    int64_t hidden = sqlite3_column_int64(statement, 1);
+    *out = (struct queue_counts){.visible = tally_messages(database->tally, queue) - hidden,
+                                 .in_flight = in_flight,
+                                 .delayed = hidden - in_flight};
     database_end(statement);
     return true;
 }

@@ -104,10 +104,9 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_QUEUE_UPDATE] =
         "UPDATE queues SET modified_ms = ?3, visibility_s = ?4, delay_s = ?5, wait_s = ?6, "
         "retention_s = ?7, dead_letter = ?8, max_receives = ?9, message_max = ?10 WHERE name = ?1",
-    [SQL_QUEUE_COUNTS] = "SELECT count(*) FILTER (WHERE visible_ms <= ?2), "
-                         "count(*) FILTER (WHERE visible_ms > ?2 AND receive_count > 0), "
-                         "count(*) FILTER (WHERE visible_ms > ?2 AND receive_count = 0) FROM "
-                         "messages WHERE queue = ?1",
+    /* As many rows as are leased or delayed; all the others are known without being read. */
+    [SQL_QUEUE_HIDDEN] = "SELECT count(*) FILTER (WHERE receive_count > 0), count(*) FROM messages "
+                         "WHERE queue = ?1 AND visible_ms > ?2",
     [SQL_QUEUE_OLDEST] = "SELECT ifnull(min(sent_ms), 0) FROM messages WHERE queue = ?1",
     [SQL_QUEUE_NEXT_VISIBLE] =
         "SELECT visible_ms FROM messages WHERE queue = ?1 ORDER BY visible_ms LIMIT 1",
@@ -222,7 +221,6 @@ const char *const statement_sql[STATEMENT_COUNT] = {
                              "BY expires_ms LIMIT 1",
     [SQL_DELIVERY_NEXT_EXPIRY] =
         "SELECT expires_ms FROM deliveries WHERE state = 0 ORDER BY expires_ms LIMIT 1",
-    [SQL_DELIVERY_COUNTS] = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state",
     [SQL_PAYLOAD_INSERT] = "INSERT INTO payloads(payload) VALUES(?1)",
     [SQL_DELIVERY_OLD] = "SELECT id, blob, ifnull(payload, 0) FROM deliveries "
                          "WHERE state = ?1 AND expires_ms <= ?2 ORDER BY expires_ms LIMIT 1",

@@ -96,6 +96,10 @@ static bool take_options(struct queue_client *client, const struct queue_options
              options->region != NULL ? options->region : "");
     if (options->ca_file != NULL && (client->ca_file = strdup(options->ca_file)) == NULL)
         return error_memory(err);
+    if (options->client_certificate != NULL &&
+        ((client->client_certificate = strdup(options->client_certificate)) == NULL ||
+         (client->client_key = strdup(options->client_key)) == NULL))
+        return error_memory(err);
     client->multi = curl_multi_init();
     if (client->multi == NULL)
         return error_memory(err);
@@ -115,7 +119,7 @@ bool queue_client_new(const struct queue_options *options, struct queue_client *
     struct queue_client *client = calloc(1, sizeof *client);
     if (client == NULL)
         return error_memory(err);
-    bool ok = take_options(client, options, err) && keys_open(client, options, err) &&
+    bool ok = take_options(client, options, err) && client_keys_open(client, options, err) &&
               take_endpoint(client, options->endpoint, err) && proxy_open(client, options, err) &&
               client->dialect->open(client, err);
     if (!ok)
@@ -162,10 +166,12 @@ void queue_client_free(struct queue_client **client_pointer)
         curl_slist_free_all(client->headers[i]);
     if (client->multi != NULL)
         curl_multi_cleanup(client->multi);
-    keys_close(client);
+    client_keys_close(client);
     proxy_close(&client->proxy);
     free(client->provider);
     free(client->ca_file);
+    free(client->client_certificate);
+    free(client->client_key);
     free(client);
     *client_pointer = NULL;
 }

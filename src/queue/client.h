@@ -129,6 +129,7 @@ struct proxy {
     char *source;   /* of its credentials, NULL: none */
     char *ca_file;
     struct secret *user, *password; /* with end marks */
+    struct stat seen;               /* of the file that they are in */
 };
 
 enum exchange_state {
@@ -163,8 +164,9 @@ struct queue_client {
     char region[65];
     CURLM *multi;
     struct curl_slist *headers[CALL_COUNT];
-    char *ca_file;  /* NULL: the system's */
-    char *provider; /* SQS: "aws:amz:REGION:sqs", NULL without a key */
+    char *ca_file;                         /* NULL: the system's */
+    char *client_certificate, *client_key; /* NULL: none */
+    char *provider;                        /* SQS: "aws:amz:REGION:sqs", NULL without a key */
     struct keys keys;
     struct proxy proxy;
     unsigned exchanges_max; /* under way at once, receives not counted */
@@ -185,14 +187,15 @@ void queue_forget_url(struct queue *queue);
 const char *call_name(const struct queue_client *client, enum call call) MUST_USE;
 
 /* -- key.c: what requests are signed with, and its renewal -- */
-bool keys_open(struct queue_client *client, const struct queue_options *options,
-               struct error *err) MUST_USE;
-void keys_close(struct queue_client *client);
+bool client_keys_open(struct queue_client *client, const struct queue_options *options,
+                      struct error *err) MUST_USE;
+void client_keys_close(struct queue_client *client);
 /* Reads the file again where it has changed; looks at most once in KEY_LOOK_MS. */
 void keys_look(struct queue_client *client, int64_t now_ms);
 /* Those of this generation were refused: true where there are newer ones now. Tells a person. */
-bool keys_renew(struct queue_client *client, unsigned generation) MUST_USE;
+bool client_keys_renew(struct queue_client *client, unsigned generation) MUST_USE;
 void access_key_free(struct access_key *key);
+bool file_unchanged(const struct stat *a, const struct stat *b) MUST_USE;
 
 /* -- proxy.c -- */
 bool proxy_open(struct queue_client *client, const struct queue_options *options,
@@ -201,7 +204,9 @@ void proxy_close(struct proxy *proxy);
 /* For a new handle; its credentials by proxy_sign. */
 bool proxy_set_up(const struct proxy *proxy, CURL *easy) MUST_USE;
 bool proxy_sign(const struct proxy *proxy, CURL *easy) MUST_USE;
-/* True where its credentials are others than before. */
+/* The file of its credentials has changed, and they are others than before. */
+bool proxy_changed(struct proxy *proxy) MUST_USE;
+/* The same, read whether it has changed or not. */
 bool proxy_reload(struct proxy *proxy) MUST_USE;
 /* The proxy did not let the request through; fills the error. */
 bool proxy_refused(const struct exchange *exchange, struct error *err) MUST_USE;

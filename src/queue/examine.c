@@ -22,7 +22,7 @@ static bool run(struct exchange *exchange, struct error *err)
         return false;
     if (exchange_verdict(exchange, err))
         return true;
-    if (err->kind != FAIL_AUTH || !keys_renew(client, exchange->signed_with))
+    if (err->kind != FAIL_AUTH || !client_keys_renew(client, exchange->signed_with))
         return false;
     buf_reset(&exchange->body);
     buf_reset(&exchange->answer);

@@ -32,6 +32,7 @@ static bool set_up(struct exchange *exchange)
         curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_EXPECT_100_TIMEOUT_MS, 1L) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
+        curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->reason) == CURLE_OK &&
@@ -40,6 +41,9 @@ static bool set_up(struct exchange *exchange)
         curl_easy_setopt(easy, CURLOPT_PRIVATE, exchange) == CURLE_OK;
     if (ok && client->ca_file != NULL)
         ok = curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file) == CURLE_OK;
+    if (ok && client->client_certificate != NULL)
+        ok = curl_easy_setopt(easy, CURLOPT_SSLCERT, client->client_certificate) == CURLE_OK &&
+             curl_easy_setopt(easy, CURLOPT_SSLKEY, client->client_key) == CURLE_OK;
     return ok && proxy_set_up(&client->proxy, easy);
 }
 
@@ -145,7 +149,7 @@ bool exchange_again(struct exchange *exchange, const struct error *failure)
     struct queue_client *client = exchange->client;
     struct error err = ERROR_INIT;
     if (failure->kind != FAIL_AUTH || exchange->once_more || client->closing ||
-        !keys_renew(client, exchange->signed_with))
+        !client_keys_renew(client, exchange->signed_with))
         return false;
     curl_multi_remove_handle(client->multi, exchange->easy);
     if (exchange->call != CALL_RECEIVE)
@@ -187,14 +191,18 @@ static bool curl_failure(const struct exchange *exchange, struct error *err)
         return false;
     const char *reason =
         exchange->reason[0] != '\0' ? exchange->reason : curl_easy_strerror(exchange->code);
-    error_set(err, FAIL_REMOTE, "%s on queue \"%s\" at %s: %s",
-              call_name(exchange->client, exchange->call), exchange->queue->name, client->endpoint,
-              reason);
+    const char *proxy = client->proxy.url;
+    error_set(err, FAIL_REMOTE, "%s on queue \"%s\" at %s%s%s: %s",
+              call_name(client, exchange->call), exchange->queue->name, client->endpoint,
+              proxy != NULL ? ", proxy " : "", proxy != NULL ? proxy : "", reason);
     if (exchange->code == CURLE_COULDNT_RESOLVE_PROXY)
         return error_hint(err, "check proxy of [queue]");
     if (exchange->code == CURLE_PEER_FAILED_VERIFICATION ||
         exchange->code == CURLE_SSL_CACERT_BADFILE)
         return error_hint(err, "name the CA of the service in ca_file of [queue]");
+    if (proxy != NULL) /* some close the connection on whom they do not know, without a word */
+        return error_hint(err, "check proxy, proxy_credentials and no_proxy of [queue], and that "
+                               "proxy and service run");
     if (exchange->code == CURLE_COULDNT_CONNECT || exchange->code == CURLE_COULDNT_RESOLVE_HOST)
         return error_hint(err, "check endpoint of [queue], and that the service runs");
     return false;

@@ -34,7 +34,8 @@ static bool same_key(const struct access_key *a, const struct access_key *b)
            same_secret(a->sas, b->sas);
 }
 
-bool keys_open(struct queue_client *client, const struct queue_options *options, struct error *err)
+bool client_keys_open(struct queue_client *client, const struct queue_options *options,
+                      struct error *err)
 {
     struct keys *keys = &client->keys;
     if (options->credentials == NULL && options->credential == NULL)
@@ -53,14 +54,14 @@ bool keys_open(struct queue_client *client, const struct queue_options *options,
     return ok;
 }
 
-void keys_close(struct queue_client *client)
+void client_keys_close(struct queue_client *client)
 {
     access_key_free(&client->keys.key);
     free(client->keys.path);
     free(client->keys.profile);
 }
 
-static bool unchanged(const struct stat *a, const struct stat *b)
+bool file_unchanged(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
@@ -95,16 +96,21 @@ void keys_look(struct queue_client *client, int64_t now_ms)
 {
     struct keys *keys = &client->keys;
     struct stat found;
-    if (keys->path == NULL || now_ms < keys->look_ms)
+    if (now_ms < keys->look_ms)
         return;
     keys->look_ms = now_ms + KEY_LOOK_MS;
-    if (stat(keys->path, &found) != 0 || unchanged(&found, &keys->seen))
+    if (proxy_changed(&client->proxy)) {
+        keys->generation++;
+        log_event(LEVEL_INFO, EVENT_NOTE, "the credentials of the proxy were read anew",
+                  LOG_TEXT("proxy", client->proxy.url));
+    }
+    if (keys->path == NULL || stat(keys->path, &found) != 0 || file_unchanged(&found, &keys->seen))
         return; /* between two names while it is replaced, it comes back */
     keys->seen = found;
     (void)!reload(client);
 }
 
-bool keys_renew(struct queue_client *client, unsigned generation)
+bool client_keys_renew(struct queue_client *client, unsigned generation)
 {
     struct keys *keys = &client->keys;
     bool newer = generation != keys->generation; /* it was renewed while the request was away */

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "client.h"
 #include "reseal/config.h"
+#include "reseal/tls_identity.h"
 
 bool queue_client_open(const struct config *config, struct queue_client **out, struct error *err)
 {
@@ -13,9 +14,11 @@ bool queue_client_open_as(const struct config *config, const char *profile,
                           struct queue_client **out, struct error *err)
 {
     const char *credentials = NULL;
+    struct tls_identity identity;
     bool azure = strcmp(config_text(config, "queue", "engine"), "azure") == 0;
     *out = NULL;
-    if (!config_want(config, "queue", "credentials", &credentials, err))
+    if (!config_want(config, "queue", "credentials", &credentials, err) ||
+        !tls_identity_read(config, "queue", &identity, err))
         return false;
     const struct queue_options options = {
         .engine = azure ? QUEUE_AZURE : QUEUE_SQS,
@@ -25,6 +28,8 @@ bool queue_client_open_as(const struct config *config, const char *profile,
                         : config_text(config, "queue", "endpoint"),
         .region = config_text(config, "queue", "region"),
         .ca_file = config_text(config, "queue", "ca_file"),
+        .client_certificate = identity.certificate[0] != '\0' ? identity.certificate : NULL,
+        .client_key = identity.key,
         .credentials = credentials,
         .profile = profile,
         .proxy = config_text(config, "queue", "proxy"),

@@ -87,6 +87,8 @@ bool proxy_open(struct queue_client *client, const struct queue_options *options
         return error_set(err, FAIL_USAGE,
                          "[queue] has proxy_credentials or no_proxy, but no proxy");
     }
+    if (options->proxy_credentials != NULL && strncmp(options->proxy_credentials, "file:", 5) == 0)
+        (void)!stat(options->proxy_credentials + 5, &proxy->seen); /* before it is read */
     return check_url(options->proxy, err) && copy(options->proxy, &proxy->url, err) &&
            copy(options->no_proxy, &proxy->none_for, err) &&
            copy(options->ca_file, &proxy->ca_file, err) &&
@@ -139,6 +141,16 @@ static bool same(const struct secret *a, const struct secret *b)
     return x.len == y.len && memcmp(x.data, y.data, x.len) == 0;
 }
 
+bool proxy_changed(struct proxy *proxy)
+{
+    struct stat found;
+    if (proxy->source == NULL || strncmp(proxy->source, "file:", 5) != 0 ||
+        stat(proxy->source + 5, &found) != 0 || file_unchanged(&found, &proxy->seen))
+        return false;
+    proxy->seen = found;
+    return proxy_reload(proxy);
+}
+
 bool proxy_reload(struct proxy *proxy)
 {
     struct secret *user = NULL, *password = NULL;
@@ -172,11 +184,12 @@ bool proxy_refused(const struct exchange *exchange, struct error *err)
         return false;
     if (status == 407)
         connect_status = status;
-    error_set(err, connect_status == 407 ? FAIL_AUTH : FAIL_REMOTE,
+    bool unknown = connect_status == 407 || connect_status == 401;
+    error_set(err, unknown ? FAIL_AUTH : FAIL_REMOTE,
               "%s on queue \"%s\" at %s: the proxy %s answers with status %ld",
               call_name(client, exchange->call), exchange->queue->name, client->endpoint,
               client->proxy.url, connect_status);
-    if (connect_status == 407)
+    if (unknown)
         error_hint(err, client->proxy.source != NULL
                             ? "check the user and password that proxy_credentials of [queue] names"
                             : "the proxy wants a user and a password: set proxy_credentials of "

@@ -26,8 +26,12 @@ class Answer:
         return f"<{self.status} {self.body[:300]!r}>"
 
 
-def http_call(port, method, path, body=None, headers=None, seconds=PATIENCE):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+def http_call(port, method, path, body=None, headers=None, seconds=PATIENCE, tls=None):
+    """`tls`: an ssl.SSLContext, or None for plain HTTP."""
+    if tls:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=seconds, context=tls)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
         connection.request(method, path, body=body, headers=headers or {})
         response = connection.getresponse()
@@ -39,6 +43,7 @@ def http_call(port, method, path, body=None, headers=None, seconds=PATIENCE):
 class Api:
     """Records and deliveries, with the bearer token."""
     RECORDS = "/beta/deviceManagement/userPfxCertificates"
+    tls = None
 
     def __init__(self, port, token):
         self.port, self.token = port, token
@@ -49,7 +54,8 @@ class Api:
         wanted = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         wanted.update({name.replace("_", "-"): value for name, value in headers.items()})
         return http_call(self.port, method, path, body,
-                         {name: value for name, value in wanted.items() if value is not None})
+                         {name: value for name, value in wanted.items() if value is not None},
+                         tls=self.tls)
 
     def add_record(self, record):
         answer = self.call("POST", self.RECORDS, record)
@@ -87,6 +93,7 @@ class Api:
 
 class Sqs:
     """Amazon SQS, AWS JSON 1.0, signed with Signature Version 4."""
+    tls = None
 
     def __init__(self, port, access_key, secret_key, region="local"):
         self.port, self.region = port, region
@@ -115,7 +122,8 @@ class Sqs:
     def call(self, operation, body, **more):
         if not isinstance(body, bytes):
             body = json.dumps(body).encode()
-        return http_call(self.port, "POST", "/", body, self.headers(operation, body, **more))
+        return http_call(self.port, "POST", "/", body, self.headers(operation, body, **more),
+                         tls=self.tls)
 
     def does(self, operation, **body):
         answer = self.call(operation, body)

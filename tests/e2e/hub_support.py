@@ -82,8 +82,13 @@ def sign(operation, body, host, key, secret, region="local", shift=0, path="/"):
 class Hub:
     """One hub with its folder; kill and start as often as wanted, always on the same port."""
 
-    def __init__(self, **settings):
+    tls = None  # an ssl.SSLContext: the hub is reached over TLS
+
+    def __init__(self, prepare=None, **settings):
+        """`prepare(folder)` makes the files that the settings name."""
         self.folder = tempfile.mkdtemp(prefix="hub-test-")
+        if prepare:
+            prepare(self.folder)
         self.token = secrets.token_hex(16)
         self.key, self.secret = "AK" + secrets.token_hex(8).upper(), secrets.token_urlsafe(30) + "/+"
         self.config = os.path.join(self.folder, "reseal.conf")
@@ -100,9 +105,12 @@ class Hub:
         lines = ["[hub]"] + [f"{name} = {value}" for name, value in self.settings.items() if value]
         write_private(self.config, "\n".join(lines + ["[log]", "level = debug", "format = json"]))
 
+    def command(self):
+        return [HUB, "--config", self.config]
+
     def start(self):
         self.write_config()
-        self.process = subprocess.Popen([HUB, "--config", self.config], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             self.log.append(line)
@@ -143,9 +151,15 @@ class Hub:
 
     # -- requests --
 
+    def connect(self):
+        if self.tls:
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=SLOW,
+                                               context=self.tls)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=SLOW)
+
     def call(self, method, path, body=None, headers=None, connection=None):
         own = connection is None
-        connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=SLOW)
+        connection = connection or self.connect()
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -169,7 +183,7 @@ class Hub:
         return self.call("POST", "/", body, headers, connection)
 
     def url(self, queue):
-        return f"http://127.0.0.1:{self.port}/000000000000/{queue}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/000000000000/{queue}"
 
     def send(self, queue, body, **more):
         return self.sqs("SendMessage", QueueUrl=self.url(queue), MessageBody=body, **more)
@@ -223,10 +237,11 @@ def result(subject, payload=b"opened", **data):
 class HubTest(unittest.TestCase):
     """Tests that share one hub, which must live and keep its tongue to the end."""
     settings = {}
+    prepare = None  # a static method, see Hub
 
     @classmethod
     def setUpClass(cls):
-        cls.hub = Hub(**cls.settings)
+        cls.hub = Hub(cls.prepare, **cls.settings)
         cls.pid = cls.hub.process.pid
 
     @classmethod

@@ -87,7 +87,7 @@ class QueueCommands(StageTest):
         self.assertIn("no-such-queue", self.fails(1, "stat", "no-such-queue"))
         self.assertIn("no-such-queue", self.fails(1, "stat", "no-such-queue", "--service"))
         self.assertIn("no-such-queue", self.fails(1, "peek", "no-such-queue"))
-        self.assertIn("no section [other]", self.fails(2, "purge", "q", "--yes", "--profile", "other"))
+        self.assertIn("no section [other]", self.fails(2, "redrive", "q", "--profile", "other"))
         away = self.stage.config("away", queue={"endpoint": "http://127.0.0.1:1"})
         self.fails(5, "stat", "--service", config=away)
         self.fails(2, "peek", "q", "--count", "0")
@@ -206,16 +206,31 @@ class QueueCommands(StageTest):
         self.assertEqual((status, out), (0, "23\n"), err)
         self.assertEqual(self.sqs.counts(url), (0, 0))
 
-    def test_purge_leaves_what_somebody_works_on(self):
+    def test_purge_at_a_queue_service_leaves_what_somebody_works_on(self):
+        name, _, url = self.queues(receives=9)
+        for number in range(13):
+            self.sqs.send(url, f"text {number}")
+        [held] = self.sqs.receive(url, count=1)
+        done = self.says("purge", name, "--yes", "--service")
+        self.assertEqual(done.stdout, "12\n")
+        self.assertIn("1 messages are still there", done.stderr)
+        self.sqs.delete(url, held["ReceiptHandle"])
+        self.assertEqual(self.data("purge", name, "--yes", "--service"),
+                         {"queue": name, "deleted": 0})
+
+    def test_purge_at_the_hub_takes_all(self):
         name, _, url = self.queues(receives=9)
         self.sqs.send(url, "first")
         [held] = self.sqs.receive(url)
         self.sqs.send(url, "second")
-        done = self.says("purge", name, "--yes")
-        self.assertEqual(done.stdout, "1\n")
-        self.assertIn("1 messages are still there", done.stderr)
-        self.sqs.delete(url, held["ReceiptHandle"])
-        self.assertEqual(self.data("purge", name, "--yes"), {"queue": name, "deleted": 0})
+        self.sqs.does("SendMessage", QueueUrl=url, MessageBody="later", DelaySeconds=600)
+        self.assertEqual(self.data("purge", name, "--yes"), {"queue": name, "deleted": 3})
+        self.assertEqual(self.sqs.counts(url), (0, 0))
+        self.sqs.send(url, "after the purge")
+        self.assertEqual(self.sqs.counts(url), (1, 0))
+        denied = self.stage.api.call("DELETE", f"/v1/queues/{name}/messages", Authorization="Bearer x")
+        self.assertEqual(denied.status, 401)
+        self.assertEqual(self.sqs.counts(url), (1, 0))
 
     # -- status --
 

@@ -30,6 +30,7 @@ struct scene {
     bool without_ca; /* in the configuration */
     const char *pin;
     const char *tokens; /* sections of the tokens, instead of [token] */
+    const char *queue;  /* further lines of [queue] */
     EVP_PKEY *key;
     X509 *ca, *device;
 };
@@ -100,8 +101,9 @@ static inline void start(struct scene *scene, const char *actor, const char *mor
     buf_printf(&text,
                "[connector]\nname = c1\n%shelper = %s\nhelper_deadline = 1\n"
                "status_socket = status\nattempts = 3\n%s"
-               "[queue]\nendpoint = %s\ncredentials = credentials\nlease = 2\nwait = 0\n",
-               scene->without_ca ? "" : "device_ca = ca.pem\n", self, more, scene->peer.endpoint);
+               "[queue]\nendpoint = %s\ncredentials = credentials\nlease = 2\nwait = 0\n%s",
+               scene->without_ca ? "" : "device_ca = ca.pem\n", self, more, scene->peer.endpoint,
+               scene->queue != NULL ? scene->queue : "");
     write_text(scene->folder, "reseal.conf", 0600, buf_text(&text));
     buf_free(&text);
     scene->pid = fork();

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A real HTTP server on loopback that speaks the queue's protocol and misbehaves on request.
+ * A real HTTP server on loopback that speaks the queue's protocol and misbehaves on request. What
+ * comes without X-Amz-Target is taken for Azure Storage Queue, and its calls are "GET messages",
+ * "POST messages", "PUT message", "DELETE message" and "GET queue".
  *
  * Each call of the protocol has its own list of faults, taken from the front; a call without one is
  * answered as a good service would: the URL is told, every entry of a batch succeeds, a receive
@@ -42,6 +44,8 @@ struct seen_call {
     char call[48];
     char *body;
     char authorization[512];
+    char url[256];    /* its path */
+    char receipt[64]; /* popreceipt of its query */
     size_t entries;
 };
 
@@ -57,10 +61,13 @@ struct peer {
     size_t hanging_count;
     const char *accept; /* the one access key that is not refused with 403; NULL: all are good */
     unsigned connections, open, most_open; /* made in all; now; at most at once */
+    unsigned receipts;                     /* that extensions have given (Azure) */
     size_t streamed;                       /* bytes of endless bodies that went out */
 };
 
 struct peer_upload {
+    char method[16];
+    char url[256];
     char *data;
     size_t len;
 };
@@ -244,41 +251,96 @@ static inline bool peer_accepts(const struct peer *peer, const char *signature)
     return signature != NULL && strstr(signature, wanted) != NULL;
 }
 
+static inline const char *peer_call(struct MHD_Connection *connection,
+                                    const struct peer_upload *upload, char own[static 48])
+{
+    const char *target = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "X-Amz-Target");
+    const char *dot = target != NULL ? strchr(target, '.') : NULL;
+    const char *messages = strstr(upload->url, "/messages");
+    if (dot != NULL)
+        return dot + 1;
+    snprintf(own, 48, "%s %s", upload->method,
+             messages == NULL      ? "queue"
+             : messages[9] == '\0' ? "messages"
+                                   : "message");
+    return own;
+}
+
+/* What a good service does with a call of Azure; each extension gives a receipt of its own. */
+static inline enum MHD_Result peer_answer_azure(struct peer *peer,
+                                                struct MHD_Connection *connection, const char *call)
+{
+    const char *body = peer->offer != NULL ? peer->offer : "<QueueMessagesList/>";
+    bool receives = strcmp(call, "GET messages") == 0;
+    char receipt[32];
+    snprintf(receipt, sizeof receipt, "new-%u", ++peer->receipts);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        receives ? strlen(body) : 0, (void *)(uintptr_t)(receives ? body : ""),
+        MHD_RESPMEM_MUST_COPY);
+    if (strcmp(call, "PUT message") == 0)
+        MHD_add_response_header(response, "x-ms-popreceipt", receipt);
+    else
+        peer->receipts--;
+    MHD_add_response_header(response, "x-ms-approximate-messages-count", "7");
+    if (receives) {
+        free(peer->offer);
+        peer->offer = NULL;
+    }
+    unsigned status = call[0] == 'G' ? 200 : strcmp(call, "POST messages") == 0 ? 201 : 204;
+    enum MHD_Result result = MHD_queue_response(connection, status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static inline void peer_note(struct peer *peer, struct MHD_Connection *connection, const char *call,
+                             const struct peer_upload *upload, size_t entries)
+{
+    const char *signature =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
+    const char *receipt =
+        MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "popreceipt");
+    if (peer->seen_count == PEER_LOG_MAX)
+        return;
+    struct seen_call *seen = &peer->seen[peer->seen_count++];
+    snprintf(seen->call, sizeof seen->call, "%s", call);
+    snprintf(seen->authorization, sizeof seen->authorization, "%s",
+             signature != NULL ? signature : "");
+    snprintf(seen->url, sizeof seen->url, "%s", upload->url);
+    snprintf(seen->receipt, sizeof seen->receipt, "%s", receipt != NULL ? receipt : "");
+    seen->body = strdup(upload->data);
+    seen->entries = entries;
+}
+
 static inline enum MHD_Result peer_respond(struct peer *peer, struct MHD_Connection *connection,
                                            const struct peer_upload *upload)
 {
-    const char *target = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "X-Amz-Target");
+    char own[48];
+    const char *call = peer_call(connection, upload, own);
     const char *signature =
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
-    const char *dot = target != NULL ? strchr(target, '.') : NULL;
-    const char *call = dot != NULL ? dot + 1 : "none";
+    char *answer = NULL;
     enum MHD_Result result;
     struct fault fault;
-    size_t entries;
+    size_t entries = 0;
     pthread_mutex_lock(&peer->lock);
-    char *answer = peer_good_answer(peer, call, upload->data, &entries);
-    if (peer->seen_count < PEER_LOG_MAX) {
-        struct seen_call *seen = &peer->seen[peer->seen_count++];
-        snprintf(seen->call, sizeof seen->call, "%s", call);
-        snprintf(seen->authorization, sizeof seen->authorization, "%s",
-                 signature != NULL ? signature : "");
-        seen->body = strdup(upload->data);
-        seen->entries = entries;
-    }
+    if (call != own)
+        answer = peer_good_answer(peer, call, upload->data, &entries);
+    peer_note(peer, connection, call, upload, entries);
     if (peer_take_fault(peer, call, &fault)) {
-        free(answer);
         if (fault.taken != NULL)
             fault.taken(fault.context);
         result = peer_do_fault(peer, connection, &fault);
     } else if (peer->accept != NULL && !peer_accepts(peer, signature)) {
-        free(answer);
         result = peer_send(connection, 403,
                            MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), NULL);
+    } else if (call == own) {
+        result = peer_answer_azure(peer, connection, call);
     } else {
         result = peer_send(
             connection, 200,
-            MHD_create_response_from_buffer(strlen(answer), answer, MHD_RESPMEM_MUST_FREE), NULL);
+            MHD_create_response_from_buffer(strlen(answer), answer, MHD_RESPMEM_MUST_COPY), NULL);
     }
+    free(answer);
     pthread_mutex_unlock(&peer->lock);
     return result;
 }
@@ -288,11 +350,15 @@ static inline enum MHD_Result peer_on_request(void *context, struct MHD_Connecti
                                               const char *version, const char *data, size_t *len,
                                               void **state)
 {
-    (void)url, (void)method, (void)version;
+    (void)version;
     struct peer_upload *upload = *state;
     if (upload == NULL) {
-        *state = calloc(1, sizeof *upload);
-        return *state != NULL ? MHD_YES : MHD_NO;
+        *state = upload = calloc(1, sizeof *upload);
+        if (upload == NULL)
+            return MHD_NO;
+        snprintf(upload->method, sizeof upload->method, "%s", method);
+        snprintf(upload->url, sizeof upload->url, "%s", url);
+        return MHD_YES;
     }
     char *longer = realloc(upload->data, upload->len + *len + 1);
     if (longer == NULL)

@@ -147,6 +147,23 @@ static void a_job_that_kills_every_helper_is_given_back(void **state)
     assert_int_equal(peer_count(&scene->peer, "DeleteMessageBatch"), 0);
 }
 
+static void a_request_whose_key_has_gone_is_left_to_other_connectors_at_first(void **state)
+{
+    struct scene *scene = *state;
+    struct result result;
+    start(scene, "key-gone", "");
+    offer_good(scene, "request-1", 1);
+    await_containing(scene, "ChangeMessageVisibilityBatch", "\"VisibilityTimeout\":5");
+    assert_int_equal(peer_count(&scene->peer, "SendMessageBatch"), 0);
+    offer_good(scene, "request-2", 3); /* the last of its attempts */
+    read_result(await(scene, "SendMessageBatch", 0), &result);
+    assert_string_equal(result.subject, "request-2");
+    assert_int_not_equal(result.outcome, OUTCOME_RESEALED);
+    result_free(&result);
+    wait_for_state(scene, "serving"); /* the token is not away for that */
+    assert_int_equal(stop(scene), 0);
+}
+
 static void a_refused_pin_is_tried_once_and_ends_the_start(void **state)
 {
     struct scene *scene = *state;
@@ -298,6 +315,7 @@ int main(int argc, char **argv)
         scene_test(a_helper_that_makes_progress_is_not_replaced),
         scene_test(the_job_of_a_bad_helper_is_done_by_the_next),
         scene_test(a_job_that_kills_every_helper_is_given_back),
+        scene_test(a_request_whose_key_has_gone_is_left_to_other_connectors_at_first),
         scene_test(a_refused_pin_is_tried_once_and_ends_the_start),
         scene_test(a_helper_lost_in_its_login_has_tried_the_pin),
         scene_test(a_token_that_is_away_at_the_start_is_waited_for),

@@ -303,6 +303,71 @@ static void a_token_without_sessions_is_said_to_be_so(void **state)
     assert_int_equal(run_end(run, false), 4);
 }
 
+/* Both halves of the keys with that label. */
+static void destroy_keys(struct session *session, const char *label)
+{
+    struct error err = ERROR_INIT;
+    CK_OBJECT_HANDLE found[8];
+    size_t count = 0;
+    struct template template = {.count = 0};
+    template_bytes(&template, CKA_LABEL, (struct bytes){(const uint8_t *)label, strlen(label)});
+    MUST(objects_find(session, &template, found, ARRAY_LEN(found), &count, &err), err);
+    assert_true(count > 0);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(session->f->C_DestroyObject(session->handle, found[i]), CKR_OK);
+}
+
+static void ask_for(struct run *run, uint32_t number, const char *label, EVP_PKEY *public_half)
+{
+    struct buf sealed = BUF_INIT(1024);
+    struct reseal_message message = peer_job(&setting, public_half, label, 17, &sealed);
+    peer_ask(run->channel, number, &message);
+    buf_free(&sealed);
+}
+
+static void a_key_that_is_made_anew_under_its_label_is_not_served_as_the_old_one(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT, failure = ERROR_INIT;
+    struct token *token = NULL;
+    struct session *session = NULL;
+    EVP_PKEY *old = NULL;
+    setting_config(&setting, "pin = file:pin\nkey = " KEY_NAME ", renewed",
+                   "require = host\nworkers = 2");
+    MUST(token_open(&fixture.address, &token, &err), err);
+    MUST(token_login(token, fixture.pin, &err), err);
+    MUST(session_open(token, SESSION_READ_WRITE, &session, &err), err);
+    struct sealing_key *key = fixture_key(session, "renewed", 2048, CUSTODY_HOST);
+    MUST(sealing_key_public(session, key, &old, &err), err);
+    sealing_key_free(&key);
+    session_close(&session);
+    token_close(&token);
+    struct run *run = run_start();
+    ask_for(run, 1, "renewed", old);
+    peer_success(&setting, run->channel, 1, 17, CUSTODY_HOST);
+    MUST(session_open(run->service.token, SESSION_READ_WRITE, &session, &err), err);
+    destroy_keys(session, "renewed");
+    for (uint32_t i = 2; i < 6; i += 2) {
+        ask_for(run, i, "renewed", old);
+        peer_failure(run->channel, i, &failure);
+        assert_int_equal(failure.kind, FAIL_NOT_FOUND);
+        assert_non_null(strstr(failure.text, "\"renewed\""));
+        ask(run, i + 1); /* no other key suffers from it */
+        peer_success(&setting, run->channel, i + 1, 17, CUSTODY_HOST);
+    }
+    key = fixture_key(session, "renewed", 2048, CUSTODY_HOST);
+    sealing_key_free(&key);
+    session_close(&session);
+    ask_for(run, 6, "renewed", old);
+    peer_failure(run->channel, 6, &failure);
+    assert_int_equal(failure.kind, FAIL_TOKEN); /* not final: the next helper knows the new key */
+    assert_non_null(strstr(failure.text, "another one than when the token helper started"));
+    assert_true(failure.hint[0] != '\0');
+    assert_int_equal(run_end(run, false), 4);
+    EVP_PKEY_free(old);
+    setting_config(&setting, token_lines, "require = host\nworkers = 2");
+}
+
 static void a_good_message_is_done_when_the_token_recovers(void **state)
 {
     (void)state;
@@ -332,6 +397,7 @@ int main(void)
         cmocka_unit_test(a_token_that_fails_with_everything_is_not_mistaken_for_bad_messages),
         cmocka_unit_test(a_token_with_few_sessions_is_used_with_these),
         cmocka_unit_test(a_token_without_sessions_is_said_to_be_so),
+        cmocka_unit_test(a_key_that_is_made_anew_under_its_label_is_not_served_as_the_old_one),
         cmocka_unit_test(a_good_message_is_done_when_the_token_recovers),
     };
     log_open("test", LOG_AS_JSON, LEVEL_ERROR);

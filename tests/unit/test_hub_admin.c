@@ -82,6 +82,14 @@ static int64_t ask(struct setup *setup, const char *sql)
     return answer;
 }
 
+/* Does it in a transaction of its own, as the store thread would. */
+#define in_transaction(setup, call, err)                                                           \
+    do {                                                                                           \
+        assert_ok(database_begin((setup)->database, err), err);                                    \
+        assert_ok(call, err);                                                                      \
+        assert_ok(database_commit((setup)->database, err), err);                                   \
+    } while (0)
+
 static int64_t waiting(struct setup *setup, int64_t queue)
 {
     struct error err = ERROR_INIT;
@@ -97,7 +105,8 @@ static int work(struct setup *setup)
     int64_t pause_ms;
     int steps = 0;
     while (setup->database->queue_work) {
-        assert_ok(queue_work_step(setup->database, clock_real_ms(), &pause_ms, &err), &err);
+        in_transaction(setup, queue_work_step(setup->database, clock_real_ms(), &pause_ms, &err),
+                       &err);
         assert_true(pause_ms > 0 && pause_ms < 1000);
         assert_true(++steps < 1000);
     }
@@ -111,7 +120,7 @@ static void a_long_purge_goes_on_over_a_restart_and_spares_what_came_after(void 
     int64_t queue = make(setup, "work", 0), other = make(setup, "other", 0);
     send(setup, queue, 3000);
     send(setup, other, 7);
-    assert_ok(stored_queue_purge(setup->database, queue, &err), &err);
+    in_transaction(setup, stored_queue_purge(setup->database, queue, &err), &err);
     assert_int_equal(waiting(setup, queue), 2000); /* the rest is left to the background */
     send(setup, queue, 5);
     reopen(setup);
@@ -134,7 +143,7 @@ static void a_purge_by_a_clock_that_was_set_back_takes_all_and_spares_what_follo
                                   "UPDATE messages SET sent_ms = sent_ms + 3600000", NULL, NULL,
                                   NULL),
                      SQLITE_OK);
-    assert_ok(stored_queue_purge(setup->database, queue, &err), &err);
+    in_transaction(setup, stored_queue_purge(setup->database, queue, &err), &err);
     assert_int_equal(waiting(setup, queue), 0);
     send(setup, queue, 2);
     setup->database->queue_work = true;
@@ -149,19 +158,19 @@ static void a_removed_queue_leaves_nothing_and_its_id_is_not_used_again(void **s
     int64_t dead = make(setup, "dead", 0), queue = make(setup, "work", dead);
     send(setup, queue, 1200);
     send(setup, dead, 3);
-    assert_ok(stored_queue_remove(setup->database, queue, &err), &err);
+    in_transaction(setup, stored_queue_remove(setup->database, queue, &err), &err);
     assert_null(stored_queue_find(setup->database, "work"));
     assert_null(stored_queue_by_id(setup->database, queue));
     int64_t again = make(setup, "work", 0);
     assert_true(again > queue);
     assert_int_equal(waiting(setup, again), 0);
-    assert_ok(stored_queue_remove(setup->database, dead, &err), &err);
+    in_transaction(setup, stored_queue_remove(setup->database, dead, &err), &err);
     reopen(setup);
     assert_true(work(setup) >= 3);
     assert_int_equal(ask(setup, "SELECT count(*) FROM messages"), 0);
     assert_int_equal(ask(setup, "SELECT count(*) FROM bodies"), 0);
     assert_int_equal(ask(setup, "SELECT count(*) FROM queues"), 1);
-    assert_ok(stored_queue_remove(setup->database, again, &err), &err);
+    in_transaction(setup, stored_queue_remove(setup->database, again, &err), &err);
     work(setup);
     assert_true(make(setup, "work", 0) > again);
 }
@@ -180,7 +189,7 @@ static void a_removed_dead_letter_queue_frees_its_source(void **state)
     size_t count;
     int64_t dead = make(setup, "dead", 0), queue = make(setup, "work", dead);
     send(setup, queue, 1);
-    assert_ok(stored_queue_remove(setup->database, dead, &err), &err);
+    in_transaction(setup, stored_queue_remove(setup->database, dead, &err), &err);
     assert_int_equal(stored_queue_by_id(setup->database, queue)->dead_letter, 0);
     for (int i = 0; i < 5; i++) {
         assert_ok(stored_queue_receive(setup->database, queue, 1, 0, pass_by, NULL, &count, &err),
@@ -197,7 +206,7 @@ static void a_dead_letter_that_comes_during_a_purge_is_spared(void **state)
     int64_t dead = make(setup, "dead", 0), queue = make(setup, "work", dead);
     send(setup, queue, 1); /* older than all that is purged */
     send(setup, dead, 2500);
-    assert_ok(stored_queue_purge(setup->database, dead, &err), &err);
+    in_transaction(setup, stored_queue_purge(setup->database, dead, &err), &err);
     for (int i = 0; i < 2; i++)
         assert_ok(stored_queue_receive(setup->database, queue, 1, 0, pass_by, NULL, &count, &err),
                   &err);
@@ -235,7 +244,7 @@ static void a_move_goes_on_over_a_restart(void **state)
     struct move move = {.source = dead, .destination = queue};
     send(setup, dead, 250);
     assert_ok(move_start(setup->database, &move, &err), &err);
-    assert_ok(queue_work_step(setup->database, clock_real_ms(), &pause_ms, &err), &err);
+    in_transaction(setup, queue_work_step(setup->database, clock_real_ms(), &pause_ms, &err), &err);
     assert_in_range(waiting(setup, queue), 1, 249);
     reopen(setup);
     assert_ok(move_find(setup->database, move.handle, &source, &err), &err);
@@ -256,7 +265,7 @@ static void a_move_ends_where_its_queue_is_removed(void **state)
     send(setup, dead, 10);
     assert_ok(move_start(setup->database, &move, &err), &err);
     assert_refused(move_start(setup->database, &move, &err), &err, FAIL_EXISTS);
-    assert_ok(stored_queue_remove(setup->database, queue, &err), &err);
+    in_transaction(setup, stored_queue_remove(setup->database, queue, &err), &err);
     work(setup);
     assert_int_equal(waiting(setup, dead), 10);
     assert_int_equal(ask(setup, "SELECT state FROM moves"), MOVE_FAILED);

@@ -2,6 +2,7 @@
 /* What the queue client does with connections, pauses and answers that are too large. */
 #include "tests/unit/queue_scene.h"
 #include <time.h>
+#include "reseal/file.h"
 
 static void send_and_wait(struct scene *scene)
 {
@@ -174,6 +175,49 @@ static void proxies_that_carry_a_password_or_are_none_are_refused(void **state)
     }
 }
 
+static void write_proxy_credentials(void *path)
+{
+    struct error err = ERROR_INIT;
+    static const char text[] = "user:newer-canary\n";
+    struct bytes content = {(const uint8_t *)text, sizeof text - 1};
+    assert_ok(file_write(path, 0600, FILE_REPLACE, content, &err), &err);
+}
+
+/* The peer stands for a proxy: it gets the whole URL, and answers 407. */
+static void a_proxy_that_does_not_know_us_is_told_as_such_and_newer_credentials_are_tried(
+    void **state)
+{
+    struct scene *scene = *state;
+    struct received received;
+    char path[] = "/tmp/reseal-proxy-XXXXXX", source[64];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, "user:canary", 11) == 11);
+    close(fd);
+    snprintf(source, sizeof source, "file:%s", path);
+    connect_client(scene, (struct queue_options){.credential = &scene->credential,
+                                                 .endpoint = "http://queue.example",
+                                                 .proxy = scene->peer.endpoint,
+                                                 .proxy_credentials = source});
+    send_and_wait(scene);
+    peer_fault(&scene->peer, (struct fault){.call = "ReceiveMessage", .status = 407});
+    receive(scene, &received);
+    turn_until(scene, &received.over, 5000);
+    assert_int_equal(received.err.kind, FAIL_AUTH);
+    assert_non_null(strstr(received.err.text, "the proxy http://127.0.0.1:"));
+    assert_non_null(strstr(received.err.hint, "proxy_credentials"));
+    assert_null(strstr(received.err.text, "canary"));
+    assert_int_equal(peer_count(&scene->peer, "ReceiveMessage"), 1);
+    peer_fault(&scene->peer, (struct fault){.call = "ReceiveMessage",
+                                            .status = 407,
+                                            .taken = write_proxy_credentials,
+                                            .context = path});
+    receive(scene, &received);
+    turn_until(scene, &received.over, 5000);
+    assert_int_equal(received.err.kind, FAIL_NONE);
+    assert_int_equal(peer_count(&scene->peer, "ReceiveMessage"), 3);
+    unlink(path);
+}
+
 static void the_environments_proxy_is_not_looked_at(void **state)
 {
     static const char *const names[] = {"http_proxy", "https_proxy", "all_proxy", "ALL_PROXY"};
@@ -198,6 +242,7 @@ int main(void)
         scene_test(an_answer_that_states_too_great_a_length_is_not_read),
         scene_test(an_answer_without_an_end_is_given_up_at_the_bound),
         scene_test(proxies_that_carry_a_password_or_are_none_are_refused),
+        scene_test(a_proxy_that_does_not_know_us_is_told_as_such_and_newer_credentials_are_tried),
         scene_test(the_environments_proxy_is_not_looked_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,10 +4,18 @@
 const assert = require("node:assert/strict");
 const crypto = require("node:crypto");
 const fs = require("node:fs");
+const https = require("node:https");
 const sqs = require("@aws-sdk/client-sqs");
 
-// {endpoint, region, keys: {name: {accessKeyId, secretAccessKey}}}; secrets come by no other way.
+// {endpoint, region, keys: {name: {accessKeyId, secretAccessKey}}, tls: {ca, cert, key}, files to read
+// in PEM}; secrets come by no other way.
 const setting = JSON.parse(fs.readFileSync(0, "utf8"));
+
+function agentOf(tls) {
+  const read = (name) => (tls[name] ? fs.readFileSync(tls[name]) : undefined);
+  return new https.Agent({ ca: read("ca"), cert: read("cert"), key: read("key"), keepAlive: true });
+}
+const agent = setting.tls ? agentOf(setting.tls) : undefined;
 
 function client(more = {}, key = "default") {
   return new sqs.SQSClient({
@@ -15,6 +23,7 @@ function client(more = {}, key = "default") {
     region: setting.region,
     credentials: setting.keys[key],
     maxAttempts: 1, // an error is to be seen, not tried again
+    ...(agent ? { requestHandler: { httpsAgent: agent } } : {}),
     ...more,
   });
 }
@@ -89,6 +98,6 @@ function attributesMd5(attributes) {
 }
 
 module.exports = {
-  assert, sqs, setting, client, shared, run, newQueue, nameOf, md5, arnOf, receive, refused,
+  assert, sqs, setting, agentOf, client, shared, run, newQueue, nameOf, md5, arnOf, receive, refused,
   attributesMd5,
 };

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GET /v1/queues/NAME/messages: a look at messages that changes nothing, and so does not count as a
- * receive. SQS has no such operation. What is in them is only shown where body=1 asks for it.
+ * /v1/queues/NAME/messages, for people. GET: a look that changes nothing, and so does not count as
+ * a receive; SQS has no such operation. What is in messages is only shown where body=1 asks for it.
+ * DELETE: a purge, those that somebody works on included.
  */
 #include <stdlib.h>
 #include <string.h>
 #include "api_graph.h"
 #include "reseal/clock.h"
+#include "reseal/log.h"
 #include "reseal/message_facts.h"
 #include "store_queue.h"
+#include "store_queue_admin.h"
 #include "uri.h"
 
 #define PEEK_MAX        100
@@ -82,6 +85,41 @@ static enum job_verdict run_peek(struct job *job, struct database *database, str
     return ok ? JOB_DONE : JOB_FAILED;
 }
 
+static bool answer_purged(struct exchange *exchange, const char *queue, int64_t deleted,
+                          struct error *err)
+{
+    struct json_writer *json = NULL;
+    if (!json_writer_new(false, &json, err))
+        return false;
+    json_object(json, NULL);
+    json_put_text(json, "queue", queue);
+    json_put_integer(json, "deleted", deleted);
+    json_object_end(json);
+    bool ok = answer_json(&exchange->answer, MHD_HTTP_OK, JSON_TYPE, json, err);
+    json_writer_free(&json);
+    return ok;
+}
+
+static enum job_verdict run_purge_all(struct job *job, struct database *database, struct error *err)
+{
+    struct exchange *exchange = job->context;
+    const struct peeking *peeking = exchange->work;
+    const struct queue_row *queue = stored_queue_find(database, peeking->queue);
+    struct queue_counts counts;
+    if (queue == NULL) {
+        error_set(err, FAIL_NOT_FOUND, "there is no queue \"%s\"", peeking->queue);
+        return JOB_FAILED;
+    }
+    if (!stored_queue_count(database, queue->id, &counts, err) ||
+        !stored_queue_purge(database, queue->id, err) ||
+        !answer_purged(exchange, peeking->queue, counts.visible + counts.in_flight + counts.delayed,
+                       err))
+        return JOB_FAILED;
+    log_event(LEVEL_WARNING, EVENT_NOTE, "queue purged", LOG_TEXT("queue", peeking->queue),
+              LOG_TEXT("by", "API token"));
+    return JOB_DONE;
+}
+
 /* count=N and body=1. */
 static bool read_query(const char *query, struct peeking *peeking, struct error *err)
 {
@@ -121,22 +159,34 @@ static bool read_path(const char *suffix, struct peeking *peeking, struct error 
     return true;
 }
 
-void queue_messages_handle(struct exchange *exchange)
+static struct peeking *begin(struct exchange *exchange, struct error *err)
 {
-    struct error err = ERROR_INIT;
     struct peeking *peeking = calloc(1, sizeof *peeking);
     if (peeking == NULL) {
-        error_memory(&err);
-        graph_fail(exchange, &err);
-        return;
+        error_memory(err);
+        return NULL;
     }
     peeking->count = PEEK_BODIES_MAX;
     exchange->work = peeking;
     exchange->work_free = free;
-    if (!read_path(exchange->suffix, peeking, &err) ||
-        !read_query(exchange->query, peeking, &err)) {
+    return read_path(exchange->suffix, peeking, err) ? peeking : NULL;
+}
+
+void queue_messages_handle(struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
+    struct peeking *peeking = begin(exchange, &err);
+    if (peeking != NULL && read_query(exchange->query, peeking, &err))
+        exchange->job.run = run_peek;
+    else
         graph_fail(exchange, &err);
-        return;
-    }
-    exchange->job.run = run_peek;
+}
+
+void queue_purge_handle(struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
+    if (begin(exchange, &err) != NULL)
+        exchange->job.run = run_purge_all;
+    else
+        graph_fail(exchange, &err);
 }

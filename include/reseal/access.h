@@ -7,10 +7,11 @@
  * of RIGHT:QUEUE, where RIGHT is send, receive, manage or all, and QUEUE a name or the beginning of
  * names with a '*' behind it. A key without such a line may do everything.
  */
-#ifndef RESEAL_HUB_ACCESS_H
-#define RESEAL_HUB_ACCESS_H
+#ifndef RESEAL_ACCESS_H
+#define RESEAL_ACCESS_H
 
-#include "reseal/credentials.h"
+#include <stdbool.h>
+#include "reseal/error.h"
 
 enum right {
     RIGHT_SEND = 1,
