@@ -27,13 +27,30 @@ struct told {
     enum ceremony_state state;
     const struct transcript_line *read_back;
     char id[KEY_ID_TEXT], label[129], fingerprint[FINGERPRINT_TEXT];
+    char transport[FINGERPRINT_TEXT]; /* of the transport key that it came by; empty: none */
     struct key_plan plan;
+    bool shut; /* it was replicated, and is not extractable since */
     bool private_seen, public_seen;
 };
 
 static void take(char *out, size_t size, const char *text)
 {
     snprintf(out, size, "%s", text != NULL ? text : "");
+}
+
+/* The line by which the key came to the token with that serial number, or NULL. */
+static const struct transcript_line *find_arrival(const struct transcript_record *record,
+                                                  const char *serial)
+{
+    const struct transcript_line *found = NULL;
+    for (size_t i = 0; i < transcript_record_count(record); i++) {
+        const struct transcript_line *line = transcript_record_at(record, i);
+        const char *to = transcript_text(line, "to", "serial");
+        if (line->outcome == LINE_DONE && strcmp(line->step, "replicate") == 0 && to != NULL &&
+            strcmp(to, serial) == 0)
+            found = line;
+    }
+    return found;
 }
 
 /* *ours is false for a transcript of another token, and for one that came to no key. */
@@ -50,8 +67,16 @@ static bool read_told(struct told *told, const struct token_facts *token, bool *
     const char *serial = transcript_text(first, "token", "serial");
     told->state = transcript_record_state(told->record);
     told->read_back = transcript_record_find(told->record, "read-back", LINE_DONE);
-    if (serial == NULL || strcmp(serial, token->serial) != 0 || made == NULL)
+    const struct transcript_line *arrival = find_arrival(told->record, token->serial);
+    if (serial == NULL || made == NULL || (strcmp(serial, token->serial) != 0 && arrival == NULL))
         return true;
+    told->shut = transcript_record_find(told->record, "backup", LINE_DONE) != NULL;
+    if (arrival != NULL) {
+        told->read_back = arrival;
+        told->plan.replica = true;
+        take(told->transport, sizeof told->transport,
+             transcript_text(arrival, "transportKey", "spkiSha256"));
+    }
     take(told->id, sizeof told->id, transcript_text(made, NULL, "id"));
     take(told->label, sizeof told->label, transcript_text(first, "key", "label"));
     take(told->plan.label, sizeof told->plan.label, told->label);
@@ -110,7 +135,9 @@ static bool compare_attributes(struct session *session, const struct told *told,
         const struct attribute_check *now = &birth.checks[i];
         const struct json_value *then = attribute_of(told->read_back, now->name);
         const char *found = json_text(json_get(then, "found"), NULL);
-        if (found == NULL || !is_flag(found) || strcmp(found, now->found) == 0)
+        if (found == NULL || !is_flag(found) || strcmp(found, now->found) == 0 ||
+            (told->shut && strcmp(now->name, "CKA_EXTRACTABLE") == 0 &&
+             strcmp(now->found, "false") == 0))
             continue;
         snprintf(reason, size, "%s is %.60s, and was %s", now->name, now->found, found);
         return true;
@@ -166,6 +193,17 @@ static struct told *find_told(struct told *all, size_t count, const struct inven
     return NULL;
 }
 
+/* A transport key is told of by the transcript of what came by it. */
+static const struct told *find_carrier(const struct told *all, size_t count,
+                                       const struct inventory_object *object)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (object->fingerprint[0] != '\0' && strcmp(all[i].transport, object->fingerprint) == 0)
+            return &all[i];
+    }
+    return NULL;
+}
+
 static void add_missing(const struct told *told, enum inventory_class class,
                         struct inventory_entry *entry)
 {
@@ -186,9 +224,15 @@ static bool compare(struct session *session, struct told *told, size_t told_coun
 {
     for (size_t i = 0; i < object_count; i++) {
         struct told *found = find_told(told, told_count, &entries[i].object);
+        const struct told *carried = find_carrier(told, told_count, &entries[i].object);
         entries[i].judgement = INVENTORY_UNKNOWN;
         if (found != NULL && !judge(session, found, &entries[i], err))
             return false;
+        if (found == NULL && carried != NULL) {
+            entries[i].judgement = INVENTORY_KNOWN;
+            entries[i].transcript = carried->path;
+            entries[i].state = carried->state;
+        }
     }
     *count = object_count;
     for (size_t i = 0; i < told_count; i++) {

@@ -110,6 +110,13 @@ transcript = {self.folder}/shared.jsonl
                     if (line["step"], line["outcome"]) == ("replicate", "done"))
         self.assertTrue(all(check["ok"] for check in line["attributes"]))
         self.assertEqual({padding["custody"] for padding in line["paddings"]}, {"host"})
+        # Each token's objects are those that the record tells of.
+        for name, labels in (("first", {"shared"}), ("second", {"shared", "to-second"})):
+            done = self.run_reseal("key", "inventory", self.transcript, "--token", name, "--config",
+                                   self.config, "--json")
+            objects = json.loads(done.stdout)["objects"]
+            self.assertEqual({entry["judgement"] for entry in objects}, {"known"}, objects)
+            self.assertEqual({entry["label"] for entry in objects}, labels)
         # And too late.
         self.assertIn("between the end of its ceremony",
                       self.replicate("second", "to-second", code=3))
