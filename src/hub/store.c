@@ -29,9 +29,9 @@ struct job_list {
 
 /* Somebody waits for a copy of the database. */
 struct backup_wish {
-    const char *path;
+    const char *path; /* NULL: nobody does */
     bool ended, ok;
-    struct error *err;
+    struct error error;
 };
 
 struct store {
@@ -41,7 +41,7 @@ struct store {
     pthread_mutex_t lock; /* guards incoming, the wish and the three flags */
     pthread_cond_t wake;  /* by the monotonic clock */
     pthread_cond_t backup_ended;
-    struct backup_wish *wish;
+    struct backup_wish wish; /* all but the error is guarded */
     struct job_list incoming;
     bool draining, stopping, ended;
     /* the thread's own */
@@ -339,54 +339,58 @@ static void run_batch(struct store *store, struct job_list *incoming)
     }
 }
 
-static void end_backup(struct store *store, struct backup_wish *wish, bool ok)
+static void end_backup(struct store *store, bool ok)
 {
     pthread_mutex_lock(&store->lock);
-    wish->ok = ok;
-    wish->ended = true;
-    store->wish = NULL;
+    store->wish.ok = ok;
+    store->wish.ended = true;
     pthread_mutex_unlock(&store->lock);
     pthread_cond_signal(&store->backup_ended);
 }
 
 /* Goes on with the copy that is wished for. */
-static void back_up_some(struct store *store, struct backup_wish *wish)
+static void back_up_some(struct store *store, const char *path)
 {
+    struct error *err = &store->wish.error;
     bool done = false, ok = true;
     if (store->drained) {
-        ok = error_set(wish->err, FAIL_IO, "the hub is stopping");
+        ok = error_set(err, FAIL_IO, "the hub is stopping");
         store_backup_free(&store->backup);
     } else if (store->backup == NULL) {
-        ok = store_backup_begin(store->database->handle, wish->path, &store->backup, wish->err);
+        ok = store_backup_begin(store->database->handle, path, &store->backup, err);
     } else {
-        ok = store_backup_step(&store->backup, &done, wish->err);
+        ok = store_backup_step(&store->backup, &done, err);
     }
     if (!ok || done)
-        end_backup(store, wish, ok);
+        end_backup(store, ok);
+}
+
+/* The path of a copy that somebody waits for, or NULL. */
+static const char *backup_wished(const struct store *store)
+{
+    return store->wish.ended ? NULL : store->wish.path;
 }
 
 bool store_back_up(struct store *store, const char *path, struct error *err)
 {
     bool ok = false;
-    struct backup_wish *wish = calloc(1, sizeof *wish);
-    if (wish == NULL)
-        return error_memory(err);
-    wish->path = path;
-    wish->err = err;
     pthread_mutex_lock(&store->lock);
-    const char *why = store->ended          ? "the hub is stopping"
-                      : store->wish != NULL ? "another backup is under way"
-                                            : NULL;
-    if (why == NULL) {
-        store->wish = wish;
+    if (store->ended) {
+        error_set(err, FAIL_IO, "the hub is stopping");
+    } else if (store->wish.path != NULL) {
+        error_set(err, FAIL_EXISTS, "another backup is under way");
+    } else {
+        store->wish = (struct backup_wish){.path = path, .error = ERROR_INIT};
         pthread_cond_signal(&store->wake);
-        while (!wish->ended)
+        while (!store->wish.ended)
             pthread_cond_wait(&store->backup_ended, &store->lock);
-        ok = wish->ok;
+        ok = store->wish.ok;
+        if (!ok)
+            *err = store->wish.error;
+        store->wish.path = NULL;
     }
     pthread_mutex_unlock(&store->lock);
-    free(wish);
-    return why == NULL ? ok : error_set(err, FAIL_EXISTS, "%s", why);
+    return ok;
 }
 
 static void earlier(int64_t *sleep_ms, int64_t candidate_ms)
@@ -434,7 +438,7 @@ static bool wait_for_work(struct store *store, int64_t sleep_ms)
     int64_t ns = until.tv_nsec + sleep_ms % 1000 * 1000000;
     until.tv_sec += (time_t)(sleep_ms / 1000 + ns / 1000000000);
     until.tv_nsec = (long)(ns % 1000000000);
-    while (store->incoming.first == NULL && store->wish == NULL && !store->stopping &&
+    while (store->incoming.first == NULL && backup_wished(store) == NULL && !store->stopping &&
            store->draining == store->drained) {
         if (pthread_cond_timedwait(&store->wake, &store->lock, &until) == ETIMEDOUT)
             return false;
@@ -447,9 +451,9 @@ static void *store_main(void *argument)
     struct store *store = argument;
     pthread_mutex_lock(&store->lock);
     while (!store->stopping || store->incoming.first != NULL || store->parked.first != NULL ||
-           store->wish != NULL) {
+           backup_wished(store) != NULL) {
         struct job_list incoming;
-        if (store->incoming.first == NULL && store->wish == NULL) {
+        if (store->incoming.first == NULL && backup_wished(store) == NULL) {
             pthread_mutex_unlock(&store->lock);
             int64_t sleep_ms = time_to_sleep(store);
             pthread_mutex_lock(&store->lock);
@@ -457,11 +461,11 @@ static void *store_main(void *argument)
         }
         list_take_all(&store->incoming, &incoming);
         store->drained = store->draining;
-        struct backup_wish *wish = store->wish;
+        const char *copy = backup_wished(store);
         pthread_mutex_unlock(&store->lock);
         run_batch(store, &incoming);
-        if (wish != NULL)
-            back_up_some(store, wish);
+        if (copy != NULL)
+            back_up_some(store, copy);
         pthread_mutex_lock(&store->lock);
     }
     store->ended = true;
