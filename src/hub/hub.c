@@ -223,9 +223,10 @@ void hub_close(struct hub **hub)
 {
     if (hub == NULL || *hub == NULL)
         return;
-    if ((*hub)->engine != NULL)
-        store_drain((*hub)->store); /* the engine's lease of requests no longer waits */
-    engine_close(&(*hub)->engine);
+    if ((*hub)->engine != NULL) {
+        store_drain((*hub)->store); /* its lease of requests no longer waits */
+        engine_stop((*hub)->engine);
+    }
     server_stop(&(*hub)->server);
     free_parts(hub);
 }
