@@ -47,6 +47,8 @@ void token_facts_get(const struct token *token, struct token_facts *out);
 
 /* Whether the token has a PIN pad of its own (CKF_PROTECTED_AUTHENTICATION_PATH). */
 bool token_has_pin_pad(const struct token *token) MUST_USE;
+/* Without it all objects are there at once, and no PIN is wanted (CKF_LOGIN_REQUIRED). */
+bool token_wants_login(const struct token *token) MUST_USE;
 
 enum pin_state {
     PIN_STATE_OK,        /* no failed try since the last login, as far as the token tells */

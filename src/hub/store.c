@@ -367,19 +367,26 @@ static void back_up_some(struct store *store, struct backup_wish *wish)
 
 bool store_back_up(struct store *store, const char *path, struct error *err)
 {
-    struct backup_wish wish = {.path = path, .err = err};
+    bool ok = false;
+    struct backup_wish *wish = calloc(1, sizeof *wish);
+    if (wish == NULL)
+        return error_memory(err);
+    wish->path = path;
+    wish->err = err;
     pthread_mutex_lock(&store->lock);
     const char *why = store->ended          ? "the hub is stopping"
                       : store->wish != NULL ? "another backup is under way"
                                             : NULL;
     if (why == NULL) {
-        store->wish = &wish;
+        store->wish = wish;
         pthread_cond_signal(&store->wake);
-        while (!wish.ended)
+        while (!wish->ended)
             pthread_cond_wait(&store->backup_ended, &store->lock);
+        ok = wish->ok;
     }
     pthread_mutex_unlock(&store->lock);
-    return why == NULL ? wish.ok : error_set(err, FAIL_EXISTS, "%s", why);
+    free(wish);
+    return why == NULL ? ok : error_set(err, FAIL_EXISTS, "%s", why);
 }
 
 static void earlier(int64_t *sleep_ms, int64_t candidate_ms)
