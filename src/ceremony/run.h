@@ -86,7 +86,8 @@ enum step_flag {
     STEP_ANNOUNCED = 2,  /* changes something: a line comes before the act */
     STEP_PAUSE = 4,      /* people look at what it shows before the next step begins */
     STEP_RESUMED = 8,    /* only where a ceremony is gone on with; has no number */
-    STEP_GUARDED = 16,   /* from here on a signal ends the ceremony, not the program */
+    STEP_CALL = 32, /* one call of the token decides: its answer is recorded also when it is good */
+    STEP_GUARDED = 16, /* from here on a signal ends the ceremony, not the program */
 };
 
 struct ceremony_step {

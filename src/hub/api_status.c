@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /healthz for probes, /v1/status for people. */
 #include "api_graph.h"
+#include "engine.h"
 #include "reseal/clock.h"
 #include "store_deliveries.h"
 #include "store_queue.h"
@@ -49,7 +50,8 @@ static bool put_queue(struct json_writer *json, struct database *database,
     return true;
 }
 
-static bool write_status(struct json_writer *json, struct database *database, struct error *err)
+static bool write_status(const struct hub *hub, struct json_writer *json, struct database *database,
+                         struct error *err)
 {
     int64_t deliveries[DELIVERY_STATES], records;
     json_object(json, NULL);
@@ -69,6 +71,10 @@ static bool write_status(struct json_writer *json, struct database *database, st
         json_put_integer(json, delivery_state_name((enum delivery_state)i), deliveries[i]);
     json_object_end(json);
     json_put_integer(json, "records", records);
+    if (hub->engine != NULL)
+        engine_write_status(hub->engine, "engine", json);
+    else
+        json_put_null(json, "engine");
     json_object_end(json);
     return true;
 }
@@ -79,7 +85,7 @@ static enum job_verdict run_status(struct job *job, struct database *database, s
     struct json_writer *json = NULL;
     if (!json_writer_new(false, &json, err))
         return JOB_FAILED;
-    bool ok = write_status(json, database, err) &&
+    bool ok = write_status(exchange->hub, json, database, err) &&
               answer_json(&exchange->answer, MHD_HTTP_OK, JSON_TYPE, json, err);
     json_writer_free(&json);
     return ok ? JOB_DONE : JOB_FAILED;

@@ -20,6 +20,7 @@
 #include "engine_task.h"
 #include "reseal/backoff.h"
 #include "reseal/clock.h"
+#include "reseal/json.h"
 #include "reseal/log.h"
 
 #define PARCELS_MAX    32    /* requests on their way at once */
@@ -49,12 +50,15 @@ struct engine {
     struct hub *hub;
     struct queue_client *client;
     struct queue *requests, *results;
+    char endpoint[513];
     pthread_t thread;
     bool started;
     atomic_bool stopping;
     int wake_fd;
-    pthread_mutex_t lock; /* guards ended */
+    pthread_mutex_t lock; /* guards the three that follow */
     struct task *ended;
+    struct error trouble; /* of the last receive; FAIL_NONE if it was good */
+    int64_t answered_ms;  /* real time of the last good one; 0 before */
     /* the thread's own */
     struct parcel *parcels;
     size_t parcel_count;
@@ -239,11 +243,22 @@ static void take_result(struct engine *engine, const struct queue_message *messa
     submit(engine, task);
 }
 
+static void note_answer(struct engine *engine, const struct error *err)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->trouble = err != NULL ? *err : (struct error)ERROR_INIT;
+    if (err == NULL)
+        engine->answered_ms = clock_real_ms();
+    pthread_mutex_unlock(&engine->lock);
+}
+
 static void on_received(void *context, const struct error *err,
                         const struct queue_message *messages, size_t count)
 {
     struct engine *engine = context;
     engine->receiving = false;
+    if (!engine->stopping)
+        note_answer(engine, err);
     if (err != NULL) {
         enum log_level level = engine->failures++ == 0 ? LEVEL_WARNING : LEVEL_DEBUG;
         engine->receive_ms = clock_monotonic_ms() + backoff_ms(&receive_retry, engine->failures);
@@ -417,7 +432,9 @@ bool engine_open(struct hub *hub, const struct config *config, struct engine **o
         queue_named(engine->client, config_text(config, "queue", "requests"), &engine->requests,
                     err) &&
         queue_named(engine->client, config_text(config, "queue", "results"), &engine->results, err);
-    if (!ok)
+    if (ok)
+        snprintf(engine->endpoint, sizeof engine->endpoint, "%s", queue_endpoint(engine->client));
+    else
         engine_close(&engine);
     *out = engine;
     return ok;
@@ -436,16 +453,37 @@ bool engine_start(struct engine *engine, struct error *err)
     return true;
 }
 
+void engine_write_status(struct engine *engine, const char *key, struct json_writer *json)
+{
+    char when[CLOCK_TEXT];
+    pthread_mutex_lock(&engine->lock);
+    struct error trouble = engine->trouble;
+    int64_t answered_ms = engine->answered_ms;
+    pthread_mutex_unlock(&engine->lock);
+    clock_format(answered_ms, when);
+    json_object(json, key);
+    json_put_text(json, "endpoint", engine->endpoint); /* never changes */
+    json_put_text(json, "lastAnswerAt", answered_ms != 0 ? when : NULL);
+    json_put_text(json, "error", trouble.kind != FAIL_NONE ? trouble.text : NULL);
+    json_object_end(json);
+}
+
+void engine_stop(struct engine *engine)
+{
+    engine->stopping = true;
+    if (!engine->started)
+        return;
+    wake(engine);
+    pthread_join(engine->thread, NULL);
+    engine->started = false;
+}
+
 void engine_close(struct engine **engine_pointer)
 {
     if (engine_pointer == NULL || *engine_pointer == NULL)
         return;
     struct engine *engine = *engine_pointer;
-    engine->stopping = true;
-    if (engine->started) {
-        wake(engine);
-        pthread_join(engine->thread, NULL);
-    }
+    engine_stop(engine);
     queue_client_free(&engine->client);
     while (engine->parcels != NULL)
         parcel_free(engine->parcels);

@@ -22,7 +22,13 @@ bool engine_open(struct hub *hub, const struct config *config, struct engine **o
                  struct error *err) MUST_USE;
 /* Begins to carry requests and results, in a thread of its own. The store has been started. */
 bool engine_start(struct engine *engine, struct error *err) MUST_USE;
-/* Gives back what is not sent, and closes. The store is still running, and drained. */
+/* Where the engine is and what is wrong with it, as a member of the object that is open. From any
+ * thread. */
+struct json_writer;
+void engine_write_status(struct engine *engine, const char *key, struct json_writer *json);
+/* Gives back what is not sent, and ends the thread. The store is still running, and drained. */
+void engine_stop(struct engine *engine);
+/* Nobody asks for its status any more. */
 void engine_close(struct engine **engine);
 
 #endif

@@ -28,14 +28,15 @@ static void usage(FILE *out)
     for (size_t i = 0; i < ADMIN_COMMANDS; i++)
         fprintf(out, "  %-8s %-8s %s\n", admin_commands[i].name, admin_commands[i].file,
                 admin_commands[i].does);
-    fputs("\n"
-          "  -c, --config FILE  configuration\n"
-          "  -h, --help         this text\n"
-          "  -V, --version      version\n"
-          "\n"
-          "SIGTERM or SIGINT: finish what is in hand and stop. SIGHUP: read access keys, tokens and\n"
-          "certificates again, which happens by itself when their files change.\n",
-          out);
+    fputs(
+        "\n"
+        "  -c, --config FILE  configuration\n"
+        "  -h, --help         this text\n"
+        "  -V, --version      version\n"
+        "\n"
+        "SIGTERM or SIGINT: finish what is in hand and stop. SIGHUP: read access keys, tokens and\n"
+        "certificates again, which happens by itself when their files change.\n",
+        out);
 }
 
 static int fail(const struct error *err)

@@ -388,7 +388,7 @@ bool queue_turn(struct queue_client *client, struct pollfd *fds, size_t count, i
     int64_t next_ms = now_ms + timeout_ms;
     size_t collected = 0;
     client->started = false;
-    keys_look(client, now_ms);
+    client_keys_look(client, now_ms);
     for (struct queue *queue = client->queues; queue != NULL; queue = queue->next)
         start_queue(queue, now_ms, &next_ms);
     if (client->started && !collect(client, &collected, err)) /* sends it before the wait */

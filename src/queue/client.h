@@ -191,7 +191,7 @@ bool client_keys_open(struct queue_client *client, const struct queue_options *o
                       struct error *err) MUST_USE;
 void client_keys_close(struct queue_client *client);
 /* Reads the file again where it has changed; looks at most once in KEY_LOOK_MS. */
-void keys_look(struct queue_client *client, int64_t now_ms);
+void client_keys_look(struct queue_client *client, int64_t now_ms);
 /* Those of this generation were refused: true where there are newer ones now. Tells a person. */
 bool client_keys_renew(struct queue_client *client, unsigned generation) MUST_USE;
 void access_key_free(struct access_key *key);

@@ -92,7 +92,7 @@ static bool reload(struct queue_client *client)
     return true;
 }
 
-void keys_look(struct queue_client *client, int64_t now_ms)
+void client_keys_look(struct queue_client *client, int64_t now_ms)
 {
     struct keys *keys = &client->keys;
     struct stat found;

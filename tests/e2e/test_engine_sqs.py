@@ -38,9 +38,16 @@ class ByFauxqs(StageTest):
         wait_until(lambda: self.stage.sqs_counts("reseal-requests") == (0, 0),
                    "nothing is left in the hub's own queue")
 
+    def engine_status(self):
+        return self.stage.api.call("GET", "/v1/status").json["engine"]
+
     def test_a_whole_delivery(self):
         self.all_open(self.order(1, "by another engine"))
         self.nothing_is_left()
+        status = self.engine_status()
+        self.assertEqual(status["endpoint"], f"http://127.0.0.1:{self.stage.engine.port}")
+        self.assertIsNone(status["error"])
+        self.assertTrue(status["lastAnswerAt"])
 
     def test_many_deliveries_by_two_connectors(self):
         self.all_open(self.order(40, "one of many"))
@@ -56,6 +63,7 @@ class ByFauxqs(StageTest):
         orders = self.order(5, "before")
         self.stage.engine.kill()
         orders += self.order(10, "while it is away")
+        wait_until(lambda: self.engine_status()["error"], "the hub tells that its engine is away")
         self.stage.engine.start()
         orders += self.order(5, "after")
         self.all_open(orders)
