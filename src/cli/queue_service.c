@@ -41,6 +41,7 @@ bool queue_service_open(const struct config *config, const char *profile,
         free(service);
         return false;
     }
+    queue_look_only(service->client);
     *out = service;
     return true;
 }
