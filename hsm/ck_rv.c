@@ -211,7 +211,8 @@ const char *ck_class_hint(enum ck_class class)
     case CK_CLASS_TOKEN_GONE:
         return "check that the token is connected, powered and reachable";
     case CK_CLASS_FEWER_SESSIONS:
-        return "let the connector use fewer sessions ([connector] workers)";
+        return "end other programs that use the token, or let this one use fewer sessions (workers "
+               "of [token] or [connector])";
     case CK_CLASS_RESTART:
         return "start the program again; if that does not help, read the log of the token's maker";
     case CK_CLASS_NOT_THIS_WAY:

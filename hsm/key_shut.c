@@ -27,23 +27,36 @@ bool key_shut(struct session *session, const struct sealing_key *key, struct err
                                    session->token->facts.label, key->label);
 }
 
-/* Our own keys to wrap under. */
+/* Our own keys to wrap under; where the token makes none of a kind, its answer stands for the
+ * attempt. */
 struct lure {
     struct transport_secret *secret;
     CK_OBJECT_HANDLE rsa;
     EVP_PKEY *pkey;
+    CK_RV secret_rv, rsa_rv;
 };
 
 static bool lure_make(struct session *session, const struct sealing_key *key, struct lure *out,
                       struct error *err)
 {
-    if (!transport_secret_make(session, &out->secret, err))
+    const CK_OBJECT_HANDLE known[] = {key->private_half, key->public_half};
+    struct error reason = ERROR_INIT;
+    out->secret_rv = out->rsa_rv = CKR_OK;
+    if (!transport_secret_make(session, &out->secret, &reason))
+        out->secret_rv = session->rv != CKR_OK ? session->rv : CKR_FUNCTION_FAILED;
+    if (session_lost(session)) {
+        *err = reason;
         return false;
-    const CK_OBJECT_HANDLE known[] = {key->private_half, key->public_half, out->secret->object};
+    }
     out->pkey = EVP_RSA_gen(2048);
-    return out->pkey != NULL
-               ? wrapping_key_import(session, out->pkey, known, ARRAY_LEN(known), &out->rsa, err)
-               : error_openssl(err, FAIL_INTERNAL, "cannot make a throw-away key");
+    if (out->pkey == NULL)
+        return error_openssl(err, FAIL_INTERNAL, "cannot make a throw-away key");
+    if (!wrapping_key_import(session, out->pkey, known, ARRAY_LEN(known), &out->rsa, &reason))
+        out->rsa_rv = session->rv != CKR_OK ? session->rv : CKR_FUNCTION_FAILED;
+    if (!session_lost(session))
+        return true;
+    *err = reason;
+    return false;
 }
 
 static void lure_free(struct session *session, struct lure *lure)
@@ -86,8 +99,10 @@ bool key_try_wrap(struct session *session, const struct sealing_key *key,
         struct wrap_attempt *attempt = &attempts[(*count)++];
         struct buf wrapped = BUF_INIT(WRAPPED_KEY_MAX);
         CK_MECHANISM mechanism = rows[i].mechanism;
-        CK_RV rv = wrap_object(session, &mechanism, rows[i].rsa ? lure.rsa : lure.secret->object,
-                               key->private_half, &wrapped);
+        CK_RV rv = rows[i].rsa ? lure.rsa_rv : lure.secret_rv;
+        if (rv == CKR_OK)
+            rv = wrap_object(session, &mechanism, rows[i].rsa ? lure.rsa : lure.secret->object,
+                             key->private_half, &wrapped);
         buf_free(&wrapped);
         snprintf(attempt->mechanism, sizeof attempt->mechanism, "%s",
                  ck_mechanism_name(mechanism.mechanism));

@@ -55,6 +55,11 @@ bool token_has_pin_pad(const struct token *token)
     return token->pin_pad;
 }
 
+bool token_wants_login(const struct token *token)
+{
+    return token->login_required;
+}
+
 void token_pin_bounds(const struct token *token, size_t *min, size_t *max)
 {
     *min = token->pin_min;
@@ -150,13 +155,15 @@ static bool fail_login(const struct token *token, CK_RV rv, struct error *err)
                   "token \"%s\": C_Login: %s: the PIN will not be tried again by "
                   "itself",
                   token->facts.label, name);
-        return error_hint(err, "check [token] pin");
+        return error_hint(err, "correct what [token] pin names; `reseal doctor` shows whether the "
+                               "token counts failed tries. Then start reseald anew");
     }
     error_set(err, FAIL_PIN,
               "token \"%s\": C_Login: %s: that may stand for a wrong PIN, which will "
               "not be tried again by itself",
               token->facts.label, name);
-    return error_hint(err, "check [token] pin, and the token with the tool of its maker");
+    return error_hint(err, "see with the tool of the token's maker whether the token works and the "
+                           "PIN is right; then start reseald anew");
 }
 
 void token_before_first_login(struct token *token, bool (*call)(void *context, struct error *err),

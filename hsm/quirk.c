@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "quirk.h"
 
+#include <stdio.h>
 #include <string.h>
 #include "reseal/compiler.h"
 
@@ -52,23 +53,10 @@ static bool begins(const char *text, const char *beginning)
     return beginning == NULL || strncmp(text, beginning, strlen(beginning)) == 0;
 }
 
-static const char *advice_about_key(const struct key_attributes *key,
-                                    const struct form_finding *form)
+/* What would let custody token make that form. */
+static const char *raising_words(const struct token_facts *token, const struct key_attributes *key,
+                                 const struct form_finding *form)
 {
-    if (key->unwrap == 0)
-        return "the key was made for custody host (CKA_UNWRAP is false): custody token needs a "
-               "key that a ceremony makes with custody = token";
-    if (form->custody == CUSTODY_UNUSABLE && key->decrypt == 0)
-        return "the token cannot do the whole job inside, and the key may not decrypt: use a "
-               "token or a release of it that can, or make a key with custody = host";
-    return NULL;
-}
-
-const char *quirk_advice(const struct token_facts *token, const struct key_attributes *key,
-                         const struct form_finding *form)
-{
-    if (form->custody == CUSTODY_TOKEN)
-        return "";
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {
         if (begins(token->manufacturer, known[i].manufacturer) &&
             begins(token->model, known[i].model) && begins(form->call, known[i].call))
@@ -77,10 +65,26 @@ const char *quirk_advice(const struct token_facts *token, const struct key_attri
     if (begins(form->call, "C_GetAttributeValue("))
         return "the token shows unwrapped secrets in clear: a token, or a release of it, that "
                "keeps CKA_SENSITIVE of an unwrapped secret is needed";
-    const char *words = advice_about_key(key, form);
-    if (words != NULL)
-        return words;
-    if (form->custody == CUSTODY_UNUSABLE)
-        return "use another padding, or a token or a release of it that can do this call";
+    if (key->unwrap == 0)
+        return "the key was made for custody host (CKA_UNWRAP is false): custody token needs a "
+               "key that a ceremony makes with custody = token";
+    if (strcmp(form->call, "comparison") == 0)
+        return "the token says that it has done the job, and what it gave does not open: ask its "
+               "maker, and try another release of its module";
     return "a token, or a release of it, that can do this call would raise it to custody token";
+}
+
+void quirk_advice(const struct token_facts *token, const struct key_attributes *key,
+                  const struct form_finding *form, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (form->custody == CUSTODY_TOKEN)
+        return;
+    const char *second = "";
+    if (form->custody == CUSTODY_UNUSABLE)
+        second = key->decrypt == 0
+                     ? "; or make a key by a ceremony with custody = host, and accept that by "
+                       "[connector] require = host"
+                     : "; or seal with another padding";
+    snprintf(out, size, "%s%s", raising_words(token, key, form), second);
 }

@@ -14,8 +14,8 @@
  * on this token. */
 bool quirk_login_is_harmless(const struct token_facts *token, CK_RV rv) MUST_USE;
 
-/* What would raise the custody of that form, in words; empty where it is the highest. */
-const char *quirk_advice(const struct token_facts *token, const struct key_attributes *key,
-                         const struct form_finding *form) MUST_USE;
+/* Writes what would raise the custody of that form, in words; nothing where it is the highest. */
+void quirk_advice(const struct token_facts *token, const struct key_attributes *key,
+                  const struct form_finding *form, char *out, size_t size);
 
 #endif

@@ -224,8 +224,8 @@ static void put_advice(const struct session *session, const struct key_attribute
         if (finding->forms[i].custody < lowest->custody)
             lowest = &finding->forms[i];
     }
-    snprintf(finding->advice, sizeof finding->advice, "%s",
-             quirk_advice(&session->token->facts, attributes, lowest));
+    quirk_advice(&session->token->facts, attributes, lowest, finding->advice,
+                 sizeof finding->advice);
 }
 
 static bool learn_padding(struct session *session, struct sealing_key *key, enum padding padding,

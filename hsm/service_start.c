@@ -90,16 +90,18 @@ static bool open_token(struct token_service *service, struct error *err)
            token_service_login_again(service, service->session, err);
 }
 
-/* A key whose ceremony was not committed is not used, whatever it can do. */
+/* A key whose ceremony was not committed is not used, whatever it can do; one that is retired is
+ * passed over, for the others are to be served. */
 static bool check_committed(const struct token_service *service, const struct sealing_key *key,
-                            const struct key_descriptor *descriptors, size_t count,
+                            const struct key_descriptor *descriptors, size_t count, bool *retired,
                             struct error *err)
 {
     struct key_finding finding;
     if (!sealing_key_describe(service->session, key, &finding, err))
         return false;
-    if (key_descriptor_of(descriptors, count, finding.fingerprint) != NULL ||
-        key_uncommitted_allowed(service->config, service->section))
+    const struct key_descriptor *found = key_descriptor_of(descriptors, count, finding.fingerprint);
+    *retired = found != NULL && found->retired;
+    if (found != NULL || key_uncommitted_allowed(service->config, service->section))
         return true;
     return key_fail_uncommitted(finding.name, finding.fingerprint, err);
 }
@@ -123,16 +125,28 @@ static bool find_keys(struct token_service *service, struct error *err)
         return false;
     for (size_t i = 0; i < count; i++) {
         const char *name = config_list_at(service->config, service->section, "key", i);
+        struct sealing_key **key = &service->keys[report->key_count];
+        bool retired = false;
         if (probe_key(report, name) != NULL)
             return error_set(err, FAIL_USAGE, "%s: [%s] key names \"%s\" twice",
                              config_path(service->config), service->section, name);
-        if (!sealing_key_find(service->session, name, &service->keys[i], err) ||
-            !check_committed(service, service->keys[i], descriptors, described, err) ||
-            !token_probe(service->session, service->keys[i], &report->keys[i], err))
+        if (!sealing_key_find(service->session, name, key, err) ||
+            !check_committed(service, *key, descriptors, described, &retired, err))
             return false;
-        report->key_count = i + 1;
+        if (retired) {
+            log_event(LEVEL_WARNING, EVENT_NOTE, "a key is retired and is not served",
+                      LOG_TEXT("key", name));
+            sealing_key_free(key);
+            continue;
+        }
+        if (!token_probe(service->session, *key, &report->keys[report->key_count], err))
+            return false;
+        report->key_count++;
     }
-    return true;
+    if (report->key_count > 0)
+        return true;
+    error_set(err, FAIL_POLICY, "every key of [%s] is retired", service->section);
+    return error_hint(err, "name a key that is in use, or leave the token out");
 }
 
 static const struct padding_finding *best_finding(const struct key_finding *key)

@@ -170,3 +170,14 @@ bool session_logged_in(struct session *session, bool *out, struct error *err)
            info.state == CKS_RW_USER_FUNCTIONS;
     return true;
 }
+
+bool session_last_failure(const struct session *session, char call[static CK_CALL_TEXT],
+                          char ck_rv[static CK_RV_TEXT])
+{
+    call[0] = ck_rv[0] = '\0';
+    if (session == NULL || session->rv == CKR_OK)
+        return false;
+    snprintf(call, CK_CALL_TEXT, "%s", session->call);
+    ck_rv_text(session->rv, ck_rv);
+    return true;
+}

@@ -25,7 +25,7 @@ packages() {
     quickstart) echo openssl jq ;;
     tests)
         echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck \
-            gpgsm gpg-agent default-jre-headless libbcpkix-java \
+            groff-base gpgsm gpg-agent default-jre-headless libbcpkix-java \
             python3-pyasn1-modules python3-pycryptodome clang libclang-rt-dev llvm tinyproxy-bin
         ;;
     npm) echo npm ;;

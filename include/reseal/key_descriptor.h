@@ -33,11 +33,15 @@ struct key_descriptor {
     char transcript_sha256[FINGERPRINT_TEXT]; /* of the record's last line before the commit */
     int signatures;                           /* of witnesses that were counted */
     char committed[32];                       /* RFC 3339 */
+    bool retired; /* `reseal key retire` has put its mark beside the file: the key is not served */
 };
 
 /* Appends the text of the file. */
 void key_descriptor_format(const struct key_descriptor *descriptor, struct buf *out);
 bool key_descriptor_load(const char *path, struct key_descriptor *out, struct error *err) MUST_USE;
+/* The path of the mark by which a descriptor is retired, a file beside it: the descriptor itself
+ * stays what its transcript says. */
+bool key_descriptor_mark(const char *path, char *out, size_t size, struct error *err) MUST_USE;
 
 /* Those that a token's section names in `descriptor`; a path is relative to the configuration's
  * folder. `out` has room for DESCRIPTORS_MAX. */
@@ -46,6 +50,9 @@ bool key_descriptors_load(const struct config *config, const char *section,
 /* The one of that public key, or NULL. */
 const struct key_descriptor *key_descriptor_of(const struct key_descriptor *descriptors,
                                                size_t count, const char *fingerprint) MUST_USE;
+/* True where a descriptor of the section tells of a key with that label, and is retired. */
+bool key_descriptor_retires(const struct config *config, const char *section,
+                            const char *label) MUST_USE;
 /* True where the section lets keys be served that no descriptor names. */
 bool key_uncommitted_allowed(const struct config *config, const char *section) MUST_USE;
 /* FAIL_POLICY about a key that no descriptor names. */

@@ -43,7 +43,7 @@ struct padding_finding {
     struct form_finding others; /* what custody token makes no form for: device keys on other
                                    curves, longer text around the password. Custody host or none,
                                    with what kept it from that */
-    char advice[256]; /* what would raise the lowest of these, in words; empty: nothing could */
+    char advice[400]; /* what would raise the lowest of these, in words; empty: nothing could */
     uint32_t affixes; /* bytes of text around the password that custody token takes; 0: none */
 };
 

@@ -47,6 +47,8 @@ void token_facts_get(const struct token *token, struct token_facts *out);
 
 /* Whether the token has a PIN pad of its own (CKF_PROTECTED_AUTHENTICATION_PATH). */
 bool token_has_pin_pad(const struct token *token) MUST_USE;
+/* Without it all objects are there at once, and no PIN is wanted (CKF_LOGIN_REQUIRED). */
+bool token_wants_login(const struct token *token) MUST_USE;
 
 enum pin_state {
     PIN_STATE_OK,        /* no failed try since the last login, as far as the token tells */
@@ -85,6 +87,10 @@ void session_close(struct session **session);
 /* True where the last error of this session means that handles are lost
  * (CKR_SESSION_HANDLE_INVALID, CKR_DEVICE_REMOVED ...): close it, open a new one, try once more. */
 bool session_lost(const struct session *session) MUST_USE;
+
+/* The call of this session that failed last, and its CK_RV by name; false where none has. */
+bool session_last_failure(const struct session *session, char call[static CK_CALL_TEXT],
+                          char ck_rv[static CK_RV_TEXT]) MUST_USE;
 
 /* A private key on the token, with the public half beside it. Handles are good for one session's
  * life. */

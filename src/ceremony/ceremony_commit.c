@@ -206,7 +206,7 @@ static bool confirm(const struct commit *commit, struct error *err)
     char question[512];
     fprintf(stderr, "the key \"%s\", SHA-256 of its public half\n%s\n", commit->descriptor.label,
             commit->descriptor.fingerprint);
-    fprintf(stderr, "%zu signatures of witnesses count, %zu are wanted by the plan\n",
+    fprintf(stderr, "signatures of witnesses that count: %zu; wanted by the plan: %zu\n",
             commit->verification->counted, commit->verification->required);
     if (commit->announced != NULL)
         fprintf(stderr, "a commit was cut off after line %zu; it is done now\n",

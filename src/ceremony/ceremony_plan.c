@@ -55,6 +55,10 @@ const struct config_key ceremony_plan_table[] = {
     {"backup", "transport_key", CONFIG_LIST, 0, 0, NULL, NULL,
      "labels of the transport keys that the key may be wrapped for"},
 
+    {"backup", "wrapping", CONFIG_CHOICE, 0, 0, "until-shut|trusted", "until-shut",
+     "who may wrap it until it is replicated: the user, or keys of the security officer alone "
+     "(CKA_WRAP_WITH_TRUSTED, where the token has it)"},
+
     {"output", "public_key", CONFIG_PATH, 0, 0, NULL, NULL, "new file for the public key (PEM)"},
     {"output", "public_key_cng", CONFIG_PATH, 0, 0, NULL, NULL,
      "new file for the public key as a CNG RSAPUBLICBLOB"},
@@ -256,6 +260,10 @@ static bool read_backup(struct ceremony_plan *plan, struct error *err)
                        ? BACKUP_TRANSPORT
                        : BACKUP_NONE;
     plan->transport_count = config_list_count(plan->config, "backup", "transport_key");
+    if (plan->backup == BACKUP_TRANSPORT)
+        plan->key.wrapping = strcmp(config_text(plan->config, "backup", "wrapping"), "trusted") == 0
+                                 ? KEY_WRAPPED_BY_TRUSTED
+                                 : KEY_WRAPPED_UNTIL_SHUT;
     if ((plan->backup == BACKUP_TRANSPORT) == (plan->transport_count > 0))
         return true;
     error_set(err, FAIL_USAGE, "[backup] rule = transport and transport_key go together");

@@ -14,14 +14,14 @@ const struct ceremony_step ceremony_steps[] = {
      NULL, "Loads the module, finds the token and compares what it says of itself with the plan."},
     {"open", "Begin the transcript", 0, NULL, act_open, NULL, facts_open,
      "Makes sure that the key's label is free, and begins the transcript with what it stands on."},
-    {"login", "Log in to the token", 0, NULL, act_login, NULL, facts_login,
+    {"login", "Log in to the token", STEP_CALL, NULL, act_login, NULL, facts_login,
      "Asks for the PIN, tries it once, and looks for the label among the private objects too."},
     {"resume", "Look at what was left behind", STEP_RESUMED | STEP_GUARDED, NULL, act_resume, NULL,
      facts_resume, ""},
     {"confirm", "Confirm", STEP_GUARDED, NULL, act_confirm, NULL, facts_confirm,
      "Asks for a typed Yes: until here nothing was changed on the token."},
-    {"generate", "Make the key pair on the token", STEP_ANNOUNCED, before_generate, act_generate,
-     facts_generate, facts_generate,
+    {"generate", "Make the key pair on the token", STEP_ANNOUNCED | STEP_CALL, before_generate,
+     act_generate, facts_generate, facts_generate,
      "Chooses a random CKA_ID, writes it down, and has the token make the key pair."},
     {"read-back", "Read every attribute back", STEP_PAUSE, NULL, act_read_back, NULL,
      facts_read_back,
@@ -104,6 +104,46 @@ static bool do_step(struct ceremony *ceremony, const struct ceremony_step *step,
     return step->act(ceremony, err) && !ceremony_interrupted(err);
 }
 
+static const char *deciding_call(const struct ceremony_step *step)
+{
+    return step->act == act_login ? "C_Login" : "C_GenerateKeyPair(CKM_RSA_PKCS_KEY_PAIR_GEN)";
+}
+
+/* The token's answer by name: of the call that failed, or of the one that the step is about. */
+static void put_answer(const struct ceremony *ceremony, const struct ceremony_step *step,
+                       const struct error *failure, struct json_writer *line)
+{
+    char call[CK_CALL_TEXT], ck_rv[CK_RV_TEXT];
+    /* Of other failures the last bad answer is not the reason. */
+    bool told = failure != NULL &&
+                (failure->kind == FAIL_TOKEN || failure->kind == FAIL_UNSUPPORTED) &&
+                session_last_failure(ceremony->session, call, ck_rv);
+    if (!told && (failure != NULL || (step->flags & STEP_CALL) == 0))
+        return;
+    json_object(line, "answer");
+    json_put_text(line, "call", told ? call : deciding_call(step));
+    json_put_text(line, "ckRv", told ? ck_rv : "CKR_OK");
+    json_object_end(line);
+}
+
+/* `failure` NULL: it was done. */
+static bool record_step(struct ceremony *ceremony, const struct ceremony_step *step,
+                        const struct error *failure, struct error *err)
+{
+    struct json_writer *line = NULL;
+    if (!is_recorded(ceremony, step))
+        return true;
+    if (!transcript_begin(ceremony->transcript, step->name,
+                          failure != NULL ? LINE_FAILED : LINE_DONE, &line, err))
+        return false;
+    if (step->facts != NULL)
+        step->facts(ceremony, line);
+    put_answer(ceremony, step, failure, line);
+    if (failure != NULL)
+        transcript_put_failure(line, failure);
+    return transcript_commit(ceremony->transcript, &line, err);
+}
+
 static bool run_step(struct ceremony *ceremony, size_t index, struct error *err)
 {
     const struct ceremony_step *step = &ceremony_steps[index];
@@ -114,13 +154,10 @@ static bool run_step(struct ceremony *ceremony, size_t index, struct error *err)
         signals_guard();
     bool ok = do_step(ceremony, step, err);
     if (!ok) {
-        if (is_recorded(ceremony, step))
-            (void)!transcript_add(ceremony->transcript, step->name, LINE_FAILED, step->facts,
-                                  ceremony, err, &ignored);
+        (void)!record_step(ceremony, step, err, &ignored);
         return false;
     }
-    if (is_recorded(ceremony, step) && !transcript_add(ceremony->transcript, step->name, LINE_DONE,
-                                                       step->facts, ceremony, NULL, err))
+    if (!record_step(ceremony, step, NULL, err))
         return false;
     return (step->flags & STEP_PAUSE) == 0 || talk_pause(ceremony, err);
 }
@@ -249,5 +286,5 @@ bool ceremony_sought_token(const struct ceremony *ceremony)
         return false;
     const char *source =
         ceremony->options->pin != NULL ? ceremony->options->pin : ceremony->plan->pin;
-    return ceremony->pin != NULL || strcmp(source, "prompt") == 0;
+    return ceremony->options->look_only || ceremony->pin != NULL || strcmp(source, "prompt") == 0;
 }

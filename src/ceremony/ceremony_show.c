@@ -5,7 +5,7 @@
 #include <string.h>
 #include "reseal/text.h"
 
-#define NAME_WIDTH 15
+#define NAME_WIDTH 20
 
 /* What stands in the head of each line, or is shown elsewhere. */
 static bool is_frame(const char *key)

@@ -194,6 +194,17 @@ void facts_unreadable(const void *context, struct json_writer *line)
 {
     const struct ceremony *ceremony = context;
     json_put_text(line, "ckRv", ceremony->refusal[0] != '\0' ? ceremony->refusal : NULL);
+    if (ceremony->attempt_count == 0)
+        return;
+    json_put_bool(line, "confined", ceremony->confined);
+    json_array(line, "wrapAttempts");
+    for (size_t i = 0; i < ceremony->attempt_count; i++) {
+        json_object(line, NULL);
+        json_put_text(line, "mechanism", ceremony->attempts[i].mechanism);
+        json_put_text(line, "ckRv", ceremony->attempts[i].ck_rv);
+        json_object_end(line);
+    }
+    json_array_end(line);
 }
 
 static void put_optional(struct json_writer *line, const char *name, const char *text)

@@ -5,6 +5,7 @@
 
 #include "reseal/ceremony_plan.h"
 #include "reseal/ceremony_run.h"
+#include "reseal/key_transport.h"
 #include "reseal/transcript_read.h"
 
 /* What the token is wanted to be, and what it is. */
@@ -66,6 +67,9 @@ struct ceremony {
     struct sealing_key *key;  /* NULL while there is none */
     EVP_PKEY *public_key;     /* as read right after the key was made */
     char refusal[CK_RV_TEXT]; /* the token's answer when the private key was asked for */
+    size_t attempt_count;     /* to wrap the key, by a plan without backup */
+    struct wrap_attempt attempts[WRAP_ATTEMPTS_MAX];
+    bool confined; /* the token refused them all */
     struct key_finding finding;
     size_t proof_count;
     struct padding_proof proofs[PADDING_COUNT];
@@ -82,7 +86,8 @@ enum step_flag {
     STEP_ANNOUNCED = 2,  /* changes something: a line comes before the act */
     STEP_PAUSE = 4,      /* people look at what it shows before the next step begins */
     STEP_RESUMED = 8,    /* only where a ceremony is gone on with; has no number */
-    STEP_GUARDED = 16,   /* from here on a signal ends the ceremony, not the program */
+    STEP_CALL = 32, /* one call of the token decides: its answer is recorded also when it is good */
+    STEP_GUARDED = 16, /* from here on a signal ends the ceremony, not the program */
 };
 
 struct ceremony_step {

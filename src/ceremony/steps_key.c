@@ -53,6 +53,23 @@ bool act_read_back(struct ceremony *ceremony, struct error *err)
            sealing_key_describe(ceremony->session, ceremony->key, &ceremony->finding, err);
 }
 
+/* A plan without backup says that the key cannot leave its token in any form. Some tokens wrap it
+ * all the same; that is said, and in the record, for it is the token's own doing. */
+static bool try_wrap(struct ceremony *ceremony, struct error *err)
+{
+    if (!key_try_wrap(ceremony->session, ceremony->key, ceremony->attempts,
+                      &ceremony->attempt_count, &ceremony->confined, err))
+        return false;
+    for (size_t i = 0; i < ceremony->attempt_count; i++)
+        talk("tried to wrap it by %s: %s", ceremony->attempts[i].mechanism,
+             ceremony->attempts[i].ck_rv);
+    if (!ceremony->confined)
+        talk(
+            "THE TOKEN WRAPS THE KEY although it is not extractable: whoever is logged in can take "
+            "it away under a key of his own");
+    return true;
+}
+
 bool act_unreadable(struct ceremony *ceremony, struct error *err)
 {
     if (!key_is_unreadable(ceremony->session, ceremony->key, ceremony->refusal, err)) {
@@ -61,7 +78,7 @@ bool act_unreadable(struct ceremony *ceremony, struct error *err)
         return false;
     }
     talk("asked for the private exponent and the primes, the token answered %s", ceremony->refusal);
-    return true;
+    return ceremony->plan->backup != BACKUP_NONE || try_wrap(ceremony, err);
 }
 
 static bool judge_padding(const struct ceremony *ceremony, const struct padding_proof *proof,

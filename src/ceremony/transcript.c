@@ -70,7 +70,9 @@ static bool lock_file(const struct transcript *transcript, struct error *err)
         return error_errno(err, FAIL_IO, "cannot lock the transcript %s", transcript->path);
     error_set(err, FAIL_EXISTS, "another process is writing to the transcript %s",
               transcript->path);
-    return error_hint(err, "wait until that ceremony has ended");
+    return error_hint(err,
+                      "wait until that ceremony has ended; at its questions a line that begins "
+                      "with ! goes into the record");
 }
 
 static bool create_file(struct transcript *transcript, struct error *err)

@@ -14,7 +14,7 @@ bool access_file_open(const struct config *config, const char *from, struct acce
                       struct error *err)
 {
     struct secret *old = NULL;
-    struct stat status;
+    struct stat status = {.st_mode = 0600};
     const char *wrap = config_text(config, "hub", "access_key_wrap");
     *file = (struct access_file){.text = BUF_INIT(FILE_BYTES), .mode = 0600};
     if (!config_want(config, "hub", "credentials", &file->path, err) ||

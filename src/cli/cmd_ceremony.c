@@ -196,6 +196,8 @@ const struct command ceremony_commands[] = {
      run_ceremony_note},
     {"ceremony", "commit", "TRANSCRIPT", "let connectors use the key: write its descriptor",
      commit_options, 1, 1, run_ceremony_commit},
+    {"ceremony", "replicate", "TRANSCRIPT", "bring a key to a second token, as its plan says",
+     ceremony_replicate_options, 1, 1, run_ceremony_replicate},
     {"ceremony", "shares", "make|join [FILE...]",
      "a PIN for several people: make its shares, or join them", ceremony_shares_options, 1, 17,
      run_ceremony_shares},

@@ -12,6 +12,7 @@ bool run_ceremony_note(const struct invocation *invocation, struct error *err) M
 bool run_ceremony_commit(const struct invocation *invocation, struct error *err) MUST_USE;
 bool run_ceremony_plan(const struct invocation *invocation, struct error *err) MUST_USE;
 bool run_ceremony_shares(const struct invocation *invocation, struct error *err) MUST_USE;
-extern const struct command_option ceremony_shares_options[];
+bool run_ceremony_replicate(const struct invocation *invocation, struct error *err) MUST_USE;
+extern const struct command_option ceremony_shares_options[], ceremony_replicate_options[];
 
 #endif

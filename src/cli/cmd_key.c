@@ -190,5 +190,11 @@ const struct command key_commands[] = {
     {"key", "export", "LABEL", "write the public half of a key", export_options, 1, 1, run_export},
     {"key", "rotate", "OLD NEW", "put every record that is under one sealing key under another",
      key_rotate_options, 2, 2, key_rotate_run},
+    {"key", "inventory", "[TRANSCRIPT...]", "every object on the token against the records",
+     key_inventory_options, 0, 256, key_inventory_run},
+    {"key", "retire", "TRANSCRIPT", "let no connector serve a key any more; recorded",
+     key_retire_options, 1, 1, key_retire_run},
+    {"key", "destroy", "TRANSCRIPT", "destroy a retired key on its token; recorded",
+     key_destroy_options, 1, 1, key_destroy_run},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };

@@ -42,7 +42,11 @@ void doctor_commit(struct doctor *doctor, const struct key_finding *key)
         return;
     }
     const struct key_descriptor *found = key_descriptor_of(descriptors, count, key->fingerprint);
-    if (found != NULL) {
+    if (found != NULL && found->retired) {
+        doctor_say(doctor, DOCTOR_KEY, MARK_WARNING,
+                   "take it out of `key` and `descriptor` of the token's section",
+                   "%s: it is retired, and the connector does not serve it", key->name);
+    } else if (found != NULL) {
         doctor_say(doctor, DOCTOR_KEY, MARK_OK, NULL,
                    "%s: committed at %s, with %d signatures of witnesses", key->name,
                    found->committed, found->signatures);

@@ -144,6 +144,12 @@ static const char *text_of(const struct json_value *object, const char *name)
     return text != NULL ? text : "";
 }
 
+static const char *trouble_hint(const struct json_value *helper, const char *otherwise)
+{
+    const char *hint = text_of(json_get(helper, "error"), "hint");
+    return hint[0] != '\0' ? hint : otherwise;
+}
+
 /* "error" is null, a text, or an object with one. */
 static const char *trouble(const struct json_value *helper)
 {
@@ -177,9 +183,12 @@ void doctor_connector(struct doctor *doctor)
     const struct json_value *root = json_root(doctor->status);
     const char *state = text_of(root, "state");
     bool serving = strcmp(state, "serving") == 0;
+    int64_t pid = 0;
+    if (!json_integer(json_get(root, "pid"), 1, INT32_MAX, &pid))
+        pid = 0;
     doctor_say(doctor, DOCTOR_CONNECTOR, serving ? MARK_OK : MARK_WARNING,
-               serving ? NULL : "`reseal status` says more", "reseald runs as process %s and is %s",
-               text_of(root, "pid"), state);
+               serving ? NULL : "`reseal status` says more",
+               "reseald runs as process %lld and is %s", (long long)pid, state);
 }
 
 bool doctor_connector_token(struct doctor *doctor)
@@ -197,20 +206,22 @@ bool doctor_connector_token(struct doctor *doctor)
     }
     if (!json_true(json_get(helper, "ready"))) {
         doctor_say(doctor, DOCTOR_CONNECTOR, MARK_FAILURE,
-                   "the log of reseald says what the token helper met",
+                   trouble_hint(helper, "the log of reseald says what the token helper met"),
                    "reseald runs, but its token helper is not ready%s%s",
                    trouble(helper)[0] != '\0' ? ": " : "", trouble(helper));
         return false;
     }
     if (trouble(helper)[0] != '\0')
-        doctor_say(doctor, DOCTOR_CONNECTOR, MARK_WARNING, "`reseal status` says more",
+        doctor_say(doctor, DOCTOR_CONNECTOR, MARK_WARNING,
+                   trouble_hint(helper, "the log of reseald says what the token answered"),
                    "the token fails at present: %s", trouble(helper));
     doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "proved by the running connector");
     const struct json_value *recycling = json_get(token, "recycling");
     if (trouble(recycling)[0] != '\0')
         doctor_say(doctor, DOCTOR_CONNECTOR, MARK_WARNING,
                    "the helper that serves goes on; restart reseald when this is mended",
-                   "no fresh helper can take over: %s", trouble(recycling));
+                   "no fresh token helper can take over from the one that serves: %s",
+                   trouble(recycling));
     report_keys(doctor, json_get(token, "keys"));
     return true;
 }

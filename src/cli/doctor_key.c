@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is right and wrong with a sealing key, wherever the findings come from. */
+#include <stdio.h>
 #include <string.h>
 #include "doctor.h"
 #include "token_report.h"
@@ -75,16 +76,28 @@ static enum custody required(const struct doctor *doctor)
     return require;
 }
 
+/* The advice of the probe; where custody host would do, that is the other way out. */
+static void put_advice(const struct padding_finding *found, enum custody reached, char *out,
+                       size_t size)
+{
+    snprintf(out, size, "%s%s", found->advice,
+             reached == CUSTODY_HOST ? "; or accept that the password is in locked memory of the "
+                                       "token helper for a moment: [connector] require = host"
+                                     : "");
+}
+
 /* Devices of that kind are answered with a lower custody than others, or not at all. */
 static void judge_forms(struct doctor *doctor, const struct key_finding *key,
                         const struct padding_finding *found, enum custody require)
 {
     for (size_t i = 0; i < CMS_FORM_COUNT; i++) {
         const struct form_finding *form = &found->forms[i];
+        char advice[sizeof found->advice + 160];
         if (form->custody == found->custody)
             continue;
+        put_advice(found, form->custody, advice, sizeof advice);
         doctor_say(doctor, DOCTOR_KEY, form->custody < require ? MARK_WARNING : MARK_OK,
-                   form->custody < require ? found->advice : NULL,
+                   form->custody < require ? advice : NULL,
                    "%s: %s for %s device keys reaches custody %s%s: %s answered %s", key->name,
                    padding_name(found->padding), cms_form_name((enum cms_form)i),
                    custody_name(form->custody),
@@ -121,7 +134,9 @@ static void judge_padding(struct doctor *doctor, const struct key_finding *key,
         return;
     }
     enum mark mark = another_reaches_it && !used_here ? MARK_WARNING : MARK_FAILURE;
-    doctor_say(doctor, DOCTOR_KEY, mark, found->advice,
+    char advice[sizeof found->advice + 160];
+    put_advice(found, found->custody, advice, sizeof advice);
+    doctor_say(doctor, DOCTOR_KEY, mark, advice,
                "%s: %s reaches custody %s, and [connector] require is %s%s%s%s%s", key->name, name,
                custody_name(found->custody), custody_name(require),
                found->call[0] != '\0' ? ": " : "", found->call,

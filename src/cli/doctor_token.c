@@ -45,20 +45,44 @@ static bool examine_token(struct doctor *doctor, struct token **token)
     return true;
 }
 
+static const char *pin_state_hint(enum pin_state state)
+{
+    switch (state) {
+    case PIN_STATE_COUNT_LOW:
+    case PIN_STATE_FINAL_TRY:
+        return "correct what `pin` names first; then log in once with the right PIN by another "
+               "tool "
+               "(pkcs11-tool --module MODULE --login --list-objects), which clears the count";
+    case PIN_STATE_LOCKED:
+        return "correct what `pin` names first; then let the security officer set the PIN anew, "
+               "with "
+               "the tool of the token's maker";
+    case PIN_STATE_UNSET:
+        return "let the security officer set a user PIN, with the tool of the token's maker";
+    case PIN_STATE_EXPIRED:
+        return "change the PIN with the tool of the token's maker, and put the new one where `pin` "
+               "says";
+    case PIN_STATE_OK:
+        break;
+    }
+    return NULL;
+}
+
 static void examine_pin_state(struct doctor *doctor, const struct token *token)
 {
     struct error err = ERROR_INIT;
     enum pin_state state;
     if (!token_pin_state(token, &state, &err)) {
-        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, "is the token still there?");
+        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err,
+                     "the token was there a moment ago: look at its connection");
         return;
     }
-    if (state == PIN_STATE_OK)
+    if (!token_wants_login(token))
+        doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "the token wants no login");
+    else if (state == PIN_STATE_OK)
         doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "the token has no complaint about its PIN");
     else
-        doctor_say(doctor, DOCTOR_PIN, MARK_FAILURE,
-                   "correct the PIN's source first; then log in once with the maker's tool, or let "
-                   "the security officer set the PIN anew",
+        doctor_say(doctor, DOCTOR_PIN, MARK_FAILURE, pin_state_hint(state),
                    "the token says: %s; no login is tried in this state", pin_state_text(state));
 }
 
@@ -69,7 +93,7 @@ static void judge_pin_length(struct doctor *doctor, const struct token *token,
     token_pin_bounds(token, &min, &max);
     if (len < min || (max > 0 && len > max))
         doctor_say(doctor, DOCTOR_PIN, MARK_FAILURE,
-                   "is this the PIN of this token, and nothing else in that file?",
+                   "put the user PIN of this token there, alone and on one line",
                    "what [%s] pin names is not as long as this token's PINs (%zu to %zu bytes)",
                    doctor->section, min, max);
     else
@@ -98,6 +122,8 @@ static void examine_pin_source(struct doctor *doctor, const struct token *token,
     struct error err = ERROR_INIT;
     if (pin_is_for_pad(token, source)) {
         doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "the token has a pad of its own for its PIN");
+    } else if (source == NULL && !token_wants_login(token)) {
+        return;
     } else if (source == NULL) {
         doctor_say(doctor, DOCTOR_PIN, MARK_FAILURE, "set it to file:PATH or credential:NAME",
                    "[%s] pin is not set: the connector cannot log in", doctor->section);
@@ -109,7 +135,8 @@ static void examine_pin_source(struct doctor *doctor, const struct token *token,
         doctor_say(doctor, DOCTOR_PIN, MARK_WARNING, login_hint,
                    "the PIN is asked for when needed");
     } else if (!secret_read(source, PIN_PROMPT, PIN_MAX, pin, &err)) {
-        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, "correct [token] pin");
+        doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err,
+                     "correct `pin` of the token's section");
     } else {
         judge_pin_length(doctor, token, *pin);
     }
@@ -139,13 +166,14 @@ static void log_in(struct doctor *doctor, struct token *token, const struct secr
 {
     struct session *session = NULL;
     struct error err = ERROR_INIT;
-    if (pin == NULL)
+    if (pin == NULL && token_wants_login(token))
         fprintf(stderr, PIN_PAD_NOTE "\n");
     if (!token_login(token, pin, &err)) {
         doctor_error(doctor, DOCTOR_PIN, MARK_FAILURE, &err, "correct the source of the PIN");
         return;
     }
-    doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "the token takes the PIN");
+    if (token_wants_login(token))
+        doctor_say(doctor, DOCTOR_PIN, MARK_OK, NULL, "the token takes the PIN");
     if (session_open(token, SESSION_READ_ONLY, &session, &err))
         examine_keys(doctor, session);
     else
@@ -174,7 +202,8 @@ static void examine_section(struct doctor *doctor)
     bool proved = doctor_connector_token(doctor);
     if (!proved && doctor->login && pin != NULL)
         log_in(doctor, token, pin);
-    else if (!proved && doctor->login && token != NULL && pin_is_for_pad(token, pin_source(doctor)))
+    else if (!proved && doctor->login && token != NULL &&
+             (pin_is_for_pad(token, pin_source(doctor)) || !token_wants_login(token)))
         log_in(doctor, token, NULL);
     else if (!proved && token != NULL)
         doctor_say(doctor, DOCTOR_KEY, MARK_WARNING, login_hint,

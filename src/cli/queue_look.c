@@ -6,9 +6,19 @@
 #include "client.h"
 #include "queue_service.h"
 
+/* Whether the queues that [queue] leads to are the hub's own: it may work by another engine. */
+static bool hub_has_queues(const struct config *config)
+{
+    if (strcmp(config_text(config, "queue", "engine"), "azure") == 0)
+        return false;
+    return !config_given(config, "queue", "endpoint") ||
+           web_same_origin(config_text(config, "queue", "endpoint"),
+                           config_text(config, "client", "hub"));
+}
+
 bool queue_look_at_hub(const struct config *config)
 {
-    return config_text(config, "client", "api_token") != NULL;
+    return config_text(config, "client", "api_token") != NULL && hub_has_queues(config);
 }
 
 static bool take_look(const struct json_value *queue, struct queue_look *out, struct error *err)
@@ -132,7 +142,7 @@ static const struct queue_look *find(const struct queue_looks *looks, const char
 static bool token_at_hand(const struct config *config)
 {
     const char *source = config_text(config, "client", "api_token");
-    return source != NULL &&
+    return source != NULL && hub_has_queues(config) &&
            (strncmp(source, "file:", 5) == 0 || strncmp(source, "credential:", 11) == 0);
 }
 

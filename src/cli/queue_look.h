@@ -24,7 +24,8 @@ struct queue_looks {
     struct queue_look all[QUEUE_LOOKS_MAX];
 };
 
-/* True where `reseal queue` asks the hub: [client] has an api_token. */
+/* True where `reseal queue` asks the hub: [client] has an api_token, and [queue] names no other
+ * service. */
 bool queue_look_at_hub(const struct config *config) MUST_USE;
 /* Appends the address of a queue's messages at the hub. */
 struct web;

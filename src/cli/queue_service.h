@@ -22,8 +22,8 @@ bool queue_service_facts(struct queue_service *service, const char *name, struct
 /* False ends the look at messages. */
 typedef bool queue_service_seen(void *context, const struct queue_message *message,
                                 struct error *err);
-/* Takes up to `max` messages for a moment, shows each, and gives all of them back; *shown is how
- * many. To the service that is a receive, and counts as one. */
+/* Takes up to `max` messages (ten at most) for one second, and shows each; *shown is how many. To
+ * the service that is a receive, and counts as one. */
 bool queue_service_peek(struct queue_service *service, const char *name, size_t max,
                         queue_service_seen *seen, void *context, size_t *shown,
                         struct error *err) MUST_USE;

@@ -127,6 +127,8 @@ bool token_options_login(const struct invocation *invocation, struct token *toke
     struct secret *pin = NULL;
     if (!pin_source(invocation, &source, err))
         return false;
+    if (source == NULL && !token_wants_login(token))
+        return token_login(token, NULL, err);
     if (pin_is_for_pad(token, source))
         fprintf(stderr, PIN_PAD_NOTE "\n");
     else if (!token_options_pin(invocation, &pin, err))

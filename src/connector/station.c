@@ -3,6 +3,7 @@
 #include <string.h>
 #include "connector.h"
 #include "reseal/clock.h"
+#include "reseal/key_descriptor.h"
 #include "reseal/log.h"
 
 #define AHEAD_US    (20 * 1000) /* of the token's work that may wait here */
@@ -20,6 +21,8 @@ static bool check_custody(const struct station *station, const struct hello_mess
         const char *name = config_list_at(connector->config, station->section, "key", i);
         const struct key_finding *key = probe_key(&hello->report, name);
         enum custody best = CUSTODY_UNUSABLE;
+        if (key == NULL && key_descriptor_retires(connector->config, station->section, name))
+            continue;
         if (key == NULL)
             return error_set(err, FAIL_NOT_FOUND,
                              "the token helper does not know the sealing key \"%s\"", name);

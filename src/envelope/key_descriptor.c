@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "reseal/clock.h"
 
 #define SECTION "sealed-key"
@@ -96,6 +97,14 @@ done:
     return ok;
 }
 
+bool key_descriptor_mark(const char *path, char *out, size_t size, struct error *err)
+{
+    int len = snprintf(out, size, "%s.retired", path);
+    if (len >= 0 && (size_t)len < size)
+        return true;
+    return error_set(err, FAIL_USAGE, "the path of the key descriptor %.64s... is too long", path);
+}
+
 static bool load_one(const struct config *config, const char *named, struct key_descriptor *out,
                      struct error *err)
 {
@@ -106,7 +115,11 @@ static bool load_one(const struct config *config, const char *named, struct key_
     if (len < 0 || (size_t)len >= sizeof path)
         return error_set(err, FAIL_USAGE, "the path of the key descriptor %.64s... is too long",
                          named);
-    return key_descriptor_load(path, out, err);
+    char mark[PATH_MAX];
+    if (!key_descriptor_load(path, out, err) || !key_descriptor_mark(path, mark, sizeof mark, err))
+        return false;
+    out->retired = access(mark, F_OK) == 0;
+    return true;
 }
 
 bool key_descriptors_load(const struct config *config, const char *section,
@@ -136,6 +149,20 @@ const struct key_descriptor *key_descriptor_of(const struct key_descriptor *desc
             return &descriptors[i];
     }
     return NULL;
+}
+
+bool key_descriptor_retires(const struct config *config, const char *section, const char *label)
+{
+    struct key_descriptor descriptors[DESCRIPTORS_MAX];
+    struct error ignored = ERROR_INIT;
+    size_t count = 0;
+    if (!key_descriptors_load(config, section, descriptors, &count, &ignored))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (descriptors[i].retired && strcmp(descriptors[i].label, label) == 0)
+            return true;
+    }
+    return false;
 }
 
 bool key_uncommitted_allowed(const struct config *config, const char *section)

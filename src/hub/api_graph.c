@@ -74,10 +74,10 @@ static bool has_bearer(struct exchange *exchange, enum token_kind kind)
         return false;
     hub_renew(hub, RENEW_AT_TIMES);
     const char *token = header + sizeof scheme - 1;
-    if (keys_token_good(hub->keys, kind, token))
+    if (hub_keys_token_good(hub->keys, kind, token))
         return true;
     hub_renew(hub, RENEW_LOOK);
-    return keys_token_good(hub->keys, kind, token);
+    return hub_keys_token_good(hub->keys, kind, token);
 }
 
 static void refuse_bearer(struct exchange *exchange, const char *setting)
@@ -108,7 +108,7 @@ void seals_check(struct exchange *exchange)
         error_set(&err, FAIL_POLICY,
                   "sealed passwords are given to the holder of hub.rotation_token alone");
         error_hint(&err, "%s",
-                   keys_has_tokens(exchange->hub->keys, TOKEN_ROTATION)
+                   hub_keys_has_tokens(exchange->hub->keys, TOKEN_ROTATION)
                        ? "use that token"
                        : "this hub has no rotation token");
         graph_fail_with(exchange, MHD_HTTP_FORBIDDEN, RESULT_AUTHENTICATION, &err);

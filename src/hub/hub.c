@@ -131,8 +131,8 @@ static bool open_parts(struct hub *hub, const struct config *config, struct erro
     if (hub->md5 == NULL)
         return error_openssl(err, FAIL_INTERNAL,
                              "OpenSSL has no MD5, which the queue protocol needs");
-    return keys_open(config, &hub->keys, err) &&
-           sigv4_open(keys_credentials(hub->keys), &hub->sigv4, err) &&
+    return hub_keys_open(config, &hub->keys, err) &&
+           sigv4_open(hub_keys_credentials(hub->keys), &hub->sigv4, err) &&
            tls_open(config, &hub->tls, err) && store_open(path, &hub->store, err) &&
            ensure_queues(hub, config, err);
 }
@@ -152,7 +152,7 @@ static void free_parts(struct hub **hub)
     store_close(&(*hub)->store);
     sigv4_close(&(*hub)->sigv4);
     tls_close(&(*hub)->tls);
-    keys_close(&(*hub)->keys);
+    hub_keys_close(&(*hub)->keys);
     EVP_MD_free((*hub)->md5);
     free(*hub);
     *hub = NULL;
@@ -162,8 +162,8 @@ void hub_renew(struct hub *hub, enum renewal how)
 {
     if (atomic_exchange(&hub->renew, false))
         how = RENEW_READ;
-    if (keys_renew(hub->keys, how))
-        sigv4_renew(hub->sigv4, keys_credentials(hub->keys));
+    if (hub_keys_renew(hub->keys, how))
+        sigv4_renew(hub->sigv4, hub_keys_credentials(hub->keys));
 }
 
 /* Passwords do not pass here in clear, but a token does, and with it everything can be asked for.

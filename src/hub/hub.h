@@ -5,7 +5,7 @@
 
 #include <signal.h>
 #include <stdatomic.h>
-#include "keys.h"
+#include "hub_keys.h"
 #include "reseal/config.h"
 #include "sigv4.h"
 #include "store.h"
@@ -27,7 +27,7 @@ struct hub {
     EVP_MD *md5;
     atomic_bool renew; /* read keys and tokens again, changed or not */
     /* the server thread's own */
-    struct keys *keys;
+    struct hub_keys *keys;
     struct sigv4 *sigv4;
     struct tls *tls; /* NULL: plain HTTP */
     struct store *store;

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/evp.h>
+#include "reseal/clock.h"
+#include "reseal/log.h"
 #include "store_check.h"
 #include "store_sql.h"
 #include "store_tally.h"
@@ -13,6 +15,8 @@
 
 #define BUSY_TIMEOUT_MS 2000 /* another process may just be ending */
 #define STATEMENT_BYTES (-1) /* the text ends with a NUL */
+#define LOG_PAGES       4000 /* of 4 KiB; more than these in the log go into the database */
+#define COMPLAIN_MS     60000
 
 /* The order matters: exclusive locking must be chosen before the write-ahead log is first read, so
  * that its index stays in this process. */
@@ -24,7 +28,6 @@ static const char *const pragmas[] = {
     "PRAGMA trusted_schema = OFF",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -8192",            /* KiB */
-    "PRAGMA wal_autocheckpoint = 4000",     /* pages of 4 KiB */
     "PRAGMA journal_size_limit = 67108864", /* bytes that the log keeps after a peak */
     /* What is stored is sealed already; zeroing each freed page would double the writing. */
     "PRAGMA secure_delete = FAST",
@@ -154,6 +157,25 @@ static bool find_next_message(struct database *database, struct error *err)
     return true;
 }
 
+/* After a commit. What SQLite does by itself, but told where it fails: the log then grows, and
+ * nothing else would show it. The commit is on disk whatever happens here. */
+static int on_committed(void *context, sqlite3 *handle, const char *name, int pages)
+{
+    struct database *database = context;
+    struct error err = ERROR_INIT;
+    int64_t now = clock_monotonic_ms();
+    if (pages < LOG_PAGES ||
+        sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) == SQLITE_OK)
+        return SQLITE_OK;
+    if (database->complained_ms == 0 || now - database->complained_ms >= COMPLAIN_MS) {
+        (void)sql_failed(database, &err);
+        log_error(LEVEL_ERROR, EVENT_NOTE,
+                  "the write-ahead log cannot be moved into the database and grows", &err);
+        database->complained_ms = now;
+    }
+    return SQLITE_OK;
+}
+
 static bool set_up(struct database *database, struct error *err)
 {
     char mode[32];
@@ -162,6 +184,7 @@ static bool set_up(struct database *database, struct error *err)
         if (!execute(database, pragmas[i], err))
             return false;
     }
+    (void)sqlite3_wal_hook(database->handle, on_committed, database);
     if (!ask(database, "PRAGMA journal_mode", mode, sizeof mode, err))
         return false;
     if (strcmp(mode, "wal") != 0)

@@ -146,10 +146,11 @@ struct database {
     /* The id of the next message. None is used again while the hub runs: the receipt handle of a
      * message that is gone must not seem to be one of another. */
     int64_t next_message;
-    bool queue_work;     /* a purge, a removed queue or a move may have something left to do */
-    bool queues_changed; /* or senders, in this transaction: read again if it is rolled back */
-    bool commit_failed;  /* what was to be written last is not on disk */
-    bool bind_failed;    /* a value could not be bound; the next step fails */
+    bool queue_work;       /* a purge, a removed queue or a move may have something left to do */
+    bool queues_changed;   /* or senders, in this transaction: read again if it is rolled back */
+    bool commit_failed;    /* what was to be written last is not on disk */
+    int64_t complained_ms; /* monotonic; when a failing checkpoint was told last; 0: never */
+    bool bind_failed;      /* a value could not be bound; the next step fails */
     struct database_events events;
     int64_t delivery_retention_ms; /* how long finished deliveries are kept; 0: for ever */
     int64_t requests_queue;        /* where deliveries send their requests; 0: not known */

@@ -29,6 +29,10 @@ def steps(lines):
     return [(line["step"], line["outcome"]) for line in lines]
 
 
+def answer(line):
+    return (line["answer"]["call"], line["answer"]["ckRv"])
+
+
 def the(lines, step, outcome="done"):
     line, = [line for line in lines if (line["step"], line["outcome"]) == (step, outcome)]
     return line

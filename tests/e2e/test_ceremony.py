@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from ceremony_support import (BEGUN, DESTROYED, MADE, PADDINGS, STEPS, CeremonyTest,  # noqa: E402
-                              file_sha256, reseal_on_terminal, steps, the)
+                              answer, file_sha256, reseal_on_terminal, steps, the)
 from token_support import BIN, write_secret  # noqa: E402
 
 
@@ -49,6 +49,8 @@ class Held(CeremonyTest):
         announced, made = the(lines, "generate", "announced"), the(lines, "generate")
         self.assertEqual(announced["id"], made["id"])
         self.assertEqual(len(made["id"]), 40)
+        self.assertEqual(answer(the(lines, "login")), ("C_Login", "CKR_OK"))
+        self.assertEqual(answer(made), ("C_GenerateKeyPair(CKM_RSA_PKCS_KEY_PAIR_GEN)", "CKR_OK"))
         self.assertEqual([(p["padding"], p["custody"]) for p in proof["paddings"]],
                          [(padding, custody) for padding in PADDINGS])
         for padding in proof["paddings"]:
@@ -111,6 +113,18 @@ class Accepted(Held):
 
     def test_host_custody_on_nss_where_only_that_is_planned(self):
         self.run_accepted(self.nss(), 3072, "host")
+
+    def test_the_pin_from_a_descriptor_and_from_a_credential_of_systemd(self):
+        token = self.softhsm()
+        for source in ("fd", "credential"):
+            plan = self.plan(token, name=source, label=source, key="bits = 2048\ncustody = host\n"
+                             "padding = oaepSha512\n")
+            with open(token.pin_file) as pin:
+                where = f"fd:{pin.fileno()}" if source == "fd" else "credential:pin"
+                env = dict(token.env, CREDENTIALS_DIRECTORY=os.path.dirname(token.pin_file))
+                self.succeeds("ceremony", "run", plan, "--yes", "--pin", where, env=env,
+                              pass_fds=[pin.fileno()])
+            self.transcript(source)
 
     def test_a_uri_names_the_token_as_well(self):
         token = self.softhsm()

@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import Stage  # noqa: E402
-from token_support import TokenTest, write_secret  # noqa: E402
+from token_support import TokenTest, make_nss, write_secret  # noqa: E402
 
 
 class DoctorTest(TokenTest):
@@ -164,6 +164,18 @@ class Tokens(DoctorTest):
         self.assertEqual(len(failures), 3, findings)
         self.assertIn("C_UnwrapKey", failures[0])
         self.assertIn("CKR_", failures[0])
+        hints = [f["hint"] for f in findings if f["mark"] == "failure" and f["area"] == "key"]
+        for way_out in ("a later SoftHSM, NSS softokn or a hardware token", "require = host"):
+            self.assertIn(way_out, hints[0])
+
+    def test_a_token_that_wants_no_login_needs_no_pin(self):
+        token = make_nss(f"{self.folder}/open", pin="")
+        lines = [line for line in token.section().splitlines() if not line.startswith("pin")]
+        self.ceremony(token, "token")
+        config = self.config("\n".join(lines), "key = sealing\n")
+        findings = self.findings(0, "--login", "--config", config, env=token.env)
+        self.assertEqual(self.of_area(findings, "pin"), ["the token wants no login"])
+        self.assertEqual(len(self.of_area(findings, "key", "ok")), 4, findings)
 
     def test_custody_token_on_nss_passes_the_strict_default(self):
         token = self.nss()
@@ -375,6 +387,8 @@ class RunningConnector(unittest.TestCase):
         write_secret(stage.token.pin_file, "00112233\n")  # what doctor could only burn a try with
         findings = self.doctor(0, daemon.config, "--login")
         self.assertEqual([f for f in findings if f["mark"] != "ok"], [])
+        self.assertEqual(self.texts(findings, "connector", "ok")[0],
+                         f"reseald runs as process {daemon.pid} and is serving")
         self.assertEqual(self.texts(findings, "pin", "ok")[-1], "proved by the running connector")
         keys = self.texts(findings, "key", "ok")
         self.assertEqual(len(keys), 6, keys)

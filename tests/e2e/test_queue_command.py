@@ -10,7 +10,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import BIN, PATIENCE, StageTest  # noqa: E402
+from harness import BIN, PATIENCE, StageTest, wait_until  # noqa: E402
 
 
 class QueueCommands(StageTest):
@@ -127,11 +127,14 @@ class QueueCommands(StageTest):
         self.sqs.send(url, "no JSON \u202e at all")
         for way in ((), ("--service",)):
             self.assertNotIn("c2VhbGVk", self.says("peek", name, *way).stdout)
+            wait_until(lambda: self.sqs.counts(url) == (2, 0), "the messages are back")
             self.assertNotIn("cGZ4", json.dumps(self.data("peek", name, *way)))
+            wait_until(lambda: self.sqs.counts(url) == (2, 0), "the messages are back")
             shown = self.says("peek", name, "--body", *way).stdout
             self.assertIn("holds a sealed password, a PFX behind its password\n" + body, shown)
             self.assertIn("unreadable", shown)
             self.assertNotIn("\u202e", shown)
+            wait_until(lambda: self.sqs.counts(url) == (2, 0), "the messages are back")
             messages = self.data("peek", name, "--body", *way)["messages"]
             self.assertEqual({m["body"] for m in messages}, {body, "no JSON \u202e at all"})
 
@@ -140,10 +143,10 @@ class QueueCommands(StageTest):
         self.sqs.send(url, "text")
         done = self.says("peek", name, "--service")
         self.assertIn(f"received 3 times goes to queue {dead}", done.stderr)
-        self.assertEqual(self.sqs.counts(url), (1, 0))
+        wait_until(lambda: self.sqs.counts(url) == (1, 0), "the message is back")
         found = self.data("peek", name, "--service")
         self.assertEqual((found["counted"], found["messages"][0]["receiveCount"]), (True, 2))
-        self.assertEqual(self.sqs.counts(url), (1, 0))
+        wait_until(lambda: self.sqs.counts(url) == (1, 0), "the message is back")
         found = self.data("peek", name)
         self.assertEqual((found["counted"], found["messages"][0]["receiveCount"]), (False, 2))
 

@@ -65,7 +65,7 @@ def make_softhsm(folder, label="vault", pin=None):
 
 
 def make_nss(folder, pin=None):
-    pin = pin or secrets.token_hex(8)
+    pin = secrets.token_hex(8) if pin is None else pin
     os.makedirs(f"{folder}/db")
     write_secret(f"{folder}/pin", pin + "\n")
     # One round of key stretching: softokn goes through all of them for each use of a private key.

@@ -4,7 +4,7 @@
 #include "reseal/clock.h"
 
 /* Long enough that a busy machine does not hide what another session gains. */
-#define SLOW_TOKEN "private-key-delay 100\n"
+#define SLOW_TOKEN "private-key-delay 250\n"
 
 static int start(void **state)
 {

@@ -104,6 +104,23 @@ static void probe_finds_custody_host_and_names_what_is_missing(void **state)
     assert_int_equal(finding.attributes.sign, 0);
 }
 
+static void a_key_of_no_use_on_this_token_gets_both_ways_out(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct key_finding finding;
+    struct sealing_key *foreign = NULL;
+    fixture_foreign_key(session, "unwraps", true, false);
+    MUST(sealing_key_find(session, "unwraps", &foreign, &err), err);
+    MUST(token_probe(session, foreign, &finding, &err), err);
+    for (size_t i = 0; i < PADDING_COUNT; i++) {
+        assert_int_equal(finding.paddings[i].custody, CUSTODY_UNUSABLE);
+        assert_non_null(strstr(finding.paddings[i].advice, "NSS softokn"));
+        assert_non_null(strstr(finding.paddings[i].advice, "custody = host"));
+    }
+    sealing_key_free(&foreign);
+}
+
 static void custody_token_is_refused_and_never_replaced_by_host(void **state)
 {
     (void)state;
@@ -403,6 +420,7 @@ int main(void)
         cmocka_unit_test(finds_the_token_by_serial_and_tells_which_tokens_are_there),
         cmocka_unit_test(a_missing_module_and_a_library_that_is_none_are_told_apart),
         cmocka_unit_test(probe_finds_custody_host_and_names_what_is_missing),
+        cmocka_unit_test(a_key_of_no_use_on_this_token_gets_both_ways_out),
         cmocka_unit_test(custody_token_is_refused_and_never_replaced_by_host),
         cmocka_unit_test(what_the_device_opens_is_what_was_sealed),
         cmocka_unit_test(text_around_the_password_is_kept),

@@ -11,8 +11,8 @@
  *
  * Belongs to the server thread.
  */
-#ifndef RESEAL_HUB_KEYS_H
-#define RESEAL_HUB_KEYS_H
+#ifndef RESEAL_HUB_HUB_KEYS_H
+#define RESEAL_HUB_HUB_KEYS_H
 
 #include "reseal/config.h"
 #include "reseal/credentials.h"
@@ -23,14 +23,15 @@ enum token_kind {
 };
 #define TOKEN_KINDS 2
 
-struct keys;
+struct hub_keys;
 
-bool keys_open(const struct config *config, struct keys **out, struct error *err) MUST_USE;
-void keys_close(struct keys **keys);
-const struct credentials *keys_credentials(const struct keys *keys) MUST_USE;
+bool hub_keys_open(const struct config *config, struct hub_keys **out, struct error *err) MUST_USE;
+void hub_keys_close(struct hub_keys **keys);
+const struct credentials *hub_keys_credentials(const struct hub_keys *keys) MUST_USE;
 /* Constant in time for all tokens of one length. */
-bool keys_token_good(const struct keys *keys, enum token_kind kind, const char *token) MUST_USE;
-bool keys_has_tokens(const struct keys *keys, enum token_kind kind) MUST_USE;
+bool hub_keys_token_good(const struct hub_keys *keys, enum token_kind kind,
+                         const char *token) MUST_USE;
+bool hub_keys_has_tokens(const struct hub_keys *keys, enum token_kind kind) MUST_USE;
 enum renewal {
     RENEW_AT_TIMES, /* look at the files where nobody has for a moment */
     RENEW_LOOK,     /* look at them: somebody came with a key that is not known */
@@ -38,6 +39,6 @@ enum renewal {
 };
 /* Reads the files that have changed. True where the access keys are others: what was got from the
  * old ones is void. */
-bool keys_renew(struct keys *keys, enum renewal how) MUST_USE;
+bool hub_keys_renew(struct hub_keys *keys, enum renewal how) MUST_USE;
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "keys.h"
+#include "hub_keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@ static const char *const settings[TOKEN_KINDS] = {
     [TOKEN_ROTATION] = "rotation_token",
 };
 
-struct keys {
+struct hub_keys {
     EVP_MD *sha256;
     char *credentials_path;
     char *token_sources[TOKEN_KINDS]; /* NULL: there are none of that kind */
@@ -43,12 +43,13 @@ struct keys {
 
 /* -- tokens -- */
 
-static bool digest(const struct keys *keys, struct bytes token, uint8_t out[static DIGEST_BYTES])
+static bool digest(const struct hub_keys *keys, struct bytes token,
+                   uint8_t out[static DIGEST_BYTES])
 {
     return EVP_Digest(token.data, token.len, out, NULL, keys->sha256, NULL) == 1;
 }
 
-static bool take_line(const struct keys *keys, struct bytes line, struct tokens *tokens,
+static bool take_line(const struct hub_keys *keys, struct bytes line, struct tokens *tokens,
                       struct error *err)
 {
     static const size_t mark = sizeof DIGEST_MARK - 1;
@@ -86,7 +87,7 @@ static struct bytes trim(struct bytes line)
 }
 
 /* A token or a digest on each line; lines that are empty or begin with '#' are none. */
-static bool read_tokens(const struct keys *keys, const char *source, struct tokens *out,
+static bool read_tokens(const struct hub_keys *keys, const char *source, struct tokens *out,
                         struct error *err)
 {
     struct secret *content = NULL;
@@ -123,7 +124,7 @@ static bool differ(const struct tokens *a, const struct tokens *b)
     return true;
 }
 
-static bool load_tokens(struct keys *keys, enum token_kind kind, struct error *err)
+static bool load_tokens(struct hub_keys *keys, enum token_kind kind, struct error *err)
 {
     struct tokens fresh;
     enum token_kind other = kind == TOKEN_API ? TOKEN_ROTATION : TOKEN_API;
@@ -137,12 +138,12 @@ static bool load_tokens(struct keys *keys, enum token_kind kind, struct error *e
     return true;
 }
 
-bool keys_has_tokens(const struct keys *keys, enum token_kind kind)
+bool hub_keys_has_tokens(const struct hub_keys *keys, enum token_kind kind)
 {
     return keys->tokens[kind].count > 0;
 }
 
-bool keys_token_good(const struct keys *keys, enum token_kind kind, const char *token)
+bool hub_keys_token_good(const struct hub_keys *keys, enum token_kind kind, const char *token)
 {
     const struct tokens *tokens = &keys->tokens[kind];
     uint8_t given[DIGEST_BYTES];
@@ -156,7 +157,7 @@ bool keys_token_good(const struct keys *keys, enum token_kind kind, const char *
 
 /* -- both -- */
 
-static bool load_credentials(struct keys *keys, struct error *err)
+static bool load_credentials(struct hub_keys *keys, struct error *err)
 {
     struct credentials *fresh = NULL;
     if (!credentials_load_hub(keys->credentials_path, keys->wrap, &fresh, err))
@@ -166,7 +167,7 @@ static bool load_credentials(struct keys *keys, struct error *err)
     return true;
 }
 
-static bool copy_token_source(struct keys *keys, const char *source, enum token_kind kind,
+static bool copy_token_source(struct hub_keys *keys, const char *source, enum token_kind kind,
                               struct error *err)
 {
     if (source == NULL)
@@ -179,7 +180,7 @@ static bool copy_token_source(struct keys *keys, const char *source, enum token_
     return true;
 }
 
-static bool copy_settings(struct keys *keys, const struct config *config, struct error *err)
+static bool copy_settings(struct hub_keys *keys, const struct config *config, struct error *err)
 {
     const char *api, *path, *wrap = config_text(config, "hub", "access_key_wrap");
     const char *rotation = config_text(config, "hub", settings[TOKEN_ROTATION]);
@@ -196,10 +197,10 @@ static bool copy_settings(struct keys *keys, const struct config *config, struct
     return wrap == NULL || key_wrap_read(wrap, &keys->wrap, err);
 }
 
-bool keys_open(const struct config *config, struct keys **out, struct error *err)
+bool hub_keys_open(const struct config *config, struct hub_keys **out, struct error *err)
 {
     *out = NULL;
-    struct keys *keys = calloc(1, sizeof *keys);
+    struct hub_keys *keys = calloc(1, sizeof *keys);
     if (keys == NULL)
         return error_memory(err);
     bool ok = copy_settings(keys, config, err);
@@ -213,12 +214,12 @@ bool keys_open(const struct config *config, struct keys **out, struct error *err
         ok = load_credentials(keys, err);
     }
     if (!ok)
-        keys_close(&keys);
+        hub_keys_close(&keys);
     *out = keys;
     return ok;
 }
 
-void keys_close(struct keys **keys)
+void hub_keys_close(struct hub_keys **keys)
 {
     if (keys == NULL || *keys == NULL)
         return;
@@ -232,7 +233,7 @@ void keys_close(struct keys **keys)
     *keys = NULL;
 }
 
-const struct credentials *keys_credentials(const struct keys *keys)
+const struct credentials *hub_keys_credentials(const struct hub_keys *keys)
 {
     return keys->credentials;
 }
@@ -250,7 +251,7 @@ static bool told(bool ok, const char *what, const char *file, const struct error
     return ok;
 }
 
-bool keys_renew(struct keys *keys, enum renewal how)
+bool hub_keys_renew(struct hub_keys *keys, enum renewal how)
 {
     struct error err = ERROR_INIT;
     int64_t time_ms = clock_monotonic_ms();

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reseal/ceremony_replicate.h"
+
+#include <string.h>
+#include "run.h"
+
+struct replication {
+    const struct replicate_options *options;
+    struct replicate_result *result;
+    struct transcript *transcript;
+    struct transcript_record *record;
+    const struct transcript_line *first;
+    struct key_plan plan; /* of the replica */
+    char id[KEY_ID_TEXT];
+    struct token *from_token, *to_token;
+    struct session *from, *to;
+    struct transport_secret *secret;
+    struct sealing_key *key, *transport, *replica;
+    bool transport_made; /* by this run */
+};
+
+static void take(char *out, size_t size, const char *text)
+{
+    snprintf(out, size, "%s", text != NULL ? text : "");
+}
+
+/* -- the record -- */
+
+static void put_token(struct json_writer *line, const char *name, const struct token_facts *token)
+{
+    json_object(line, name);
+    json_put_text(line, "label", token->label);
+    json_put_text(line, "serial", token->serial);
+    json_put_text(line, "manufacturer", token->manufacturer);
+    json_put_text(line, "model", token->model);
+    json_object_end(line);
+}
+
+static void put_proof(struct json_writer *line, const struct key_finding *finding)
+{
+    json_array(line, "paddings");
+    for (size_t i = 0; i < PADDING_COUNT; i++) {
+        json_object(line, NULL);
+        json_put_text(line, "padding", padding_name(finding->paddings[i].padding));
+        json_put_text(line, "custody", custody_name(finding->paddings[i].custody));
+        json_object_end(line);
+    }
+    json_array_end(line);
+}
+
+static void facts_replicate(const void *context, struct json_writer *line)
+{
+    const struct replication *replication = context;
+    const struct replicate_result *result = replication->result;
+    json_put_text(line, "label", result->label);
+    json_put_text(line, "id", replication->id);
+    json_put_text(line, "spkiSha256", result->fingerprint);
+    put_token(line, "from", &result->from);
+    put_token(line, "to", &result->to);
+    json_object(line, "transportKey");
+    json_put_text(line, "label", replication->options->transport_label);
+    json_put_text(line, "spkiSha256",
+                  result->transport_fingerprint[0] != '\0' ? result->transport_fingerprint : NULL);
+    json_object_end(line);
+    if (result->mechanism[0] == '\0')
+        return;
+    json_put_text(line, "mechanism", result->mechanism);
+    json_put_text(line, "oaepHash", result->hash == TRANSPORT_SHA256 ? "SHA-256" : "SHA-1");
+    json_put_bool(line, "trusted", replication->options->so_pin != NULL);
+    json_array(line, "attributes");
+    for (size_t i = 0; i < result->birth.check_count; i++) {
+        const struct attribute_check *check = &result->birth.checks[i];
+        json_object(line, NULL);
+        json_put_text(line, "name", check->name);
+        json_put_text(line, "wanted", check->wanted);
+        json_put_text(line, "found", check->found);
+        json_put_bool(line, "ok", check->ok);
+        json_object_end(line);
+    }
+    json_array_end(line);
+    put_proof(line, &result->finding);
+}
+
+static void facts_backup(const void *context, struct json_writer *line)
+{
+    const struct replication *replication = context;
+    const struct replicate_result *result = replication->result;
+    json_put_text(line, "label", result->label);
+    json_put_integer(line, "transportKeys", (int64_t)result->wanted);
+    put_token(line, "token", &result->to);
+    json_put_bool(line, "confined", result->confined);
+    json_array(line, "wrapAttempts");
+    for (size_t i = 0; i < result->attempt_count; i++) {
+        json_object(line, NULL);
+        json_put_text(line, "mechanism", result->attempts[i].mechanism);
+        json_put_text(line, "ckRv", result->attempts[i].ck_rv);
+        json_object_end(line);
+    }
+    json_array_end(line);
+}
+
+/* The reason of the failure counts, not that of a record that cannot be written. */
+static bool add_failure(struct replication *replication, const char *step, struct error *err)
+{
+    struct error ignored = ERROR_INIT;
+    const struct error failure = *err;
+    (void)!transcript_add(replication->transcript, step, LINE_FAILED, facts_replicate, replication,
+                          &failure, &ignored);
+    return false;
+}
+
+/* -- what must be so -- */
+
+static bool is_replicated(const struct replication *replication, const char *transport_label)
+{
+    for (size_t i = 0; i < transcript_record_count(replication->record); i++) {
+        const struct transcript_line *line = transcript_record_at(replication->record, i);
+        const char *label = transcript_text(line, "transportKey", "label");
+        if (line->outcome == LINE_DONE && strcmp(line->step, "replicate") == 0 && label != NULL &&
+            strcmp(label, transport_label) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Counts what the plan wants and what is done, and looks whether this one is named. */
+static bool check_named(struct replication *replication, struct error *err)
+{
+    const struct json_value *rules = json_get(replication->first->facts, "rules");
+    const struct json_value *labels = json_get(rules, "transportKeys");
+    const char *wanted = replication->options->transport_label;
+    struct replicate_result *result = replication->result;
+    bool named = false;
+    result->wanted = json_count(labels);
+    for (size_t i = 0; i < result->wanted; i++) {
+        const char *label = json_text(json_at(labels, i), NULL);
+        if (label == NULL)
+            continue;
+        named = named || strcmp(label, wanted) == 0;
+        result->done += is_replicated(replication, label);
+    }
+    if (!named) {
+        error_set(err, FAIL_POLICY, "the plan of the key does not name a transport key \"%s\"",
+                  wanted);
+        return error_hint(err, "[backup] transport_key of the plan names them");
+    }
+    if (is_replicated(replication, wanted))
+        return error_set(err, FAIL_EXISTS, "the key went to the transport key \"%s\" already",
+                         wanted);
+    return true;
+}
+
+static bool read_record(struct replication *replication, struct error *err)
+{
+    const char *path = replication->options->transcript;
+    struct replicate_result *result = replication->result;
+    int64_t bits = 0;
+    if (!transcript_read(path, &replication->record, NULL, err))
+        return false;
+    const struct transcript_line *made =
+        transcript_record_find(replication->record, "generate", LINE_DONE);
+    const struct transcript_line *closed =
+        transcript_record_find(replication->record, "close", LINE_DONE);
+    enum ceremony_state state = transcript_record_state(replication->record);
+    replication->first = transcript_record_at(replication->record, 0);
+    if (state != CEREMONY_ACCEPTED || made == NULL || closed == NULL)
+        return error_set(err, FAIL_POLICY,
+                         "%s: the key is %s; one is replicated between the end of its ceremony "
+                         "and its commit",
+                         path, ceremony_state_name(state));
+    take(result->label, sizeof result->label, transcript_text(replication->first, "key", "label"));
+    take(result->fingerprint, sizeof result->fingerprint,
+         transcript_text(closed, NULL, "spkiSha256"));
+    take(replication->id, sizeof replication->id, transcript_text(made, NULL, "id"));
+    take(replication->plan.label, sizeof replication->plan.label, result->label);
+    if (!custody_parse(transcript_text(replication->first, "key", "custody"),
+                       &replication->plan.custody) ||
+        !json_integer(json_get(json_get(replication->first->facts, "key"), "bits"), 2048, 4096,
+                      &bits))
+        return error_set(err, FAIL_INPUT, "%s: the first line does not tell the key", path);
+    replication->plan.bits = (int)bits;
+    return check_named(replication, err);
+}
+
+/* -- the two tokens -- */
+
+/* The security officer before the user: his key for the journey is what wraps the sealing key. */
+static bool open_from(struct replication *replication, struct error *err)
+{
+    const struct replicate_options *options = replication->options;
+    struct replicate_result *result = replication->result;
+    const char *serial = transcript_text(replication->first, "token", "serial");
+    if (!token_open(&options->from.address, &replication->from_token, err))
+        return false;
+    token_facts_get(replication->from_token, &result->from);
+    if (serial == NULL || strcmp(serial, result->from.serial) != 0)
+        return error_set(err, FAIL_POLICY,
+                         "the key \"%s\" is on the token with serial %s, and this one has %s",
+                         result->label, serial != NULL ? serial : "?", result->from.serial);
+    if (options->so_pin != NULL &&
+        !transport_secret_make_trusted(replication->from_token, options->so_pin,
+                                       &replication->secret, err))
+        return false;
+    if (!options->from.login(options->from.context, replication->from_token, err) ||
+        !session_open(replication->from_token, SESSION_READ_WRITE, &replication->from, err) ||
+        !sealing_key_find(replication->from, result->label, &replication->key, err))
+        return false;
+    return options->so_pin != NULL ||
+           transport_secret_make(replication->from, &replication->secret, err);
+}
+
+static bool open_to(struct replication *replication, struct error *err)
+{
+    const struct replicate_options *options = replication->options;
+    struct replicate_result *result = replication->result;
+    if (!token_open(&options->to.address, &replication->to_token, err))
+        return false;
+    token_facts_get(replication->to_token, &result->to);
+    if (strcmp(result->to.serial, result->from.serial) == 0 &&
+        strcmp(result->to.manufacturer, result->from.manufacturer) == 0)
+        return error_set(err, FAIL_USAGE, "both are one token, \"%s\"", result->to.label);
+    return options->to.login(options->to.context, replication->to_token, err) &&
+           session_open(replication->to_token, SESSION_READ_WRITE, &replication->to, err);
+}
+
+static void close_all(struct replication *replication)
+{
+    sealing_key_free(&replication->replica);
+    sealing_key_free(&replication->transport);
+    sealing_key_free(&replication->key);
+    transport_secret_free(&replication->secret);
+    session_close(&replication->to);
+    token_close(&replication->to_token);
+    session_close(&replication->from);
+    token_close(&replication->from_token);
+    transcript_record_free(&replication->record);
+    if (replication->transcript != NULL)
+        take(replication->result->head, sizeof replication->result->head,
+             transcript_head(replication->transcript));
+    transcript_close(&replication->transcript);
+}
+
+static bool confirm(const struct replication *replication, struct error *err)
+{
+    const struct replicate_result *result = replication->result;
+    const struct json_value *rules = json_get(replication->first->facts, "rules");
+    fprintf(stderr, "the key \"%s\", SHA-256 of its public half\n%s\n", result->label,
+            result->fingerprint);
+    fprintf(stderr, "from token \"%s\", serial %s\nto token   \"%s\", serial %s\n",
+            result->from.label, result->from.serial, result->to.label, result->to.serial);
+    if (!replication->options->confirmed)
+        return talk_yes("Bring the key to that token?", err);
+    if (json_true(json_get(rules, "allowYes")))
+        return true;
+    error_set(err, FAIL_POLICY, "the plan does not allow --yes");
+    return error_hint(err, "run it on a terminal, where a person confirms");
+}
+
+/* -- the journey -- */
+
+/* A replication before this one may have been cut off: what it has left of this key is destroyed,
+ * and its transport key is used. */
+static bool clear_way(struct replication *replication, struct error *err)
+{
+    struct error missing = ERROR_INIT;
+    const struct transcript_line *pending = transcript_record_pending(replication->record);
+    if (pending != NULL && strcmp(pending->step, "replicate") == 0 &&
+        !key_remains_destroy(replication->to, replication->id, replication->result->label, err))
+        return false;
+    if (sealing_key_find(replication->to, replication->options->transport_label,
+                         &replication->transport, &missing))
+        return true;
+    if (missing.kind == FAIL_NOT_FOUND)
+        return true;
+    *err = missing;
+    return false;
+}
+
+static bool bring(struct replication *replication, struct error *err)
+{
+    struct replicate_result *result = replication->result;
+    struct transport_offer offer = {.public_key = NULL};
+    struct wrapped_key wrapped;
+    struct key_birth transport_birth;
+    wrapped_key_init(&wrapped);
+    bool ok = (replication->transport != NULL ||
+               transport_key_make(replication->to, replication->options->transport_label, 3072,
+                                  &transport_birth, &replication->transport, err)) &&
+              transport_offer_make(replication->to, replication->transport, &offer, err);
+    if (ok)
+        take(result->transport_fingerprint, sizeof result->transport_fingerprint,
+             offer.fingerprint);
+    ok = ok &&
+         transport_wrap(replication->from, replication->key, replication->secret, &offer, &wrapped,
+                        err) &&
+         transport_unwrap(replication->to, replication->transport, &wrapped, &replication->plan,
+                          &result->birth, &replication->replica, err) &&
+         token_probe(replication->to, replication->replica, &result->finding, err);
+    if (ok) {
+        take(result->mechanism, sizeof result->mechanism, wrapped.mechanism);
+        result->hash = wrapped.hash;
+    }
+    transport_offer_free(&offer);
+    wrapped_key_free(&wrapped);
+    return ok;
+}
+
+/* Each padding that the plan wants proved must work on the second token as well. */
+static bool check_proof(const struct replication *replication, struct error *err)
+{
+    const struct json_value *paddings =
+        json_get(json_get(replication->first->facts, "key"), "paddings");
+    for (size_t i = 0; i < json_count(paddings); i++) {
+        enum padding padding;
+        const char *name = json_text(json_at(paddings, i), NULL);
+        if (name == NULL || !padding_parse(name, &padding, err))
+            return error_set(err, FAIL_INPUT, "the first line names a padding that is none");
+        const struct padding_finding *found = probe_padding(&replication->result->finding, padding);
+        if (found != NULL && found->custody >= replication->plan.custody)
+            continue;
+        return error_set(err, FAIL_UNSUPPORTED,
+                         "with %s the replica reaches custody %s, and the plan wants %s", name,
+                         custody_name(found != NULL ? found->custody : CUSTODY_UNUSABLE),
+                         custody_name(replication->plan.custody));
+    }
+    return true;
+}
+
+static bool go(struct replication *replication, struct error *err)
+{
+    if (!clear_way(replication, err) ||
+        !transcript_add(replication->transcript, "replicate", LINE_ANNOUNCED, facts_replicate,
+                        replication, NULL, err))
+        return false;
+    if (!bring(replication, err) || !check_proof(replication, err)) {
+        struct error ignored = ERROR_INIT;
+        if (replication->replica != NULL)
+            (void)!key_destroy(replication->to, replication->replica, &ignored);
+        return add_failure(replication, "replicate", err);
+    }
+    replication->result->done++;
+    return transcript_add(replication->transcript, "replicate", LINE_DONE, facts_replicate,
+                          replication, NULL, err);
+}
+
+/* The last one: nobody wraps the key any more, shown by trying. */
+static bool finish(struct replication *replication, struct error *err)
+{
+    struct replicate_result *result = replication->result;
+    if (result->done < result->wanted)
+        return true;
+    if (!transcript_add(replication->transcript, "backup", LINE_ANNOUNCED, facts_backup,
+                        replication, NULL, err))
+        return false;
+    if (!key_shut(replication->from, replication->key, err) ||
+        !key_try_wrap(replication->from, replication->key, result->attempts, &result->attempt_count,
+                      &result->confined, err))
+        return add_failure(replication, "backup", err);
+    result->shut = true;
+    return transcript_add(replication->transcript, "backup", LINE_DONE, facts_backup, replication,
+                          NULL, err);
+}
+
+bool ceremony_replicate(const struct replicate_options *options, struct replicate_result *out,
+                        struct error *err)
+{
+    struct replication replication = {.options = options, .result = out};
+    size_t cut_off = 0;
+    memset(out, 0, sizeof *out);
+    bool ok = transcript_open(options->transcript, &replication.transcript, &cut_off, err) &&
+              read_record(&replication, err) && open_from(&replication, err) &&
+              open_to(&replication, err) && confirm(&replication, err) && go(&replication, err) &&
+              finish(&replication, err);
+    close_all(&replication);
+    return ok;
+}

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`reseal ceremony replicate`: a key goes to a second token before it may be used, as its plan says."""
+import json
+import os
+import secrets
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from token_support import TokenTest, find_nss, make_nss, write_secret  # noqa: E402
+
+
+class Replicate(TokenTest):
+    def setUp(self):
+        super().setUp()
+        self.env = dict(os.environ, NSS_MAX_MP_PBE_ITERATION_COUNT="1",
+                        SOFTHSM2_CONF=f"{self.folder}/softhsm2.conf")
+        os.mkdir(f"{self.folder}/tokens")
+        self.write("softhsm2.conf", f"directories.tokendir = {self.folder}/tokens\n"
+                                    "objectstore.backend = file\nlog.level = ERROR\n")
+        self.sections = {name: self.softhsm_section(name) for name in ("first", "second")}
+
+    def softhsm_section(self, name):
+        pin, so_pin = secrets.token_hex(8), secrets.token_hex(8)
+        self.secrets += [pin, so_pin]
+        subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", name, "--so-pin",
+                        so_pin, "--pin", pin], env=self.env, check=True, stdout=subprocess.DEVNULL)
+        write_secret(f"{self.folder}/{name}.pin", pin + "\n")
+        write_secret(f"{self.folder}/{name}.so", so_pin + "\n")
+        return (f"module = /usr/lib/softhsm/libsofthsm2.so\nlabel = {name}\n"
+                f"pin = file:{self.folder}/{name}.pin\n")
+
+    def configure(self):
+        return self.write("reseal.conf", "".join(
+            f"[token {name}]\n{section}" for name, section in self.sections.items()))
+
+    def plan(self, backup, custody="host", bits=2048):
+        return self.write("plan", f"""
+[ceremony]
+name = replication
+allow_yes = yes
+[token]
+{self.sections["first"]}
+[key]
+label = shared
+bits = {bits}
+custody = {custody}
+[backup]
+{backup}
+[output]
+public_key = {self.folder}/shared.pem
+transcript = {self.folder}/shared.jsonl
+""")
+
+    @property
+    def transcript(self):
+        return f"{self.folder}/shared.jsonl"
+
+    def run_reseal(self, *arguments, code=0):
+        done = self.reseal(*arguments, env=self.env)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done
+
+    def replicate(self, to, transport, *more, code=0):
+        done = self.run_reseal("ceremony", "replicate", self.transcript, "--token", "first", "--to",
+                               to, "--transport", transport, "--yes", "--json", "--config",
+                               self.config, *more, code=code)
+        return json.loads(done.stdout) if code == 0 else done.stderr
+
+    def lines(self):
+        with open(self.transcript) as file:
+            return [json.loads(line) for line in file]
+
+    def custody_on(self, name):
+        done = self.run_reseal("token", "probe", "--token", name, "--config", self.config, "--json",
+                               "--key", "shared")
+        return json.loads(done.stdout)
+
+    def hold(self, backup, **more):
+        self.config = self.configure()
+        self.run_reseal("ceremony", "run", self.plan(backup, **more), "--yes")
+
+    def fingerprint_on(self, name):
+        done = self.run_reseal("key", "list", "--token", name, "--config", self.config, "--json")
+        return {(key["label"], key["fingerprint"]) for key in json.loads(done.stdout)["keys"]}
+
+    def test_a_key_is_not_committed_before_it_is_replicated(self):
+        self.hold("rule = transport\ntransport_key = to-second")
+        refused = self.run_reseal("ceremony", "commit", self.transcript, "--yes", code=3)
+        self.assertIn("replicated", refused.stderr)
+        self.assertIn("does not name a transport key",
+                      self.replicate("second", "another", code=3))
+        self.assertIn("both are one token", self.replicate("first", "to-second", code=2))
+        told = self.replicate("second", "to-second")
+        self.assertEqual((told["done"], told["wanted"], told["shut"], told["confined"]),
+                         (1, 1, True, True))
+        shared = {entry for entry in self.fingerprint_on("first") if entry[0] == "shared"}
+        self.assertEqual(shared, {("shared", told["fingerprint"])})
+        self.assertTrue(shared <= self.fingerprint_on("second"))
+        self.assertIn("went to the transport key",
+                      self.replicate("second", "to-second", code=1))
+        self.run_reseal("ceremony", "commit", self.transcript, "--yes")
+        self.run_reseal("ceremony", "verify", self.transcript)
+        steps = [(line["step"], line["outcome"]) for line in self.lines()]
+        for step in ("replicate", "backup"):
+            self.assertIn((step, "announced"), steps)
+            self.assertIn((step, "done"), steps)
+        line = next(line for line in self.lines()
+                    if (line["step"], line["outcome"]) == ("replicate", "done"))
+        self.assertTrue(all(check["ok"] for check in line["attributes"]))
+        self.assertEqual({padding["custody"] for padding in line["paddings"]}, {"host"})
+        # Each token's objects are those that the record tells of.
+        for name, labels in (("first", {"shared"}), ("second", {"shared", "to-second"})):
+            done = self.run_reseal("key", "inventory", self.transcript, "--token", name, "--config",
+                                   self.config, "--json")
+            objects = json.loads(done.stdout)["objects"]
+            self.assertEqual({entry["judgement"] for entry in objects}, {"known"}, objects)
+            self.assertEqual({entry["label"] for entry in objects}, labels)
+        # And too late.
+        self.assertIn("between the end of its ceremony",
+                      self.replicate("second", "to-second", code=3))
+
+    def test_a_guarded_key_goes_under_a_key_of_the_security_officer_alone(self):
+        self.sections["third"] = self.softhsm_section("third")
+        self.hold("rule = transport\nwrapping = trusted\ntransport_key = to-second, to-third")
+        self.assertIn("CKR_KEY_NOT_WRAPPABLE", self.replicate("second", "to-second", code=3))
+        so_pin = ("--so-pin", f"file:{self.folder}/first.so")
+        wrong = ("--so-pin", f"file:{self.folder}/second.so")
+        self.assertIn("SO PIN", self.replicate("second", "to-second", *wrong, code=4))
+        told = self.replicate("second", "to-second", *so_pin)
+        self.assertEqual((told["done"], told["wanted"], told["shut"]), (1, 2, False))
+        self.run_reseal("ceremony", "commit", self.transcript, "--yes", code=3)
+        told = self.replicate("third", "to-third", *so_pin)
+        self.assertEqual((told["done"], told["shut"], told["confined"]), (2, True, True))
+        self.run_reseal("ceremony", "commit", self.transcript, "--yes")
+
+    def test_a_key_goes_to_a_token_of_another_maker(self):
+        if find_nss() is None:
+            self.skipTest("NSS softokn is not installed")
+        nss = make_nss(f"{self.folder}/nss")
+        self.secrets.append(nss.pin)
+        self.sections["other"] = (f"module = {nss.module}\nlabel = {nss.label}\n"
+                                  f"init_args = {nss.init_args}\npin = file:{nss.pin_file}\n")
+        self.hold("rule = transport\ntransport_key = to-nss", bits=3072)
+        told = self.replicate("other", "to-nss")
+        self.assertTrue(told["shut"] and told["confined"])
+        shared = {entry for entry in self.fingerprint_on("other") if entry[0] == "shared"}
+        self.assertEqual(shared, {("shared", told["fingerprint"])})
+        self.run_reseal("ceremony", "commit", self.transcript, "--yes")
+
+    def test_what_was_cut_off_is_begun_again(self):
+        self.hold("rule = transport\ntransport_key = to-second, to-third")
+        self.sections["third"] = self.softhsm_section("third")
+        self.config = self.configure()
+        with open(self.transcript, "rb") as file:
+            before = file.read().splitlines(keepends=True)
+        self.replicate("second", "to-second")
+        with open(self.transcript, "rb") as file:
+            lines = file.read().splitlines(keepends=True)
+        # As if it had been killed when the replica was there and its line was not yet.
+        self.assertEqual(len(lines), len(before) + 2)
+        with open(self.transcript, "wb") as file:
+            file.write(b"".join(lines[:-1]))
+        told = self.replicate("second", "to-second")
+        self.assertEqual((told["done"], told["shut"]), (1, False))
+        self.assertIn(("shared", told["fingerprint"]), self.fingerprint_on("second"))
+        self.assertTrue(self.replicate("third", "to-third")["shut"])
+        self.run_reseal("ceremony", "commit", self.transcript, "--yes")
+
+    def test_a_plan_without_backup_makes_a_key_that_cannot_be_wrapped(self):
+        self.hold("rule = none")
+        line = next(line for line in self.lines() if line["step"] == "unreadable")
+        self.assertIs(line["confined"], True)
+        tried = {attempt["mechanism"]: attempt["ckRv"] for attempt in line["wrapAttempts"]}
+        self.assertEqual(tried["CKM_AES_KEY_WRAP_PAD"], "CKR_KEY_UNEXTRACTABLE")
+        self.assertEqual(tried["CKM_AES_KEY_WRAP"], "CKR_KEY_UNEXTRACTABLE")
+        self.assertIn("does not name", self.replicate("second", "to-second", code=3))
+
+
+if __name__ == "__main__":
+    unittest.main()
