@@ -5,8 +5,8 @@
 #include <string.h>
 #include "reseal/clock.h"
 
-#define PEEK_LEASE_S 1 /* the shortest that every engine knows; then they are back by themselves   \
-                        */
+/* The shortest that every engine knows; then they are back by themselves. */
+#define PEEK_LEASE_S  1
 #define MOVE_LEASE_S  60
 #define TURN_MS       1000
 #define PATIENCE_MS   60000 /* without any answer: a send is tried again for ever by itself */
