@@ -85,6 +85,9 @@ const char *queue_endpoint(const struct queue_client *client) MUST_USE;
 bool queue_poison_name(const struct queue_client *client, const char *name,
                        char out[static QUEUE_NAME_MAX + 1]) MUST_USE;
 
+/* For a person who looks: what was received too often is shown like all else, and stays. */
+void queue_look_only(struct queue_client *client);
+
 /* Names a queue; its URL is asked for (GetQueueUrl) at the first use. */
 bool queue_named(struct queue_client *client, const char *name, struct queue **out,
                  struct error *err) MUST_USE;

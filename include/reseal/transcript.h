@@ -46,6 +46,9 @@ bool transcript_create(const char *path, struct transcript **out, struct error *
 bool transcript_open(const char *path, struct transcript **out, size_t *cut_off,
                      struct error *err) MUST_USE;
 void transcript_close(struct transcript **transcript);
+/* Takes a file of no bytes away, which a crash between making it and its first line leaves: nothing
+ * was begun. *was_empty is false, and nothing done, where it holds anything or is no file. */
+bool transcript_discard_empty(const char *path, bool *was_empty, struct error *err) MUST_USE;
 
 /* Begins a line: an open object to which the caller adds facts. */
 bool transcript_begin(struct transcript *transcript, const char *step, enum line_outcome outcome,

@@ -66,19 +66,23 @@ static void print_inline(const struct json_value *value, FILE *out)
     }
 }
 
-/* "attributes": name, wanted and found as columns; everything else as it comes. */
+/* A printable copy at the place, with blanks up to the width. */
+static void print_padded(const char *text, int width, FILE *out)
+{
+    char copy[160];
+    snprintf(copy, sizeof copy, "%s", text != NULL ? text : "-");
+    text_make_printable(copy);
+    fprintf(out, "%-*s", width, copy);
+}
+
+/* "attributes": name, wanted and found as columns. */
 static void print_check(const struct json_value *check, FILE *out)
 {
-    const char *texts[3] = {NULL, NULL, NULL};
-    static const char *const names[] = {"name", "wanted", "found"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        const struct json_value *value = json_get(check, names[i]);
-        texts[i] = value != NULL && json_type(value) == JSON_STRING ? json_text(value, NULL) : "-";
-    }
-    fprintf(out, "%-27s wanted ", texts[0]);
-    print_text(texts[1], out);
+    print_padded(transcript_member(check, "name"), 27, out);
+    fputs(" wanted ", out);
+    print_padded(transcript_member(check, "wanted"), 0, out);
     fputs(", found ", out);
-    print_text(texts[2], out);
+    print_padded(transcript_member(check, "found"), 0, out);
     fputs(json_true(json_get(check, "ok")) ? "" : "  WRONG", out);
 }
 

@@ -71,16 +71,15 @@ static void find_outputs(struct ceremony *ceremony, const struct traces *traces)
         return;
     const struct json_value *files = json_get(traces->outputs->facts, "files");
     for (size_t i = 0; i < json_count(files); i++) {
-        const struct json_value *path = json_get(json_at(files, i), "path");
-        const struct json_value *sha256 = json_get(json_at(files, i), "sha256");
-        if (path == NULL || sha256 == NULL ||
-            !digest_of_file(json_text(path, NULL), found, &ignored) ||
-            strcmp(found, json_text(sha256, NULL)) != 0)
+        const char *path = transcript_member(json_at(files, i), "path");
+        const char *sha256 = transcript_member(json_at(files, i), "sha256");
+        if (path == NULL || sha256 == NULL || !digest_of_file(path, found, &ignored) ||
+            strcmp(found, sha256) != 0)
             continue;
-        if (strcmp(json_text(path, NULL), ceremony->plan->public_key) == 0)
+        if (strcmp(path, ceremony->plan->public_key) == 0)
             ceremony->pem_written = true;
         else if (ceremony->plan->public_key_cng != NULL &&
-                 strcmp(json_text(path, NULL), ceremony->plan->public_key_cng) == 0)
+                 strcmp(path, ceremony->plan->public_key_cng) == 0)
             ceremony->cng_written = true;
     }
 }

@@ -48,6 +48,13 @@ static bool check_confirmation(const struct ceremony *ceremony, struct error *er
 static bool outputs_ready(struct ceremony *ceremony, struct error *err)
 {
     struct stat st;
+    bool was_empty = false;
+    const bool looks = ceremony->options->look_only || ceremony->options->dry_run;
+    if (!looks && !transcript_discard_empty(ceremony->plan->transcript, &was_empty, err))
+        return false;
+    if (was_empty)
+        talk("%s was empty: a ceremony was cut off before it had begun",
+             ceremony->plan->transcript);
     if (lstat(ceremony->plan->transcript, &st) != 0)
         return ceremony_plan_outputs_free(ceremony->plan, err);
     if (!transcript_read(ceremony->plan->transcript, &ceremony->record, &ceremony->cut_off, err)) {

@@ -191,6 +191,25 @@ bool transcript_open(const char *path, struct transcript **out, size_t *cut_off,
     return true;
 }
 
+bool transcript_discard_empty(const char *path, bool *was_empty, struct error *err)
+{
+    struct stat st;
+    *was_empty = false;
+    if (lstat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size != 0)
+        return true;
+    struct transcript *transcript = transcript_new(path, err);
+    if (transcript == NULL)
+        return false;
+    /* Looked at again under the lock: another process may be about to write. */
+    bool ok = open_file(transcript, err);
+    if (ok && fstat(transcript->fd, &st) == 0 && st.st_size == 0) {
+        *was_empty = unlink(path) == 0;
+        ok = *was_empty || error_errno(err, FAIL_IO, "cannot take the empty %s away", path);
+    }
+    transcript_close(&transcript);
+    return ok;
+}
+
 void transcript_close(struct transcript **transcript)
 {
     if (transcript == NULL || *transcript == NULL)

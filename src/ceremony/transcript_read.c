@@ -271,9 +271,13 @@ const char *ceremony_state_name(enum ceremony_state state)
     return "unknown";
 }
 
-const char *transcript_text(const struct transcript_line *line, const char *group, const char *name)
+const char *transcript_member(const struct json_value *object, const char *name)
 {
-    const struct json_value *object = group != NULL ? json_get(line->facts, group) : line->facts;
     const struct json_value *value = json_get(object, name);
     return value != NULL && json_type(value) == JSON_STRING ? json_text(value, NULL) : NULL;
+}
+
+const char *transcript_text(const struct transcript_line *line, const char *group, const char *name)
+{
+    return transcript_member(group != NULL ? json_get(line->facts, group) : line->facts, name);
 }

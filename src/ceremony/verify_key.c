@@ -62,9 +62,8 @@ static void verify_attributes(struct verification *verification, const struct st
         story->read_back != NULL ? json_get(story->read_back->facts, "attributes") : NULL;
     for (size_t i = 0; i < json_count(attributes); i++) {
         const struct json_value *check = json_at(attributes, i);
-        const struct json_value *name = json_get(check, "name"), *found = json_get(check, "found");
-        const char *name_text = name != NULL ? json_text(name, NULL) : NULL;
-        const char *found_text = found != NULL ? json_text(found, NULL) : NULL;
+        const char *name_text = transcript_member(check, "name");
+        const char *found_text = transcript_member(check, "found");
         if (name_text == NULL || found_text == NULL || !json_true(json_get(check, "ok"))) {
             verify_say(verification, VERIFIED_WRONG, "key",
                        "%s was read back as %s, and the key was accepted all the same",
@@ -98,9 +97,8 @@ static const struct json_value *proof_of(const struct story *story, const char *
     const struct json_value *paddings =
         story->proof != NULL ? json_get(story->proof->facts, "paddings") : NULL;
     for (size_t i = 0; i < json_count(paddings); i++) {
-        const struct json_value *name = json_get(json_at(paddings, i), "padding");
-        if (name != NULL && json_text(name, NULL) != NULL &&
-            strcmp(json_text(name, NULL), padding) == 0)
+        const char *name = transcript_member(json_at(paddings, i), "padding");
+        if (name != NULL && strcmp(name, padding) == 0)
             return json_at(paddings, i);
     }
     return NULL;
@@ -108,8 +106,7 @@ static const struct json_value *proof_of(const struct story *story, const char *
 
 static bool text_is(const struct json_value *object, const char *name, const char *wanted)
 {
-    const struct json_value *value = json_get(object, name);
-    const char *text = value != NULL ? json_text(value, NULL) : NULL;
+    const char *text = transcript_member(object, name);
     return text != NULL && wanted != NULL && strcmp(text, wanted) == 0;
 }
 

@@ -109,10 +109,8 @@ void verify_outputs(struct verification *verification, const struct verify_optio
     if (json_count(list) == 0)
         verify_say(verification, VERIFIED_WRONG, "outputs", "no public key was written");
     for (size_t i = 0; i < json_count(list); i++) {
-        const struct json_value *path = json_get(json_at(list, i), "path");
-        const struct json_value *sha256 = json_get(json_at(list, i), "sha256");
-        const char *path_text = path != NULL ? json_text(path, NULL) : NULL;
-        const char *sha256_text = sha256 != NULL ? json_text(sha256, NULL) : NULL;
+        const char *path_text = transcript_member(json_at(list, i), "path");
+        const char *sha256_text = transcript_member(json_at(list, i), "sha256");
         if (path_text == NULL || sha256_text == NULL) {
             verify_say(verification, VERIFIED_WRONG, "outputs", "an output has no path or hash");
             continue;

@@ -18,8 +18,8 @@ static const struct json_value *rule_of(const struct transcript_record *record, 
     const struct json_value *rules = json_get(transcript_record_at(record, 0)->facts, "rules");
     const struct json_value *witnesses = json_get(rules, "witnesses");
     for (size_t i = 0; i < json_count(witnesses); i++) {
-        const struct json_value *name = json_get(json_at(witnesses, i), "id");
-        if (name != NULL && json_text(name, NULL) != NULL && strcmp(json_text(name, NULL), id) == 0)
+        const char *name = transcript_member(json_at(witnesses, i), "id");
+        if (name != NULL && strcmp(name, id) == 0)
             return json_at(witnesses, i);
     }
     return NULL;
@@ -30,8 +30,7 @@ static void judge(struct verification *verification, struct verified_signature *
 {
     const struct ceremony_signature *signature = &entry->signature;
     const struct json_value *rule = rule_of(verification->record, signature->id);
-    const struct json_value *key = json_get(rule, "spkiSha256");
-    const char *wanted = key != NULL && json_type(key) == JSON_STRING ? json_text(key, NULL) : NULL;
+    const char *wanted = transcript_member(rule, "spkiSha256");
     if (rule == NULL) {
         verify_say(verification, VERIFIED_NOT_PROVEN, "signatures",
                    "\"%s\" is no witness of the plan: his signature does not count", signature->id);

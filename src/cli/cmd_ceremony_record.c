@@ -196,10 +196,10 @@ static bool name_witness(const struct invocation *invocation,
     if (!witness_id_check(id, err))
         return false;
     for (size_t i = 0; i < json_count(witnesses); i++) {
-        const struct json_value *planned = json_get(json_at(witnesses, i), "id");
-        const struct json_value *his = json_get(json_at(witnesses, i), "name");
-        if (planned != NULL && his != NULL && strcmp(json_text(planned, NULL), id) == 0)
-            name = json_text(his, NULL);
+        const char *planned = transcript_member(json_at(witnesses, i), "id");
+        const char *his = transcript_member(json_at(witnesses, i), "name");
+        if (planned != NULL && his != NULL && strcmp(planned, id) == 0)
+            name = his;
     }
     if (name == NULL)
         print_warning(

@@ -171,6 +171,36 @@ static bool read_content(CMS_ContentInfo *cms, struct secret *content, size_t *l
     return ok;
 }
 
+/*
+ * Whether every key agreement wraps by AES key wrap (RFC 3565, section 2.3.2). Its variant with
+ * padding (RFC 5649) must not come to OpenSSL: where the unwrapping fails, 3.0.19 wipes eight bytes
+ * more than the buffer of CMS has (CRYPTO_128_unwrap_pad).
+ */
+static bool wraps_are_known(CMS_ContentInfo *cms)
+{
+    STACK_OF(CMS_RecipientInfo) *infos = CMS_get0_RecipientInfos(cms);
+    for (int i = 0; i < sk_CMS_RecipientInfo_num(infos); i++) {
+        CMS_RecipientInfo *info = sk_CMS_RecipientInfo_value(infos, i);
+        X509_ALGOR *agreement = NULL;
+        const void *value = NULL;
+        int type = V_ASN1_UNDEF;
+        if (CMS_RecipientInfo_type(info) != CMS_RECIPINFO_AGREE)
+            continue;
+        if (CMS_RecipientInfo_kari_get0_alg(info, &agreement, NULL) != 1 || agreement == NULL)
+            return false;
+        X509_ALGOR_get0(NULL, &type, &value, agreement);
+        if (type != V_ASN1_SEQUENCE)
+            return false;
+        const unsigned char *at = ASN1_STRING_get0_data(value);
+        X509_ALGOR *wrap = d2i_X509_ALGOR(NULL, &at, ASN1_STRING_length(value));
+        int nid = wrap != NULL ? OBJ_obj2nid(wrap->algorithm) : NID_undef;
+        X509_ALGOR_free(wrap);
+        if (nid != NID_id_aes128_wrap && nid != NID_id_aes192_wrap && nid != NID_id_aes256_wrap)
+            return false;
+    }
+    return true;
+}
+
 bool cms_decrypt(struct bytes der, EVP_PKEY *key, X509 *certificate, struct secret **out,
                  struct error *err)
 {
@@ -185,6 +215,11 @@ bool cms_decrypt(struct bytes der, EVP_PKEY *key, X509 *certificate, struct secr
     if (cms == NULL || at != der.data + der.len ||
         OBJ_obj2nid(CMS_get0_type(cms)) != NID_pkcs7_enveloped) {
         error_set(err, FAIL_CRYPTO, "this is no CMS EnvelopedData");
+        goto done;
+    }
+    if (!wraps_are_known(cms)) {
+        error_set(err, FAIL_CRYPTO,
+                  "the CMS message wraps its key in a way that is not taken here");
         goto done;
     }
     if (!secret_new(der.len, &content, err)) /* the content is shorter than its message */

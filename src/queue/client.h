@@ -171,6 +171,7 @@ struct queue_client {
     struct proxy proxy;
     unsigned exchanges_max; /* under way at once, receives not counted */
     unsigned idle_poll_s, max_receives;
+    bool look_only; /* nothing goes to the poison queue */
     struct queue *queues;
     struct exchange *exchanges;
     size_t running;         /* exchanges under way, receives not counted */

@@ -53,12 +53,17 @@ bool queue_poison_name(const struct queue_client *client, const char *name,
     return true;
 }
 
+void queue_look_only(struct queue_client *client)
+{
+    client->look_only = true;
+}
+
 bool poison_take(struct queue *queue, const struct queue_message *message)
 {
     char name[QUEUE_NAME_MAX + 1];
     struct error err = ERROR_INIT;
     struct queue *to = NULL;
-    if (message->receive_count <= queue->client->max_receives ||
+    if (queue->client->look_only || message->receive_count <= queue->client->max_receives ||
         !queue_poison_name(queue->client, queue->name, name))
         return false;
     struct poison *poison = calloc(1, sizeof *poison);

@@ -152,8 +152,9 @@ class Stage:
         """Writes the configuration of a connector, which the commands read too; `tokens` are its
         tokens instead of the stage's, by the names of their sections."""
         descriptors = [f"{path}.descriptor" for path in self.public_keys.values()]
-        own = {"token": self.token_section(key=", ".join(self.public_keys),
-                                           descriptor=", ".join(descriptors), **(token or {}))}
+        own = {"token": self.token_section(**{"key": ", ".join(self.public_keys),
+                                              "descriptor": ", ".join(descriptors),
+                                              **(token or {})})}
         sections = {
             **(tokens or own),
             "connector": {"name": name, "device_ca": self.ca.path, "require": self.require,

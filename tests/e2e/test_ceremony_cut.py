@@ -68,7 +68,8 @@ class Killed(CutTest):
                 plan = self.plan(token, key=KEY)
                 status = self.kill_at(token, plan, f"{number:2}/12  ")
                 cut = os.path.exists(f"{self.folder}/plan.jsonl")
-                if status == 0:  # it was faster
+                over = cut and steps(self.transcript()[0])[-1:] == [("close", "done")]
+                if status == 0 or over:  # it was faster
                     self.one_recorded_key(token)
                 else:
                     self.assertEqual(status, -signal.SIGKILL)
@@ -95,6 +96,14 @@ class Killed(CutTest):
         lines = self.one_recorded_key(token)
         self.assertEqual(steps(lines).count(("resume", "done")), resumed or 1)
         return lines
+
+    def test_before_the_first_line(self):
+        token = self.softhsm()
+        plan = self.plan(token, key=KEY)
+        self.write("plan.jsonl", "")
+        done = self.run_plan(token, plan)
+        self.assertIn("cut off before it had begun", done.stderr)
+        self.one_recorded_key(token)
 
     def test_before_the_key_was_made(self):
         lines = self.die("C_GenerateKeyPair 1 die", said="it RESUMES: the key is made now")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connectors and commands before a hub that wants TLS and client certificates."""
 import os
+import secrets
 import shutil
 import sys
 import unittest
@@ -42,13 +43,20 @@ class Deliveries(StageTest):
     stage_class = TlsStage
 
     def test_deliveries_come_through(self):
+        """With a key of the connector's own, which may do no more than it needs."""
         stage = self.stage
-        stage.connector()
+        key, secret = "AKCONNECTOR", secrets.token_hex(20)
+        stage.secrets.append(secret)
+        with open(f"{stage.folder}/access-keys", "a") as out:
+            out.write(f"[connector]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+                      "rights = receive:reseal-requests send:reseal-results\n")
+        connector = stage.connector(queue={"profile": "connector"})
         device, password = stage.ca.issue("laptop"), b"over TLS"
         record = stage.escrow(password)
         api = stage.api
         for delivery in [api.deliver(record, device) for _ in range(5)]:
             self.opens(device, api.outcome(delivery), password)
+        self.assertNotIn("AccessDenied", connector.tail())
 
     def test_commands_come_in_with_their_certificate(self):
         listed = self.stage.succeeds("pfx", "list", config=self.stage.config("good"))

@@ -216,6 +216,29 @@ static void two_writers_do_not_meet(void **state)
     transcript_close(&second);
 }
 
+static void only_an_empty_file_is_discarded_and_none_that_is_being_written(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct transcript *transcript = NULL;
+    struct stat st;
+    bool was_empty = true;
+    char head[DIGEST_TEXT];
+    write_lines(1, false, LINE_DONE, head);
+    assert_ok(transcript_discard_empty(path, &was_empty, &err), &err);
+    assert_false(was_empty);
+    assert_int_equal(stat(path, &st), 0);
+    unlink(path);
+    assert_ok(transcript_discard_empty(path, &was_empty, &err), &err); /* there is none */
+    assert_false(was_empty);
+    assert_ok(transcript_create(path, &transcript, &err), &err);
+    assert_refused(transcript_discard_empty(path, &was_empty, &err), &err, FAIL_EXISTS);
+    transcript_close(&transcript);
+    assert_ok(transcript_discard_empty(path, &was_empty, &err), &err);
+    assert_true(was_empty);
+    assert_int_equal(stat(path, &st), -1);
+}
+
 /* What was announced and not ended is found; a note in between changes nothing. */
 static void an_act_without_an_end_is_pending(void **state)
 {
@@ -357,6 +380,7 @@ int main(void)
         cmocka_unit_test(a_line_taken_out_or_moved_is_found),
         cmocka_unit_test(a_broken_last_line_is_taken_off_and_the_chain_goes_on),
         cmocka_unit_test(two_writers_do_not_meet),
+        cmocka_unit_test(only_an_empty_file_is_discarded_and_none_that_is_being_written),
         cmocka_unit_test(an_act_without_an_end_is_pending),
         cmocka_unit_test(the_life_of_a_key_is_told_by_its_lines),
         cmocka_unit_test(a_transcript_is_never_overwritten_and_readable_by_witnesses),

@@ -8,6 +8,7 @@
 #include <openssl/pem.h>
 #include "reseal/ceremony_commit.h"
 #include "reseal/ceremony_run.h"
+#include "reseal/ceremony_show.h"
 #include "reseal/json.h"
 #include "reseal/key_descriptor.h"
 
@@ -197,7 +198,7 @@ static void flip(const char *name, size_t step)
 static void a_flipped_byte_of_the_transcript_is_found(void **state)
 {
     (void)state;
-    flip("record", getenv("RESEAL_LONG") != NULL ? 1 : 3);
+    flip("record", getenv("RESEAL_LONG") != NULL ? 1 : 7);
 }
 
 static void a_flipped_byte_of_plan_outputs_or_signatures_is_found(void **state)
@@ -205,7 +206,7 @@ static void a_flipped_byte_of_plan_outputs_or_signatures_is_found(void **state)
     (void)state;
     static const char *const names[] = {"plan.ini",       "key.pem",        "key.cng",
                                         "record.ann.sig", "record.bob.sig", "key.pem.descriptor"};
-    const size_t step = getenv("RESEAL_LONG") != NULL ? 1 : 11;
+    const size_t step = getenv("RESEAL_LONG") != NULL ? 1 : 17;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         flip(names[i], step);
 }
@@ -257,6 +258,136 @@ static void a_record_that_was_written_anew_loses_its_signatures(void **state)
     buf_free(&content);
 }
 
+/* -- a record with something else than it should have, chained anew by whoever wrote it -- */
+
+static void put_other(struct json_writer *json, const char *key, size_t kind)
+{
+    switch (kind % 5) {
+    case 0:
+        json_put_null(json, key);
+        break;
+    case 1:
+        json_put_integer(json, key, -7);
+        break;
+    case 2:
+        json_array(json, key);
+        json_put_null(json, NULL);
+        json_put_integer(json, NULL, 1);
+        json_array_end(json);
+        break;
+    case 3:
+        json_object(json, key);
+        json_put_bool(json, "name", true);
+        json_object_end(json);
+        break;
+    default:
+        json_put_text(json, key, "\x1b[2J%s");
+        break;
+    }
+}
+
+/* Copies the value, with the `*at`-th member of it and below changed; *at counts down. */
+static void put_changed(struct json_writer *json, const char *key, const struct json_value *value,
+                        int *at, size_t kind)
+{
+    bool object = json_type(value) == JSON_OBJECT, array = json_type(value) == JSON_ARRAY;
+    if ((*at)-- == 0) {
+        put_other(json, key, kind);
+    } else if (object || array) {
+        if (object)
+            json_object(json, key);
+        else
+            json_array(json, key);
+        for (size_t i = 0; i < json_count(value); i++)
+            put_changed(json, object ? json_key_at(value, i) : NULL, json_at(value, i), at, kind);
+        if (object)
+            json_object_end(json);
+        else
+            json_array_end(json);
+    } else {
+        json_put_value(json, key, value);
+    }
+}
+
+/* One line of the forged record, bound to the one before; false where there is no such member. */
+static bool forge_line(const struct transcript_line *line, int change, size_t kind,
+                       char previous[static DIGEST_TEXT], struct buf *out)
+{
+    struct error err = ERROR_INIT;
+    struct json_writer *json = NULL;
+    struct buf text = BUF_INIT(TRANSCRIPT_LINE_MAX);
+    char own[DIGEST_TEXT];
+    MUST(json_writer_new(false, &json, &err), err);
+    json_object(json, NULL);
+    for (size_t i = 0; i < json_count(line->facts); i++) {
+        const char *key = json_key_at(line->facts, i);
+        if (strcmp(key, "previous") == 0 || strcmp(key, "hash") == 0)
+            continue;
+        put_changed(json, key, json_at(line->facts, i), &change, kind);
+    }
+    json_put_text(json, "previous", previous);
+    json_object_end(json);
+    MUST(json_finish(json, &text, &err), err);
+    json_writer_free(&json);
+    text.data[--text.len] = '\0'; /* the brace */
+    MUST(digest_of(buf_bytes(&text), own, &err), err);
+    buf_printf(&text, ",\"hash\":\"%s\"}", own);
+    MUST(digest_of(buf_bytes(&text), previous, &err), err);
+    buf_put(out, text.data, text.len);
+    buf_put_u8(out, '\n');
+    buf_free(&text);
+    return change < 0;
+}
+
+static void look_at(const char *path)
+{
+    struct error err = ERROR_INIT;
+    struct verification *verification = NULL;
+    const struct verify_options options = {.transcript = path};
+    MUST(ceremony_verify(&options, &verification, &err), err);
+    if (verification->record != NULL) {
+        FILE *nowhere = fopen("/dev/null", "w");
+        assert_non_null(nowhere);
+        ceremony_show(verification->record, nowhere);
+        assert_int_equal(fclose(nowhere), 0);
+    }
+    verification_free(&verification);
+}
+
+static void a_record_of_anybodys_making_is_looked_at_without_harm(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct transcript_record *record = NULL;
+    const int stride = getenv("RESEAL_LONG") != NULL ? 1 : 7;
+    char path[96];
+    fixture_path(&fixture, "anybody", path);
+    MUST(transcript_read(transcript_path_of, &record, NULL, &err), err);
+    for (size_t target = 0, kind = 0; target < transcript_record_count(record); target++) {
+        bool changed = true;
+        for (int change = (int)target % stride; changed; change += stride, kind++) {
+            struct buf forged = BUF_INIT(TRANSCRIPT_MAX);
+            char previous[DIGEST_TEXT];
+            memset(previous, '0', DIGEST_TEXT - 1);
+            previous[DIGEST_TEXT - 1] = '\0';
+            for (size_t i = 0; i < transcript_record_count(record); i++) {
+                bool hit = forge_line(transcript_record_at(record, i), i == target ? change : 10000,
+                                      kind, previous, &forged);
+                if (i == target)
+                    changed = hit;
+            }
+            (void)unlink(path); /* a new file is not waited for as a replaced one is */
+            FILE *file = fopen(path, "w");
+            assert_non_null(file);
+            assert_int_equal(fwrite(forged.data, 1, forged.len, file), forged.len);
+            assert_int_equal(fclose(file), 0);
+            look_at(path);
+            buf_free(&forged);
+        }
+    }
+    transcript_record_free(&record);
+}
+
 static void the_descriptor_says_what_was_committed(void **state)
 {
     (void)state;
@@ -298,6 +429,7 @@ int main(void)
         cmocka_unit_test(a_flipped_byte_of_the_transcript_is_found),
         cmocka_unit_test(a_flipped_byte_of_plan_outputs_or_signatures_is_found),
         cmocka_unit_test(a_record_that_was_written_anew_loses_its_signatures),
+        cmocka_unit_test(a_record_of_anybodys_making_is_looked_at_without_harm),
         cmocka_unit_test(the_descriptor_says_what_was_committed),
         cmocka_unit_test(a_key_is_committed_once),
     };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CMS made in both ways opens with the openssl command, which shares no code of ours. */
+#define _GNU_SOURCE /* memmem */
 #include <unistd.h>
 #include <openssl/core_names.h>
 #include <openssl/kdf.h>
@@ -420,6 +421,31 @@ static void only_the_recipient_opens_a_message(void **state)
     buf_free(&der);
 }
 
+/* id-aes256-wrap-pad (RFC 5649): a failing unwrapping of that kind writes beyond a buffer in
+ * OpenSSL 3.0.19, so it is refused before OpenSSL looks at the key. */
+static void a_key_that_is_wrapped_with_padding_is_not_tried(void **state)
+{
+    (void)state;
+    static const uint8_t plain_wrap[] = {0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2d};
+    struct error err = ERROR_INIT;
+    struct buf der = BUF_INIT(CMS_DER_MAX);
+    struct secret *content = NULL;
+    assert_ok(cms_encrypt(ec_certificate, (struct bytes){(const uint8_t *)"text", 4},
+                          KEY_TRANSPORT_PKCS1, &der, &err),
+              &err);
+    uint8_t *wrap = memmem(der.data, der.len, plain_wrap, sizeof plain_wrap);
+    assert_non_null(wrap);
+    wrap[sizeof plain_wrap - 1] = 0x30;
+    assert_refused(cms_decrypt(buf_bytes(&der), ec_key, ec_certificate, &content, &err), &err,
+                   FAIL_CRYPTO);
+    assert_non_null(strstr(err.text, "wraps its key"));
+    assert_null(content);
+    wrap[sizeof plain_wrap - 1] = 0x2d;
+    assert_ok(cms_decrypt(buf_bytes(&der), ec_key, ec_certificate, &content, &err), &err);
+    secret_free(&content);
+    buf_free(&der);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +456,7 @@ int main(void)
         cmocka_unit_test(the_form_follows_the_key_and_the_transport_where_it_is_rsa),
         cmocka_unit_test(keys_of_other_kinds_have_no_form),
         cmocka_unit_test(only_the_recipient_opens_a_message),
+        cmocka_unit_test(a_key_that_is_wrapped_with_padding_is_not_tried),
     };
     return cmocka_run_group_tests(tests, set_up, clean_up);
 }

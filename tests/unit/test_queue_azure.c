@@ -399,6 +399,18 @@ static void what_was_received_too_often_goes_to_the_poison_queue(void **state)
     assert_true(sent < deleted); /* sent first */
 }
 
+static void who_only_looks_moves_nothing(void **state)
+{
+    struct scene *scene = connect_azure(*state, 5);
+    struct received received;
+    queue_look_only(scene->client);
+    offer_one(scene, "aGVsbG8=", 6);
+    receive(scene, &received);
+    turn_until(scene, &received.over, 5000);
+    assert_int_equal(received.count, 1);
+    assert_int_equal(peer_count(&scene->peer, "POST messages"), 0);
+}
+
 static void a_poison_queue_that_is_not_there_costs_no_message(void **state)
 {
     struct scene *scene = connect_azure(*state, 1);
@@ -511,6 +523,7 @@ int main(void)
         account_test(a_message_ends_the_wait),
         account_test(a_wait_can_be_cancelled_between_two_polls),
         account_test(what_was_received_too_often_goes_to_the_poison_queue),
+        account_test(who_only_looks_moves_nothing),
         account_test(a_poison_queue_that_is_not_there_costs_no_message),
         account_test(failures_are_told_apart),
         account_test(a_message_that_lacks_a_part_is_left_out),
