@@ -13,8 +13,11 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "reseal/clock.h"
 #include "reseal/frame.h"
 #include "reseal/settings.h"
+
+#define START_PAUSE_MAX_MS 2000 /* the longest pause before another start */
 
 struct rotate_helper {
     pid_t pid;
@@ -112,8 +115,8 @@ static bool wait_for_hello(struct rotate_helper *helper, struct error *err)
     return false;
 }
 
-bool rotate_helper_start(const struct config *config, const char *token, struct rotate_helper **out,
-                         struct error *err)
+static bool start_once(const struct config *config, const char *token, struct rotate_helper **out,
+                       struct error *err)
 {
     *out = NULL;
     struct rotate_helper *helper = calloc(1, sizeof *helper);
@@ -126,6 +129,35 @@ bool rotate_helper_start(const struct config *config, const char *token, struct 
     }
     rotate_helper_end(&helper);
     return false;
+}
+
+/* What a descriptor or a person has given once is not there for a second start: an empty PIN would
+ * be tried in its place. */
+static bool pin_is_there_again(const struct config *config, const char *token)
+{
+    struct error ignored = ERROR_INIT;
+    const char *section;
+    if (!settings_token_find(config, token, &section, &ignored))
+        return false;
+    const char *source = config_text(config, section, "pin");
+    return source == NULL || strncmp(source, "file:", 5) == 0 ||
+           strncmp(source, "credential:", 11) == 0;
+}
+
+/* A token that cannot do it now may do it in a moment: SoftHSM fails a login while another process
+ * logs in. A refused PIN is another kind of error, and ends it at once. */
+bool rotate_helper_start(const struct config *config, const char *token, struct rotate_helper **out,
+                         struct error *err)
+{
+    for (int64_t pause_ms = 250;; pause_ms *= 2) {
+        *err = (struct error)ERROR_INIT;
+        if (start_once(config, token, out, err))
+            return true;
+        if (err->kind != FAIL_TOKEN || pause_ms > START_PAUSE_MAX_MS ||
+            !pin_is_there_again(config, token))
+            return false;
+        clock_sleep_ms(pause_ms);
+    }
 }
 
 void rotate_helper_end(struct rotate_helper **helper)

@@ -251,8 +251,8 @@ class Killed(RotateTest):
             self.skipTest("in the short form")
         processes = [self.start_rotation() for _ in range(3)]
         said = [process.communicate(timeout=PATIENCE * 2) for process in processes]
-        reports = [json.loads(out) for out, _ in said]
         self.assertEqual([process.returncode for process in processes], [0, 0, 0], said)
+        reports = [json.loads(out) for out, _ in said]
         self.assertEqual(sum(report["rotated"] for report in reports), len(wanted))
         self.assertEqual(self.stage.left("old"), 0)
         for identity in random.sample(list(wanted), 20):
