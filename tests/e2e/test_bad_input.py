@@ -186,7 +186,8 @@ class HubDoors(ServesOn):
                              sqs.call("ReceiveMessage", {"QueueUrl": url, **more}))
         for handle in ("", "x", "z" * 48, "0" * 47, "0" * 49, "z" * 2000):
             self.sqs_refused(f"DeleteMessage {handle[:8]}",
-                             sqs.call("DeleteMessage", {"QueueUrl": url, "ReceiptHandle": handle}))
+                             sqs.call("DeleteMessage", {"QueueUrl": url, "ReceiptHandle": handle}),
+                             (400, 404))  # ReceiptHandleIsInvalid is a 404
         self.sqs_refused("no such queue", sqs.call("GetQueueUrl", {"QueueName": "nothing"}))
         self.sqs_refused("no such operation", sqs.call("DestroyEverything", {}))
         self.sqs_refused("too large", sqs.call("SendMessage", {
