@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real proxy, tinyproxy, on loopback; and TLS in front of what has none."""
+import asyncio
 import os
 import socket
 import ssl
@@ -55,40 +56,32 @@ class TlsFront:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.connections = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self._run, daemon=True).start()
 
-    def _accept(self):
-        while True:
-            try:
-                plain, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
+    def _run(self):
+        """One thread for all: a TLS connection is nothing that two threads may use at a time."""
+        asyncio.set_event_loop(self.loop)
+        self.loop.set_exception_handler(lambda loop, context: None)  # clients that trust us not
+        self.loop.run_until_complete(
+            asyncio.start_server(self._serve, sock=self.listener, ssl=self.context))
+        self.loop.run_forever()
 
-    def _serve(self, plain):
-        try:
-            with self.context.wrap_socket(plain, server_side=True) as inside, \
-                    socket.create_connection(("127.0.0.1", self.target)) as outside:
-                self.connections += 1
-                back = threading.Thread(target=self._pump, args=(outside, inside), daemon=True)
-                back.start()
-                self._pump(inside, outside)
-                back.join()
-        except OSError: # a client that does not trust the certificate
-            plain.close()
+    async def _serve(self, reader, writer):
+        self.connections += 1
+        outside = await asyncio.open_connection("127.0.0.1", self.target)
+        await asyncio.gather(self._pump(reader, outside[1]), self._pump(outside[0], writer))
 
     @staticmethod
-    def _pump(source, sink):
+    async def _pump(source, sink):
         try:
-            while data := source.recv(65536):
-                sink.sendall(data)
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
         except OSError:
             pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        sink.close()
 
     def stop(self):
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self.listener.close()

@@ -28,7 +28,10 @@ class ThroughProxy(StageTest):
 
     def section(self, **more):
         return {"proxy": f"http://127.0.0.1:{self.proxy.port}",
-                "proxy_credentials": f"file:{self.good}", "wait": 1, **more}
+                "proxy_credentials": f"file:{self.good}", "wait": 1,
+                # A proxy may keep up the receive of a connector that has gone: what the hub still
+                # hands out there is back when its lease ends.
+                "lease": 10, **more}
 
     def tls(self, **more):
         return self.section(endpoint=f"https://127.0.0.1:{self.tls_hub.port}",
