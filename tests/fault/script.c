@@ -133,6 +133,7 @@ static bool take_attribute(struct line *line, CK_ATTRIBUTE_TYPE *out)
         {"CKA_LOCAL", CKA_LOCAL},
         {"CKA_ALWAYS_SENSITIVE", CKA_ALWAYS_SENSITIVE},
         {"CKA_NEVER_EXTRACTABLE", CKA_NEVER_EXTRACTABLE},
+        {"CKA_KEY_GEN_MECHANISM", CKA_KEY_GEN_MECHANISM},
     };
     const char *word = next_word(line);
     return name_find(rows, sizeof rows / sizeof rows[0], word, out) || number_of(word, "", out)
