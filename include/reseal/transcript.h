@@ -23,6 +23,10 @@
 #define TRANSCRIPT_MAX      (16 * 1024 * 1024) /* bytes of a whole transcript */
 #define TRANSCRIPT_STEP     32                 /* bytes of a step's name, end mark included */
 
+/* What to do where there is none: the hint of whoever was given the path. */
+#define TRANSCRIPT_HINT                                                                            \
+    "TRANSCRIPT is the record that `reseal ceremony run` wrote, `transcript` of the plan"
+
 enum line_outcome {
     LINE_ANNOUNCED, /* is about to be done */
     LINE_DONE,

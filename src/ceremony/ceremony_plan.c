@@ -288,8 +288,10 @@ const struct plan_witness *ceremony_plan_witness(const struct ceremony_plan *pla
 static bool load_text(struct ceremony_plan *plan, const char *path, struct error *err)
 {
     char after[DIGEST_TEXT];
-    if (!file_read(path, &plan->text, err) ||
-        !digest_of(buf_bytes(&plan->text), plan->sha256, err) ||
+    if (!file_read(path, &plan->text, err))
+        return error_hint(err, "PLAN is the path of a reviewed INI file; reseal-ceremony(1) says "
+                               "more");
+    if (!digest_of(buf_bytes(&plan->text), plan->sha256, err) ||
         !config_load(path, ceremony_plan_table, &plan->config, err) ||
         !digest_of_file(path, after, err))
         return false;

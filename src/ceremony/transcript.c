@@ -140,9 +140,11 @@ static bool read_descriptor(int fd, const char *path, struct buf *out, struct er
 static bool open_file(struct transcript *transcript, struct error *err)
 {
     transcript->fd = open(transcript->path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW);
-    if (transcript->fd < 0)
-        return error_errno(err, errno == ENOENT ? FAIL_NOT_FOUND : FAIL_IO,
-                           "cannot open the transcript %s", transcript->path);
+    if (transcript->fd < 0) {
+        error_errno(err, errno == ENOENT ? FAIL_NOT_FOUND : FAIL_IO,
+                    "cannot open the transcript %s", transcript->path);
+        return error_hint(err, TRANSCRIPT_HINT);
+    }
     return lock_file(transcript, err);
 }
 

@@ -122,9 +122,10 @@ static bool read_lines(struct transcript_record *record, size_t *cut_off, struct
         left.data += text.len + 1;
         left.len -= text.len + 1;
     }
-    if (record->count == 0)
-        return error_set(err, FAIL_INPUT, "the transcript is empty");
-    return true;
+    if (record->count > 0)
+        return true;
+    error_set(err, FAIL_INPUT, "the transcript is empty");
+    return error_hint(err, TRANSCRIPT_HINT);
 }
 
 /* Takes `content` over, also on failure. */
@@ -165,7 +166,7 @@ bool transcript_read(const char *path, struct transcript_record **out, size_t *c
     *out = NULL;
     if (!file_read(path, &content, err)) {
         buf_free(&content);
-        return false;
+        return error_hint(err, TRANSCRIPT_HINT);
     }
     return parse_owned(&content, out, cut_off, err) || error_context(err, "transcript %s", path);
 }

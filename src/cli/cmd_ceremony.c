@@ -27,9 +27,7 @@ static bool print_summary(const struct ceremony *ceremony, struct error *err)
 /* A plan that is wrong, and a token that is not there, are two things. */
 static void tell_plan(const struct ceremony *ceremony, struct error *err)
 {
-    if (!ceremony_has_plan(ceremony) && err->kind == FAIL_NOT_FOUND)
-        error_hint(err, "PLAN is the path of a reviewed INI file; reseal-ceremony(1) says more");
-    else if (ceremony_has_plan(ceremony) && ceremony_sought_token(ceremony))
+    if (ceremony_has_plan(ceremony) && ceremony_sought_token(ceremony))
         token_options_fault(err);
 }
 
