@@ -89,14 +89,7 @@ static void facts_backup(const void *context, struct json_writer *line)
     json_put_integer(line, "transportKeys", (int64_t)result->wanted);
     put_token(line, "token", &result->to);
     json_put_bool(line, "confined", result->confined);
-    json_array(line, "wrapAttempts");
-    for (size_t i = 0; i < result->attempt_count; i++) {
-        json_object(line, NULL);
-        json_put_text(line, "mechanism", result->attempts[i].mechanism);
-        json_put_text(line, "ckRv", result->attempts[i].ck_rv);
-        json_object_end(line);
-    }
-    json_array_end(line);
+    facts_wrap_attempts(result->attempts, result->attempt_count, line);
 }
 
 /* The reason of the failure counts, not that of a record that cannot be written. */

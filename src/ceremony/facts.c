@@ -190,6 +190,19 @@ void facts_read_back(const void *context, struct json_writer *line)
     json_array_end(line);
 }
 
+void facts_wrap_attempts(const struct wrap_attempt *attempts, size_t count,
+                         struct json_writer *line)
+{
+    json_array(line, "wrapAttempts");
+    for (size_t i = 0; i < count; i++) {
+        json_object(line, NULL);
+        json_put_text(line, "mechanism", attempts[i].mechanism);
+        json_put_text(line, "ckRv", attempts[i].ck_rv);
+        json_object_end(line);
+    }
+    json_array_end(line);
+}
+
 void facts_unreadable(const void *context, struct json_writer *line)
 {
     const struct ceremony *ceremony = context;
@@ -197,14 +210,7 @@ void facts_unreadable(const void *context, struct json_writer *line)
     if (ceremony->attempt_count == 0)
         return;
     json_put_bool(line, "confined", ceremony->confined);
-    json_array(line, "wrapAttempts");
-    for (size_t i = 0; i < ceremony->attempt_count; i++) {
-        json_object(line, NULL);
-        json_put_text(line, "mechanism", ceremony->attempts[i].mechanism);
-        json_put_text(line, "ckRv", ceremony->attempts[i].ck_rv);
-        json_object_end(line);
-    }
-    json_array_end(line);
+    facts_wrap_attempts(ceremony->attempts, ceremony->attempt_count, line);
 }
 
 static void put_optional(struct json_writer *line, const char *name, const char *text)

@@ -167,6 +167,9 @@ void facts_resume(const void *ceremony, struct json_writer *line);
 void facts_confirm(const void *ceremony, struct json_writer *line);
 void facts_generate(const void *ceremony, struct json_writer *line);
 void facts_read_back(const void *ceremony, struct json_writer *line);
+/* With what answers the token refused to wrap the key. */
+void facts_wrap_attempts(const struct wrap_attempt *attempts, size_t count,
+                         struct json_writer *line);
 void facts_unreadable(const void *ceremony, struct json_writer *line);
 void facts_proof(const void *ceremony, struct json_writer *line);
 void facts_outputs(const void *ceremony, struct json_writer *line);
