@@ -1,50 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Purges, removals and moves of dead letters: at once for who asks, a little at a time on disk. */
-#include "check.h"
+#include "hub_database.h"
 #include <sqlite3.h>
-#include <unistd.h>
 #include "reseal/clock.h"
 #include "src/hub/store_moves.h"
 #include "src/hub/store_queue.h"
 #include "src/hub/store_queue_admin.h"
 
-struct setup {
-    char folder[32];
-    char path[64];
-    struct database *database;
-};
-
-static void reopen(struct setup *setup)
-{
-    struct error err = ERROR_INIT;
-    database_close(&setup->database);
-    assert_ok(database_open(setup->path, &setup->database, &err), &err);
-}
-
 static int begin(void **state)
 {
-    struct setup *setup = calloc(1, sizeof *setup);
-    assert_non_null(setup);
-    strcpy(setup->folder, "/tmp/hub-admin-XXXXXX");
-    assert_non_null(mkdtemp(setup->folder));
-    snprintf(setup->path, sizeof setup->path, "%s/hub.db", setup->folder);
-    reopen(setup);
+    struct setup *setup = setup_begin();
     *state = setup;
-    return 0;
-}
-
-static int end(void **state)
-{
-    static const char *const files[] = {"hub.db", "hub.db-wal", "hub.db-shm"};
-    struct setup *setup = *state;
-    char path[128];
-    database_close(&setup->database);
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        snprintf(path, sizeof path, "%s/%s", setup->folder, files[i]);
-        unlink(path);
-    }
-    assert_int_equal(rmdir(setup->folder), 0);
-    free(setup);
     return 0;
 }
 
@@ -287,7 +253,7 @@ static void who_may_send_dead_letters_is_told_by_name(void **state)
     assert_false(redrive_allowed("one two ", "three"));
 }
 
-#define ADMIN_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define ADMIN_TEST(name) cmocka_unit_test_setup_teardown(name, begin, setup_end)
 
 int main(void)
 {

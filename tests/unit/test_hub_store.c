@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The hub's database: leases, dead letters, records, and one effective result per delivery. */
-#include "check.h"
+#include "hub_database.h"
 #include <sqlite3.h>
-#include <unistd.h>
 #include "reseal/clock.h"
 #include "reseal/json.h"
 #include "src/hub/store_deliveries.h"
@@ -11,54 +10,11 @@
 #include "src/hub/store_retention.h"
 #include "src/hub/store_sql.h"
 
-struct setup {
-    char folder[32];
-    char path[64];
-    struct database *database;
-    int64_t queue, dead;
-};
-
-static void reopen(struct setup *setup)
-{
-    struct error err = ERROR_INIT;
-    database_close(&setup->database);
-    assert_ok(database_open(setup->path, &setup->database, &err), &err);
-}
-
 static int begin(void **state)
 {
-    struct error err = ERROR_INIT;
-    struct queue_row queue;
-    struct setup *setup = calloc(1, sizeof *setup);
-    assert_non_null(setup);
-    strcpy(setup->folder, "/tmp/hub-store-XXXXXX");
-    assert_non_null(mkdtemp(setup->folder));
-    snprintf(setup->path, sizeof setup->path, "%s/hub.db", setup->folder);
-    reopen(setup);
-    stored_queue_defaults(&queue, "work-dead");
-    assert_ok(stored_queue_create(setup->database, &queue, &err), &err);
-    setup->dead = stored_queue_find(setup->database, "work-dead")->id;
-    stored_queue_defaults(&queue, "work");
-    queue.dead_letter = setup->dead;
-    queue.max_receives = 3;
-    assert_ok(stored_queue_create(setup->database, &queue, &err), &err);
-    setup->queue = stored_queue_find(setup->database, "work")->id;
+    struct setup *setup = setup_begin();
+    setup_queues(setup, 3);
     *state = setup;
-    return 0;
-}
-
-static int end(void **state)
-{
-    static const char *const files[] = {"hub.db", "hub.db-wal", "hub.db-shm"};
-    struct setup *setup = *state;
-    char path[128];
-    database_close(&setup->database);
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        snprintf(path, sizeof path, "%s/%s", setup->folder, files[i]);
-        unlink(path);
-    }
-    assert_int_equal(rmdir(setup->folder), 0);
-    free(setup);
     return 0;
 }
 
@@ -844,7 +800,7 @@ static void the_status_is_counted_from_indices_alone(void **state)
     }
 }
 
-#define HUB_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define HUB_TEST(name) cmocka_unit_test_setup_teardown(name, begin, setup_end)
 
 int main(void)
 {

@@ -1,55 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The numbers that are kept in memory are those that counting gives, whatever has changed the rows.
  */
-#include "check.h"
-#include <unistd.h>
+#include "hub_database.h"
 #include "src/hub/store_queue.h"
 #include "src/hub/store_queue_admin.h"
 #include "src/hub/store_tally.h"
 
-struct setup {
-    char folder[32];
-    char path[64];
-    struct database *database;
-    int64_t queue, dead;
-};
-
-static void reopen(struct setup *setup)
-{
-    struct error err = ERROR_INIT;
-    database_close(&setup->database);
-    assert_ok(database_open(setup->path, &setup->database, &err), &err);
-}
-
 static int begin(void **state)
 {
-    struct error err = ERROR_INIT;
-    struct queue_row queue;
-    struct setup *setup = calloc(1, sizeof *setup);
-    assert_non_null(setup);
-    strcpy(setup->folder, "/tmp/hub-tally-XXXXXX");
-    assert_non_null(mkdtemp(setup->folder));
-    snprintf(setup->path, sizeof setup->path, "%s/hub.db", setup->folder);
-    reopen(setup);
-    stored_queue_defaults(&queue, "dead");
-    assert_ok(stored_queue_create(setup->database, &queue, &err), &err);
-    setup->dead = stored_queue_find(setup->database, "dead")->id;
-    stored_queue_defaults(&queue, "work");
-    queue.dead_letter = setup->dead;
-    queue.max_receives = 1;
-    assert_ok(stored_queue_create(setup->database, &queue, &err), &err);
-    setup->queue = stored_queue_find(setup->database, "work")->id;
+    struct setup *setup = setup_begin();
+    setup_queues(setup, 1);
     *state = setup;
-    return 0;
-}
-
-static int end(void **state)
-{
-    struct setup *setup = *state;
-    database_close(&setup->database);
-    unlink(setup->path);
-    assert_int_equal(rmdir(setup->folder), 0);
-    free(setup);
     return 0;
 }
 
@@ -142,8 +103,9 @@ static void what_is_rolled_back_was_never_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(messages_are_counted_as_they_come_move_and_go, begin, end),
-        cmocka_unit_test_setup_teardown(what_is_rolled_back_was_never_counted, begin, end),
+        cmocka_unit_test_setup_teardown(messages_are_counted_as_they_come_move_and_go, begin,
+                                        setup_end),
+        cmocka_unit_test_setup_teardown(what_is_rolled_back_was_never_counted, begin, setup_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
