@@ -116,6 +116,20 @@ static inline size_t peer_count(struct peer *peer, const char *call)
     return count;
 }
 
+/* Entries of all requests of a call that have `text` in their body. */
+static inline size_t peer_entries(struct peer *peer, const char *call, const char *text)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&peer->lock);
+    for (size_t i = 0; i < peer->seen_count; i++) {
+        const struct seen_call *seen = &peer->seen[i];
+        if (strcmp(seen->call, call) == 0 && strstr(seen->body, text) != NULL)
+            count += seen->entries;
+    }
+    pthread_mutex_unlock(&peer->lock);
+    return count;
+}
+
 /* Body of the n-th request of a call; valid until the peer stops. */
 static inline const char *peer_body(struct peer *peer, const char *call, size_t n)
 {

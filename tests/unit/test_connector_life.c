@@ -95,15 +95,9 @@ static void what_has_not_begun_is_given_back_at_once_when_it_stops(void **state)
     struct scene *scene = *state;
     start_with_eight(scene);
     assert_int_equal(stop(scene), 0);
-    size_t given_back = 0, deleted = 0;
-    for (size_t i = 0; i < scene->peer.seen_count; i++) {
-        const struct seen_call *seen = &scene->peer.seen[i];
-        if (strcmp(seen->call, "DeleteMessageBatch") == 0)
-            deleted += seen->entries;
-        if (strcmp(seen->call, "ChangeMessageVisibilityBatch") == 0 &&
-            strstr(seen->body, "\"VisibilityTimeout\":0") != NULL)
-            given_back += seen->entries;
-    }
+    size_t deleted = peer_entries(&scene->peer, "DeleteMessageBatch", "");
+    size_t given_back =
+        peer_entries(&scene->peer, "ChangeMessageVisibilityBatch", "\"VisibilityTimeout\":0");
     assert_in_range(given_back, 1, 4); /* the helper has two sessions and two jobs ahead */
     assert_int_equal(given_back + deleted, 8);
 }
