@@ -3,63 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
-
-enum half {
-    HALF_PRIVATE,
-    HALF_PUBLIC,
-};
-
-enum want {
-    WANT_TRUE,
-    WANT_FALSE,
-    WANT_FOR_TOKEN, /* true in a key for custody token, false in one for custody host */
-    WANT_FOR_HOST,
-    WANT_IF_WRAPPED,  /* true in a key that can be wrapped for another token */
-    WANT_IF_TRUSTED,  /* true in one that only trusted keys may wrap; not asked for otherwise */
-    WANT_IF_AT_HOME,  /* true in a key that was made on this token */
-    WANT_IF_CONFINED, /* true in one that was made here and was never to be wrapped */
-    WANT_ANY,
-};
-
-struct flag_row {
-    const char *name;
-    CK_ATTRIBUTE_TYPE type;
-    enum half half;
-    enum want want;
-    bool must_tell; /* an answer is needed; otherwise "not told" is good enough */
-};
-
-/* The promise of the key, attribute by attribute (PKCS#11 v3.1, sections 4.9 and 6.1). */
-static const struct flag_row flag_rows[] = {
-    {"CKA_TOKEN", CKA_TOKEN, HALF_PRIVATE, WANT_TRUE, true},
-    {"CKA_PRIVATE", CKA_PRIVATE, HALF_PRIVATE, WANT_TRUE, true},
-    {"CKA_SENSITIVE", CKA_SENSITIVE, HALF_PRIVATE, WANT_TRUE, true},
-    {"CKA_ALWAYS_SENSITIVE", CKA_ALWAYS_SENSITIVE, HALF_PRIVATE, WANT_IF_AT_HOME, false},
-    {"CKA_EXTRACTABLE", CKA_EXTRACTABLE, HALF_PRIVATE, WANT_IF_WRAPPED, true},
-    {"CKA_NEVER_EXTRACTABLE", CKA_NEVER_EXTRACTABLE, HALF_PRIVATE, WANT_IF_CONFINED, false},
-    {"CKA_WRAP_WITH_TRUSTED", CKA_WRAP_WITH_TRUSTED, HALF_PRIVATE, WANT_IF_TRUSTED, true},
-    {"CKA_LOCAL", CKA_LOCAL, HALF_PRIVATE, WANT_IF_AT_HOME, false},
-    {"CKA_UNWRAP", CKA_UNWRAP, HALF_PRIVATE, WANT_FOR_TOKEN, true},
-    {"CKA_DECRYPT", CKA_DECRYPT, HALF_PRIVATE, WANT_FOR_HOST, true},
-    {"CKA_SIGN", CKA_SIGN, HALF_PRIVATE, WANT_FALSE, true},
-    {"CKA_SIGN_RECOVER", CKA_SIGN_RECOVER, HALF_PRIVATE, WANT_FALSE, false},
-    {"CKA_DERIVE", CKA_DERIVE, HALF_PRIVATE, WANT_FALSE, false},
-    {"CKA_MODIFIABLE", CKA_MODIFIABLE, HALF_PRIVATE, WANT_ANY, false},
-    {"public CKA_TOKEN", CKA_TOKEN, HALF_PUBLIC, WANT_TRUE, true},
-    {"public CKA_WRAP", CKA_WRAP, HALF_PUBLIC, WANT_ANY, false},
-    {"public CKA_ENCRYPT", CKA_ENCRYPT, HALF_PUBLIC, WANT_ANY, false},
-    {"public CKA_VERIFY", CKA_VERIFY, HALF_PUBLIC, WANT_FALSE, false},
-};
-
-size_t key_allowed_mechanisms(enum custody custody, CK_MECHANISM_TYPE out[static 2])
-{
-    size_t count = 0;
-    out[count++] = CKM_RSA_PKCS_OAEP;
-    /* Tokens without OAEP-SHA2 do raw RSA for custody host. */
-    if (custody == CUSTODY_HOST)
-        out[count++] = CKM_RSA_X_509;
-    return count;
-}
+#include "key_promise.h"
 
 static struct attribute_check *add_check(struct key_birth *birth, const char *name,
                                          const char *wanted)
@@ -75,63 +19,16 @@ static void put_not_told(struct attribute_check *check, CK_RV rv)
 {
     char name[CK_RV_TEXT];
     ck_rv_text(rv, name);
-    snprintf(check->found, sizeof check->found, "not told (%.48s)", name);
-}
-
-static const char *want_text(enum want want, const struct key_plan *plan)
-{
-    bool wrapped = plan->wrapping != KEY_WRAPPED_NEVER;
-    switch (want) {
-    case WANT_TRUE:
-        return "true";
-    case WANT_FALSE:
-        return "false";
-    case WANT_FOR_TOKEN:
-        return plan->custody == CUSTODY_TOKEN ? "true" : "false";
-    case WANT_FOR_HOST:
-        return plan->custody == CUSTODY_HOST ? "true" : "false";
-    case WANT_IF_WRAPPED:
-        return wrapped ? "true" : "false";
-    case WANT_IF_TRUSTED:
-        return plan->wrapping == KEY_WRAPPED_BY_TRUSTED ? "true" : "any";
-    case WANT_IF_AT_HOME:
-        return plan->replica ? "any" : "true";
-    case WANT_IF_CONFINED:
-        return plan->replica || wrapped ? "any" : "true";
-    case WANT_ANY:
-        return "any";
-    }
-    return "any";
-}
-
-/* Answers that are known to mean nothing, by the token's manufacturer. */
-static const struct {
-    const char *manufacturer;
-    CK_ATTRIBUTE_TYPE type;
-    const char *words;
-} mute_rows[] = {
-    {"Mozilla Foundation", CKA_LOCAL, "false (NSS does not keep it)"},
-};
-
-static bool is_mute(const struct session *session, CK_ATTRIBUTE_TYPE type, char *found, size_t size)
-{
-    for (size_t i = 0; i < ARRAY_LEN(mute_rows); i++) {
-        if (mute_rows[i].type == type &&
-            strcmp(mute_rows[i].manufacturer, session->token->facts.manufacturer) == 0) {
-            snprintf(found, size, "%s", mute_rows[i].words);
-            return true;
-        }
-    }
-    return false;
+    snprintf(check->found, sizeof check->found, FOUND_NOT_TOLD " (%.48s)", name);
 }
 
 static void check_flag(struct session *session, const struct key_pair *pair,
-                       const struct key_plan *plan, const struct flag_row *row,
+                       const struct key_plan *plan, const struct promised_flag *row,
                        struct key_birth *birth)
 {
-    if (row->want == WANT_IF_TRUSTED && plan->wrapping != KEY_WRAPPED_BY_TRUSTED)
+    const char *wanted = promised_flag_wanted(row, plan);
+    if (wanted == NULL)
         return;
-    const char *wanted = want_text(row->want, plan);
     struct attribute_check *check = add_check(birth, row->name, wanted);
     CK_RV rv;
     CK_OBJECT_HANDLE object = row->half == HALF_PRIVATE ? pair->private_half : pair->public_half;
@@ -142,8 +39,12 @@ static void check_flag(struct session *session, const struct key_pair *pair,
         return;
     }
     snprintf(check->found, sizeof check->found, "%s", found == 1 ? "true" : "false");
-    check->ok = strcmp(wanted, "any") == 0 || strcmp(check->found, wanted) == 0 ||
-                is_mute(session, row->type, check->found, sizeof check->found);
+    check->ok = strcmp(wanted, "any") == 0 || strcmp(check->found, wanted) == 0;
+    const char *mute = promised_flag_mute(row, session->token->facts.manufacturer);
+    if (!check->ok && mute != NULL) {
+        snprintf(check->found, sizeof check->found, "%s", mute);
+        check->ok = true;
+    }
 }
 
 static void put_mechanism(char *out, size_t size, CK_MECHANISM_TYPE mechanism)
@@ -160,8 +61,7 @@ static void put_mechanism(char *out, size_t size, CK_MECHANISM_TYPE mechanism)
 static void check_generation(struct session *session, const struct key_pair *pair,
                              struct key_birth *birth)
 {
-    struct attribute_check *check =
-        add_check(birth, "CKA_KEY_GEN_MECHANISM", "CKM_RSA_PKCS_KEY_PAIR_GEN");
+    struct attribute_check *check = add_check(birth, "CKA_KEY_GEN_MECHANISM", WANTED_GENERATION);
     CK_ULONG mechanism = 0;
     CK_RV rv = attribute_number(session, pair->private_half, CKA_KEY_GEN_MECHANISM, &mechanism);
     if (rv != CKR_OK || mechanism == CK_UNAVAILABLE_INFORMATION) {
@@ -181,7 +81,7 @@ static bool bytes_equal(struct bytes a, struct bytes b)
 static void check_bytes(struct session *session, CK_OBJECT_HANDLE object, const char *name,
                         CK_ATTRIBUTE_TYPE type, struct bytes wanted, struct key_birth *birth)
 {
-    struct attribute_check *check = add_check(birth, name, "as planned");
+    struct attribute_check *check = add_check(birth, name, FOUND_AS_PLANNED);
     struct buf found = BUF_INIT(1024);
     CK_RV rv = attribute_read(session, object, type, &found);
     if (rv != CKR_OK) {
@@ -189,7 +89,7 @@ static void check_bytes(struct session *session, CK_OBJECT_HANDLE object, const 
     } else {
         check->ok = bytes_equal(buf_bytes(&found), wanted);
         snprintf(check->found, sizeof check->found, "%s",
-                 check->ok ? "as planned" : "something else");
+                 check->ok ? FOUND_AS_PLANNED : "something else");
     }
     buf_free(&found);
 }
@@ -227,9 +127,9 @@ static bool option_left_out(const struct key_options *options, enum key_option o
     check->ok = true;
     if (options->given_up & (unsigned)option)
         snprintf(check->found, sizeof check->found,
-                 "left out: not kept, or the key does not work with it");
+                 FOUND_LEFT_OUT ": not kept, or the key does not work with it");
     else
-        snprintf(check->found, sizeof check->found, "not taken (%.48s)", name);
+        snprintf(check->found, sizeof check->found, FOUND_NOT_TAKEN " (%.48s)", name);
     return true;
 }
 
@@ -299,13 +199,13 @@ static void check_unwrap_template(struct session *session, const struct key_pair
 {
     if (custody != CUSTODY_TOKEN)
         return;
-    struct attribute_check *check = add_check(birth, "CKA_UNWRAP_TEMPLATE", "CKA_SENSITIVE true");
+    struct attribute_check *check = add_check(birth, "CKA_UNWRAP_TEMPLATE", WANTED_TEMPLATE);
     if (option_left_out(options, OPTION_UNWRAP_TEMPLATE, 2, check))
         return;
     size_t count = 0;
     check->ok = read_unwrap_template(session, pair->private_half, &count);
     snprintf(check->found, sizeof check->found,
-             check->ok ? "set (%zu attribute)" : "no template comes back", count);
+             check->ok ? FOUND_TEMPLATE " (%zu attribute)" : "no template comes back", count);
 }
 
 bool key_check(struct session *session, const struct key_pair *pair, const struct key_plan *plan,
@@ -315,8 +215,9 @@ bool key_check(struct session *session, const struct key_pair *pair, const struc
     static const uint8_t exponent[] = {1, 0, 1};
     const struct bytes label = {(const uint8_t *)plan->label, strlen(plan->label)};
     birth->check_count = 0;
-    for (size_t i = 0; i < ARRAY_LEN(flag_rows); i++)
-        check_flag(session, pair, plan, &flag_rows[i], birth);
+    const struct promised_flag *row;
+    for (size_t i = 0; (row = promised_flag_at(i)) != NULL; i++)
+        check_flag(session, pair, plan, row, birth);
     if (!plan->replica)
         check_generation(session, pair, birth);
     check_modulus(session, pair, plan->bits, birth);

@@ -52,7 +52,4 @@ bool key_check(struct session *session, const struct key_pair *pair, const struc
 /* True where CKA_UNWRAP_TEMPLATE comes back as a template. */
 bool key_keeps_unwrap_template(struct session *session, const struct key_pair *pair) MUST_USE;
 
-/* What the sealing key may be used for, in CKA_ALLOWED_MECHANISMS. */
-size_t key_allowed_mechanisms(enum custody custody, CK_MECHANISM_TYPE out[static 2]) MUST_USE;
-
 #endif

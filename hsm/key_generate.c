@@ -3,6 +3,7 @@
 #include <string.h>
 #include "custody.h"
 #include "key_check.h"
+#include "key_promise.h"
 #include "reseal/text.h"
 
 static const uint8_t public_exponent[] = {1, 0, 1};

@@ -19,6 +19,10 @@ enum key_wrapping {
                              */
 };
 
+/* "never", "until-shut", "trusted". */
+const char *key_wrapping_name(enum key_wrapping wrapping) MUST_USE;
+bool key_wrapping_parse(const char *name, enum key_wrapping *out) MUST_USE;
+
 struct key_plan {
     char label[129];
     int bits;             /* 2048, 3072 or 4096 */
@@ -44,6 +48,16 @@ struct key_birth {
     struct attribute_check checks[ATTRIBUTE_CHECKS_MAX];
     bool accepted; /* every check ok; otherwise the pair was destroyed */
 };
+
+/*
+ * What a read-back must tell of a key of that plan, for judging a record of it without the token:
+ * the names in their order, NULL after the last; and whether one attribute, as recorded, keeps the
+ * promise (`check->ok`, the recorder's own judgement, is not looked at). `manufacturer` is the
+ * token's.
+ */
+const char *key_promise_name(const struct key_plan *plan, size_t index) MUST_USE;
+bool key_promise_kept(const struct key_plan *plan, const char *manufacturer,
+                      const struct attribute_check *check) MUST_USE;
 
 /* FAIL_EXISTS where an object of the label is on the token, private, public, certificate or secret.
  */

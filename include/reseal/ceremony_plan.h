@@ -58,6 +58,10 @@ struct ceremony_plan {
 extern const struct config_key ceremony_plan_table[];
 
 bool ceremony_plan_load(const char *path, struct ceremony_plan **out, struct error *err) MUST_USE;
+/* The plan of a record, by the text that is kept there. `path` is where it was; no file is opened,
+ * so the witnesses' fingerprints stay empty. */
+bool ceremony_plan_recall(const char *path, struct bytes text, struct ceremony_plan **out,
+                          struct error *err) MUST_USE;
 void ceremony_plan_free(struct ceremony_plan **plan);
 
 /* Checks that no output of the ceremony exists and that each can be made (FAIL_EXISTS, FAIL_IO). */

@@ -49,6 +49,10 @@ struct config;
 /* `table` ends with a row whose section is NULL and outlives the configuration. */
 bool config_load(const char *path, const struct config_key *table, struct config **out,
                  struct error *err) MUST_USE;
+/* The same from a text that was read before. `path` names it in errors, and is what the relative
+ * paths in it are relative to; no file is opened. */
+bool config_parse(const char *path, struct bytes text, const struct config_key *table,
+                  struct config **out, struct error *err) MUST_USE;
 void config_free(struct config **config);
 const char *config_path(const struct config *config) MUST_USE;
 

@@ -39,6 +39,9 @@ struct key_descriptor {
 /* Appends the text of the file. */
 void key_descriptor_format(const struct key_descriptor *descriptor, struct buf *out);
 bool key_descriptor_load(const char *path, struct key_descriptor *out, struct error *err) MUST_USE;
+/* The same from its text; no file is opened. */
+bool key_descriptor_parse(const char *path, struct bytes text, struct key_descriptor *out,
+                          struct error *err) MUST_USE;
 /* The path of the mark by which a descriptor is retired, a file beside it: the descriptor itself
  * stays what its transcript says. */
 bool key_descriptor_mark(const char *path, char *out, size_t size, struct error *err) MUST_USE;

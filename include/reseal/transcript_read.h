@@ -54,6 +54,10 @@ enum ceremony_state {
     CEREMONY_DESTROYED,  /* step "destroy" after the ceremony was closed */
 };
 enum ceremony_state transcript_record_state(const struct transcript_record *record) MUST_USE;
+/* The first line that may not come where it is: a second end of the ceremony, a step of the making
+ * after it, a commit of no key. NULL: there is none. */
+const struct transcript_line *transcript_record_stray(
+    const struct transcript_record *record) MUST_USE;
 /* "unfinished", "failed" ... */
 const char *ceremony_state_name(enum ceremony_state state) MUST_USE;
 

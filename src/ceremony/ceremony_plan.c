@@ -212,20 +212,32 @@ static bool read_witness(struct ceremony_plan *plan, const char *section, struct
     struct plan_witness *witness = &plan->witnesses[plan->witness_count++];
     witness->id = id + 1;
     witness->key = config_text(plan->config, section, "key");
-    if (!config_want(plan->config, section, "name", &witness->name, err))
-        return false;
+    return config_want(plan->config, section, "name", &witness->name, err);
+}
+
+static bool load_witness_key(const struct ceremony_plan *plan, struct plan_witness *witness,
+                             struct error *err)
+{
     EVP_PKEY *key = NULL;
-    if (witness->key == NULL)
-        return true;
     bool ok = witness_key_load(witness->key, &key, err) &&
               public_key_fingerprint(key, witness->key_fingerprint, err);
     EVP_PKEY_free(key);
-    if (!ok)
-        return error_context(err, "%s: [%s] key", plan->path, section);
-    for (size_t i = 0; i + 1 < plan->witness_count; i++) {
-        if (strcmp(plan->witnesses[i].key_fingerprint, witness->key_fingerprint) == 0) {
+    return ok || error_context(err, "%s: [witness %s] key", plan->path, witness->id);
+}
+
+static bool load_witness_keys(struct ceremony_plan *plan, struct error *err)
+{
+    for (size_t i = 0; i < plan->witness_count; i++) {
+        struct plan_witness *witness = &plan->witnesses[i];
+        if (witness->key == NULL)
+            continue;
+        if (!load_witness_key(plan, witness, err))
+            return false;
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(plan->witnesses[j].key_fingerprint, witness->key_fingerprint) != 0)
+                continue;
             error_set(err, FAIL_USAGE, "the witnesses %s and %s have one key",
-                      plan->witnesses[i].id, witness->id);
+                      plan->witnesses[j].id, witness->id);
             return plan_fault(plan, err);
         }
     }
@@ -260,10 +272,9 @@ static bool read_backup(struct ceremony_plan *plan, struct error *err)
                        ? BACKUP_TRANSPORT
                        : BACKUP_NONE;
     plan->transport_count = config_list_count(plan->config, "backup", "transport_key");
-    if (plan->backup == BACKUP_TRANSPORT)
-        plan->key.wrapping = strcmp(config_text(plan->config, "backup", "wrapping"), "trusted") == 0
-                                 ? KEY_WRAPPED_BY_TRUSTED
-                                 : KEY_WRAPPED_UNTIL_SHUT;
+    if (plan->backup == BACKUP_TRANSPORT &&
+        !key_wrapping_parse(config_text(plan->config, "backup", "wrapping"), &plan->key.wrapping))
+        return error_set(err, FAIL_INTERNAL, "wrapping of the plan");
     if ((plan->backup == BACKUP_TRANSPORT) == (plan->transport_count > 0))
         return true;
     error_set(err, FAIL_USAGE, "[backup] rule = transport and transport_key go together");
@@ -284,46 +295,70 @@ const struct plan_witness *ceremony_plan_witness(const struct ceremony_plan *pla
     return NULL;
 }
 
-/* The text that is hashed and kept is the one that was read as a configuration. */
-static bool load_text(struct ceremony_plan *plan, const char *path, struct error *err)
+/* All but the witnesses' keys, from the text alone. */
+static bool read_text(struct ceremony_plan *plan, const char *path, struct error *err)
 {
-    char after[DIGEST_TEXT];
-    if (!file_read(path, &plan->text, err))
-        return error_hint(err, "PLAN is the path of a reviewed INI file; reseal-ceremony(1) says "
-                               "more");
     if (!digest_of(buf_bytes(&plan->text), plan->sha256, err) ||
-        !config_load(path, ceremony_plan_table, &plan->config, err) ||
-        !digest_of_file(path, after, err))
+        !config_parse(path, buf_bytes(&plan->text), ceremony_plan_table, &plan->config, err))
         return false;
     plan->path = config_path(plan->config);
-    if (strcmp(after, plan->sha256) == 0)
-        return true;
-    return error_set(err, FAIL_IO, "%s changes while it is read", path);
-}
-
-bool ceremony_plan_load(const char *path, struct ceremony_plan **out, struct error *err)
-{
-    struct ceremony_plan *plan = calloc(1, sizeof *plan);
-    bool ok = false;
-    *out = NULL;
-    if (plan == NULL)
-        return error_memory(err);
-    plan->text = (struct buf)BUF_INIT(PLAN_MAX);
-    if (!load_text(plan, path, err) ||
-        !config_want(plan->config, "ceremony", "name", &plan->name, err))
-        goto done;
+    if (!config_want(plan->config, "ceremony", "name", &plan->name, err))
+        return false;
     plan->place = config_text(plan->config, "ceremony", "place");
     plan->officer = config_text(plan->config, "ceremony", "officer");
     plan->allow_yes = config_flag(plan->config, "ceremony", "allow_yes");
-    if (!read_token(plan, err) || !read_key(plan, err) || !read_witnesses(plan, err) ||
-        !read_backup(plan, err) || !read_outputs(plan, err))
+    return read_token(plan, err) && read_key(plan, err) && read_witnesses(plan, err) &&
+           read_backup(plan, err) && read_outputs(plan, err);
+}
+
+static struct ceremony_plan *plan_new(struct error *err)
+{
+    struct ceremony_plan *plan = calloc(1, sizeof *plan);
+    if (plan == NULL)
+        error_memory(err);
+    else
+        plan->text = (struct buf)BUF_INIT(PLAN_MAX);
+    return plan;
+}
+
+/* The text that is hashed and kept is the one that is read as a configuration. */
+bool ceremony_plan_load(const char *path, struct ceremony_plan **out, struct error *err)
+{
+    *out = NULL;
+    struct ceremony_plan *plan = plan_new(err);
+    char *real = realpath(path, NULL);
+    bool ok = false;
+    if (plan == NULL)
+        goto done;
+    if (!file_read(path, &plan->text, err)) {
+        error_hint(err, "PLAN is the path of a reviewed INI file; reseal-ceremony(1) says more");
+        goto done;
+    }
+    if (!read_text(plan, real != NULL ? real : path, err) || !load_witness_keys(plan, err))
         goto done;
     *out = plan;
     plan = NULL; /* transferred */
     ok = true;
 done:
+    free(real);
     ceremony_plan_free(&plan);
     return ok;
+}
+
+bool ceremony_plan_recall(const char *path, struct bytes text, struct ceremony_plan **out,
+                          struct error *err)
+{
+    *out = NULL;
+    struct ceremony_plan *plan = plan_new(err);
+    if (plan == NULL)
+        return false;
+    buf_put(&plan->text, text.data, text.len);
+    if (!buf_check(&plan->text, "the plan", err) || !read_text(plan, path, err)) {
+        ceremony_plan_free(&plan);
+        return false;
+    }
+    *out = plan;
+    return true;
 }
 
 void ceremony_plan_free(struct ceremony_plan **plan)

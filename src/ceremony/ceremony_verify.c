@@ -129,6 +129,7 @@ static void verify_state(struct verification *verification)
 {
     const struct transcript_record *record = verification->record;
     const struct transcript_line *pending = transcript_record_pending(record);
+    const struct transcript_line *stray = transcript_record_stray(record);
     const struct transcript_line *closed = transcript_record_find(record, "close", LINE_FAILED);
     const char *reason = closed != NULL ? transcript_text(closed, "error", "text") : NULL;
     switch (verification->state) {
@@ -155,6 +156,10 @@ static void verify_state(struct verification *verification)
                    ceremony_state_name(verification->state));
         break;
     }
+    if (stray != NULL)
+        verify_say(verification, VERIFIED_WRONG, "state",
+                   "line %zu, \"%s\", cannot come after the lines before it", stray->number,
+                   stray->step);
     if (pending != NULL)
         verify_say(verification, VERIFIED_NOT_PROVEN, "state",
                    "line %zu announces \"%s\", and no line says how that ended", pending->number,

@@ -49,6 +49,10 @@ static void put_plan(const struct ceremony_plan *plan, struct json_writer *line)
     json_put_text(line, "sha256", plan->sha256);
     json_put_text_len(line, "text", buf_text(&plan->text), plan->text.len);
     json_object_end(line);
+}
+
+static void put_ceremony(const struct ceremony_plan *plan, struct json_writer *line)
+{
     json_object(line, "ceremony");
     json_put_text(line, "name", plan->name);
     json_put_text(line, "place", plan->place);
@@ -73,6 +77,7 @@ static void put_rules(const struct ceremony_plan *plan, struct json_writer *line
     }
     json_array_end(line);
     json_put_text(line, "backup", backup_rule_name(plan->backup));
+    json_put_text(line, "wrapping", key_wrapping_name(plan->key.wrapping));
     json_array(line, "transportKeys");
     for (size_t i = 0; i < plan->transport_count; i++)
         json_put_text(line, NULL, config_list_at(plan->config, "backup", "transport_key", i));
@@ -100,6 +105,13 @@ static void put_key(const struct ceremony_plan *plan, struct json_writer *line)
     json_object_end(line);
 }
 
+void facts_of_plan(const struct ceremony_plan *plan, struct json_writer *line)
+{
+    put_ceremony(plan, line);
+    put_key(plan, line);
+    put_rules(plan, line);
+}
+
 void facts_open(const void *context, struct json_writer *line)
 {
     const struct ceremony *ceremony = context;
@@ -107,6 +119,7 @@ void facts_open(const void *context, struct json_writer *line)
     json_put_bool(line, "rehearsal", ceremony->rehearsal != NULL);
     put_tool(ceremony, line);
     put_plan(ceremony->plan, line);
+    put_ceremony(ceremony->plan, line);
     put_token(ceremony, line);
     put_key(ceremony->plan, line);
     put_rules(ceremony->plan, line);

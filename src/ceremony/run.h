@@ -161,6 +161,8 @@ void signals_unguard(void);
 bool ceremony_interrupted(struct error *err) MUST_USE;
 
 /* -- facts.c -- */
+/* What the first line says by the plan alone. */
+void facts_of_plan(const struct ceremony_plan *plan, struct json_writer *line);
 void facts_open(const void *ceremony, struct json_writer *line);
 void facts_login(const void *ceremony, struct json_writer *line);
 void facts_resume(const void *ceremony, struct json_writer *line);

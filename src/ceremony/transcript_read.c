@@ -224,33 +224,61 @@ const struct transcript_line *transcript_record_pending(const struct transcript_
     return pending;
 }
 
-enum ceremony_state transcript_record_state(const struct transcript_record *record)
+/* The state after a line, by that before it; false where no such line may come then. A destroyed
+ * key may be destroyed again, on a token with its replica. */
+static bool state_after(const struct transcript_line *line, enum ceremony_state *state)
 {
     static const struct {
         const char *step;
+        enum line_outcome outcome;
         enum ceremony_state from, to;
     } moves[] = {
-        {"close", CEREMONY_UNFINISHED, CEREMONY_ACCEPTED},
-        {"commit", CEREMONY_ACCEPTED, CEREMONY_COMMITTED},
-        {"retire", CEREMONY_COMMITTED, CEREMONY_RETIRED},
-        {"destroy", CEREMONY_ACCEPTED, CEREMONY_DESTROYED},
-        {"destroy", CEREMONY_COMMITTED, CEREMONY_DESTROYED},
-        {"destroy", CEREMONY_RETIRED, CEREMONY_DESTROYED},
+        {"close", LINE_DONE, CEREMONY_UNFINISHED, CEREMONY_ACCEPTED},
+        {"close", LINE_FAILED, CEREMONY_UNFINISHED, CEREMONY_FAILED},
+        {"commit", LINE_DONE, CEREMONY_ACCEPTED, CEREMONY_COMMITTED},
+        {"retire", LINE_DONE, CEREMONY_COMMITTED, CEREMONY_RETIRED},
+        {"destroy", LINE_DONE, CEREMONY_UNFINISHED, CEREMONY_UNFINISHED}, /* undone */
+        {"destroy", LINE_DONE, CEREMONY_FAILED, CEREMONY_FAILED},
+        {"destroy", LINE_DONE, CEREMONY_ACCEPTED, CEREMONY_DESTROYED},
+        {"destroy", LINE_DONE, CEREMONY_COMMITTED, CEREMONY_DESTROYED},
+        {"destroy", LINE_DONE, CEREMONY_RETIRED, CEREMONY_DESTROYED},
+        {"destroy", LINE_DONE, CEREMONY_DESTROYED, CEREMONY_DESTROYED},
     };
+    bool moves_it = false;
+    for (size_t i = 0; i < ARRAY_LEN(moves); i++) {
+        if (moves[i].outcome != line->outcome || strcmp(moves[i].step, line->step) != 0)
+            continue;
+        moves_it = true;
+        if (moves[i].from == *state) {
+            *state = moves[i].to;
+            return true;
+        }
+    }
+    return !moves_it;
+}
+
+enum ceremony_state transcript_record_state(const struct transcript_record *record)
+{
+    enum ceremony_state state = CEREMONY_UNFINISHED;
+    for (size_t i = 0; i < record->count; i++)
+        (void)state_after(&record->entries[i].line, &state);
+    return state;
+}
+
+const struct transcript_line *transcript_record_stray(const struct transcript_record *record)
+{
+    static const char *const of_the_key[] = {"login",      "confirm", "generate",   "read-back",
+                                             "unreadable", "proof",   "public-key", "fingerprint"};
     enum ceremony_state state = CEREMONY_UNFINISHED;
     for (size_t i = 0; i < record->count; i++) {
         const struct transcript_line *line = &record->entries[i].line;
-        if (state == CEREMONY_UNFINISHED && line->outcome == LINE_FAILED &&
-            strcmp(line->step, "close") == 0)
-            state = CEREMONY_FAILED;
-        for (size_t j = 0; line->outcome == LINE_DONE && j < ARRAY_LEN(moves); j++) {
-            if (moves[j].from == state && strcmp(moves[j].step, line->step) == 0) {
-                state = moves[j].to;
-                break;
-            }
-        }
+        bool fits = state_after(line, &state);
+        for (size_t j = 0; j < ARRAY_LEN(of_the_key) && state != CEREMONY_UNFINISHED; j++)
+            fits = fits && strcmp(line->step, of_the_key[j]) != 0;
+        if (!fits)
+            return line;
     }
-    return state;
+    return NULL;
 }
 
 const char *ceremony_state_name(enum ceremony_state state)

@@ -4,29 +4,71 @@
 #include <string.h>
 #include "verify.h"
 
-/* The lines of the key that was accepted: those after its announcement. */
-struct story {
-    const struct transcript_line *first, *announced, *made, *read_back, *unreadable, *proof,
-        *closed;
+/* The lines of the key that was accepted, in the order in which they must come. */
+enum story_line {
+    STORY_LOGIN,
+    STORY_CONFIRMED,
+    STORY_ANNOUNCED,
+    STORY_MADE,
+    STORY_READ_BACK,
+    STORY_UNREADABLE,
+    STORY_PROOF,
+    STORY_PUBLIC_KEY,
+    STORY_FINGERPRINT,
+    STORY_CLOSED,
+    STORY_LINES,
 };
 
-static const struct transcript_line *after(const struct transcript_record *record,
-                                           const struct transcript_line *announced,
-                                           const char *step)
-{
-    const struct transcript_line *line = transcript_record_find(record, step, LINE_DONE);
-    return line != NULL && announced != NULL && line->number > announced->number ? line : NULL;
-}
+struct story {
+    const struct transcript_line *first;
+    const struct transcript_line *lines[STORY_LINES]; /* the last of each; NULL: there is none */
+};
+
+static const struct {
+    const char *step;
+    enum line_outcome outcome;
+} story_steps[STORY_LINES] = {
+    [STORY_LOGIN] = {"login", LINE_DONE},
+    [STORY_CONFIRMED] = {"confirm", LINE_DONE},
+    [STORY_ANNOUNCED] = {"generate", LINE_ANNOUNCED},
+    [STORY_MADE] = {"generate", LINE_DONE},
+    [STORY_READ_BACK] = {"read-back", LINE_DONE},
+    [STORY_UNREADABLE] = {"unreadable", LINE_DONE},
+    [STORY_PROOF] = {"proof", LINE_DONE},
+    [STORY_PUBLIC_KEY] = {"public-key", LINE_DONE},
+    [STORY_FINGERPRINT] = {"fingerprint", LINE_DONE},
+    [STORY_CLOSED] = {"close", LINE_DONE},
+};
 
 static void find_story(const struct transcript_record *record, struct story *out)
 {
     out->first = transcript_record_at(record, 0);
-    out->announced = transcript_record_find(record, "generate", LINE_ANNOUNCED);
-    out->made = after(record, out->announced, "generate");
-    out->read_back = after(record, out->announced, "read-back");
-    out->unreadable = after(record, out->announced, "unreadable");
-    out->proof = after(record, out->announced, "proof");
-    out->closed = after(record, out->announced, "close");
+    for (size_t i = 0; i < STORY_LINES; i++)
+        out->lines[i] = transcript_record_find(record, story_steps[i].step, story_steps[i].outcome);
+}
+
+/* A ceremony that is gone on with logs in once more, so the login may come anywhere. */
+static bool is_whole(struct verification *verification, const struct story *story)
+{
+    size_t before = 0;
+    for (size_t i = 0; i < STORY_LINES; i++) {
+        const struct transcript_line *line = story->lines[i];
+        if (line == NULL) {
+            verify_say(verification, VERIFIED_WRONG, "key",
+                       "the key was accepted, and no line tells of the step \"%s\"",
+                       story_steps[i].step);
+            return false;
+        }
+        if (i != STORY_LOGIN && line->number < before) {
+            verify_say(verification, VERIFIED_WRONG, "key",
+                       "line %zu, \"%s\", comes after what must follow it", before,
+                       story_steps[i].step);
+            return false;
+        }
+        if (i != STORY_LOGIN)
+            before = line->number;
+    }
+    return true;
 }
 
 static void verify_identity(struct verification *verification, const struct story *story)
@@ -50,52 +92,10 @@ static void verify_identity(struct verification *verification, const struct stor
                label != NULL ? label : "?", serial != NULL ? serial : "?", wanted);
 }
 
-/* Every attribute that decides must be there and be right; what the token did not tell is named. */
-static void verify_attributes(struct verification *verification, const struct story *story)
-{
-    static const char *const needed[] = {"CKA_TOKEN",       "CKA_PRIVATE", "CKA_SENSITIVE",
-                                         "CKA_EXTRACTABLE", "CKA_UNWRAP",  "CKA_DECRYPT",
-                                         "CKA_SIGN",        "CKA_MODULUS", "CKA_ID"};
-    char untold[400] = "";
-    size_t seen = 0, length = 0;
-    const struct json_value *attributes =
-        story->read_back != NULL ? json_get(story->read_back->facts, "attributes") : NULL;
-    for (size_t i = 0; i < json_count(attributes); i++) {
-        const struct json_value *check = json_at(attributes, i);
-        const char *name_text = transcript_member(check, "name");
-        const char *found_text = transcript_member(check, "found");
-        if (name_text == NULL || found_text == NULL || !json_true(json_get(check, "ok"))) {
-            verify_say(verification, VERIFIED_WRONG, "key",
-                       "%s was read back as %s, and the key was accepted all the same",
-                       name_text != NULL ? name_text : "an attribute",
-                       found_text != NULL ? found_text : "nothing");
-            return;
-        }
-        for (size_t j = 0; j < ARRAY_LEN(needed); j++)
-            seen += strcmp(name_text, needed[j]) == 0;
-        if (strncmp(found_text, "not t", 5) == 0 || strncmp(found_text, "left out", 8) == 0)
-            length += (size_t)snprintf(untold + length,
-                                       length < sizeof untold ? sizeof untold - length : 0, "%s%s",
-                                       length > 0 ? ", " : "", name_text);
-    }
-    if (seen < ARRAY_LEN(needed)) {
-        verify_say(verification, VERIFIED_WRONG, "key",
-                   "the key was accepted without that its attributes were read back");
-        return;
-    }
-    verify_say(verification, VERIFIED_PROVEN, "key",
-               "%zu attributes were read back from the token as wanted (line %zu)",
-               json_count(attributes), story->read_back->number);
-    if (untold[0] != '\0')
-        verify_say(verification, VERIFIED_NOT_PROVEN, "key",
-                   "attributes that the token does not take or tell: %s", untold);
-}
-
 /* The proof of one padding, or NULL. */
 static const struct json_value *proof_of(const struct story *story, const char *padding)
 {
-    const struct json_value *paddings =
-        story->proof != NULL ? json_get(story->proof->facts, "paddings") : NULL;
+    const struct json_value *paddings = json_get(story->lines[STORY_PROOF]->facts, "paddings");
     for (size_t i = 0; i < json_count(paddings); i++) {
         const char *name = transcript_member(json_at(paddings, i), "padding");
         if (name != NULL && strcmp(name, padding) == 0)
@@ -110,11 +110,28 @@ static bool text_is(const struct json_value *object, const char *name, const cha
     return text != NULL && wanted != NULL && strcmp(text, wanted) == 0;
 }
 
+static bool is_refusal(const char *ck_rv)
+{
+    return ck_rv != NULL && strcmp(ck_rv, "CKR_OK") != 0;
+}
+
+/* The direction of custody that the key is not for was tried; and in custody token the value of the
+ * unwrapped secret was asked for. */
+static bool was_refused(const struct json_value *proof, const char *custody)
+{
+    const struct json_value *other = json_get(proof, "otherDirection");
+    return json_true(json_get(other, "refused")) && is_refusal(transcript_member(other, "ckRv")) &&
+           (strcmp(custody, custody_name(CUSTODY_TOKEN)) != 0 ||
+            is_refusal(transcript_member(proof, "secretCkRv")));
+}
+
 static void verify_proofs(struct verification *verification, const struct story *story)
 {
     const struct json_value *key = json_get(story->first->facts, "key");
     const struct json_value *planned = json_get(key, "paddings");
     const char *custody = transcript_text(story->first, "key", "custody");
+    if (json_count(planned) == 0)
+        verify_say(verification, VERIFIED_WRONG, "key", "no padding was planned to be proved");
     for (size_t i = 0; i < json_count(planned); i++) {
         const char *padding = json_text(json_at(planned, i), NULL);
         const struct json_value *proof = padding != NULL ? proof_of(story, padding) : NULL;
@@ -124,7 +141,7 @@ static void verify_proofs(struct verification *verification, const struct story 
                        padding != NULL ? padding : "a padding", custody != NULL ? custody : "?");
             continue;
         }
-        bool refused = json_true(json_get(json_get(proof, "otherDirection"), "refused"));
+        bool refused = was_refused(proof, custody);
         verify_say(verification, refused ? VERIFIED_PROVEN : VERIFIED_WRONG, "key",
                    "%s: a random secret was sealed, resealed with custody %s, opened and compared; "
                    "the other direction was %s",
@@ -134,14 +151,18 @@ static void verify_proofs(struct verification *verification, const struct story 
 
 static void verify_same(struct verification *verification, const struct story *story)
 {
-    const char *ids[] = {transcript_text(story->announced, NULL, "id"),
-                         transcript_text(story->made, NULL, "id"),
-                         transcript_text(story->closed, NULL, "id")};
-    const char *read = transcript_text(story->read_back, NULL, "spkiSha256");
-    const char *closed = transcript_text(story->closed, NULL, "spkiSha256");
-    bool same = read != NULL && closed != NULL && strcmp(read, closed) == 0;
-    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
-        same = same && ids[i] != NULL && strcmp(ids[i], ids[0]) == 0;
+    static const enum story_line named[] = {STORY_ANNOUNCED, STORY_MADE, STORY_FINGERPRINT,
+                                            STORY_CLOSED};
+    static const enum story_line printed[] = {STORY_READ_BACK, STORY_FINGERPRINT, STORY_CLOSED};
+    const char *id = transcript_text(story->lines[STORY_ANNOUNCED], NULL, "id");
+    const char *label = transcript_text(story->first, "key", "label");
+    const char *fingerprint = transcript_text(story->lines[STORY_CLOSED], NULL, "spkiSha256");
+    bool same = true;
+    for (size_t i = 0; i < ARRAY_LEN(named); i++)
+        same = same && text_is(story->lines[named[i]]->facts, "id", id) &&
+               text_is(story->lines[named[i]]->facts, "label", label);
+    for (size_t i = 0; i < ARRAY_LEN(printed); i++)
+        same = same && text_is(story->lines[printed[i]]->facts, "spkiSha256", fingerprint);
     if (!same) {
         verify_say(verification, VERIFIED_WRONG, "key",
                    "the key that was accepted is not the one that was made and read back");
@@ -150,27 +171,133 @@ static void verify_same(struct verification *verification, const struct story *s
     verify_say(verification, VERIFIED_PROVEN, "key",
                "the key was made on the token in this ceremony: CKA_ID %s, SHA-256 of its public "
                "half %s",
-               ids[0], closed);
+               id, fingerprint);
+}
+
+/* What people read aloud and compared was that fingerprint. */
+static void verify_words(struct verification *verification, const struct story *story)
+{
+    struct error err = ERROR_INIT;
+    struct buf words = BUF_INIT(1024);
+    const char *fingerprint = transcript_text(story->lines[STORY_CLOSED], NULL, "spkiSha256");
+    if (fingerprint != NULL)
+        digest_spell(&words, fingerprint, strlen(fingerprint));
+    if (!buf_check(&words, "the words", &err) ||
+        !text_is(story->lines[STORY_FINGERPRINT]->facts, "words", buf_text(&words)) ||
+        !text_is(story->lines[STORY_CLOSED]->facts, "words", buf_text(&words)))
+        verify_say(verification, VERIFIED_WRONG, "key",
+                   "the words that were read aloud are not those of the fingerprint");
+    buf_free(&words);
+}
+
+static void verify_refusal(struct verification *verification, const struct transcript_line *line)
+{
+    const char *ck_rv = transcript_text(line, NULL, "ckRv");
+    verify_say(verification, is_refusal(ck_rv) ? VERIFIED_PROVEN : VERIFIED_WRONG, "key",
+               "the private exponent and the primes were asked for; the token answered %s",
+               ck_rv != NULL ? ck_rv : "nothing that is recorded");
+}
+
+/* A token that wraps the key all the same is told of; it is not hidden, and not the plan's fault.
+ */
+static void verify_confined(struct verification *verification, const struct transcript_line *line)
+{
+    const struct json_value *attempts = json_get(line->facts, "wrapAttempts");
+    size_t refused = 0;
+    for (size_t i = 0; i < json_count(attempts); i++)
+        refused += is_refusal(transcript_member(json_at(attempts, i), "ckRv"));
+    bool all = refused == json_count(attempts);
+    if (refused == 0 && all)
+        verify_say(verification, VERIFIED_WRONG, "key",
+                   "the plan has no backup, and no line tells of an attempt to wrap the key");
+    else if (all != json_true(json_get(line->facts, "confined")))
+        verify_say(verification, VERIFIED_WRONG, "key",
+                   "line %zu says of the attempts to wrap the key what they do not bear out",
+                   line->number);
+    else if (all)
+        verify_say(verification, VERIFIED_PROVEN, "key",
+                   "%zu attempts to wrap the key were made, and refused", refused);
+    else
+        verify_say(verification, VERIFIED_NOT_PROVEN, "key",
+                   "that the key cannot leave its token: %zu of %zu attempts to wrap it succeeded",
+                   json_count(attempts) - refused, json_count(attempts));
+}
+
+/* Every padding of the plan, in no lower custody than that of the plan. */
+static bool reaches(const struct json_value *found, const struct json_value *planned,
+                    enum custody custody)
+{
+    for (size_t i = 0; i < json_count(planned); i++) {
+        const char *padding = json_text(json_at(planned, i), NULL);
+        bool reached = false;
+        for (size_t j = 0; j < json_count(found); j++) {
+            enum custody of_replica;
+            const struct json_value *row = json_at(found, j);
+            const char *name = transcript_member(row, "custody");
+            reached = reached || (text_is(row, "padding", padding) && name != NULL &&
+                                  custody_parse(name, &of_replica) && of_replica >= custody);
+        }
+        if (!reached)
+            return false;
+    }
+    return true;
+}
+
+/* Each replica was read back on its token as the key was, and reaches what the plan wants. */
+static void verify_replica(struct verification *verification, const struct story *story,
+                           const struct transcript_line *line, const struct key_plan *plan)
+{
+    struct key_plan replica = *plan;
+    const char *fingerprint = transcript_text(story->lines[STORY_CLOSED], NULL, "spkiSha256");
+    const struct json_value *to = json_get(line->facts, "to");
+    const char *manufacturer = transcript_member(to, "manufacturer");
+    const char *serial = transcript_member(to, "serial");
+    char whose[96];
+    snprintf(whose, sizeof whose, "the replica on the token %s", serial != NULL ? serial : "?");
+    replica.replica = true;
+    replica.wrapping = KEY_WRAPPED_NEVER;
+    if (!text_is(line->facts, "spkiSha256", fingerprint) || manufacturer == NULL || serial == NULL)
+        verify_say(verification, VERIFIED_WRONG, "key",
+                   "line %zu tells of a replica that is not of this key", line->number);
+    else if (!reaches(json_get(line->facts, "paddings"),
+                      json_get(json_get(story->first->facts, "key"), "paddings"), plan->custody))
+        verify_say(verification, VERIFIED_WRONG, "key",
+                   "%s does not reach what the plan wants proved", whose);
+    else
+        verify_attributes(verification, line, &replica, manufacturer, whose);
+}
+
+static void verify_replicas(struct verification *verification, const struct story *story,
+                            const struct key_plan *plan)
+{
+    for (size_t i = 0; i < transcript_record_count(verification->record); i++) {
+        const struct transcript_line *line = transcript_record_at(verification->record, i);
+        if (line->outcome == LINE_DONE && strcmp(line->step, "replicate") == 0)
+            verify_replica(verification, story, line, plan);
+    }
 }
 
 void verify_key(struct verification *verification)
 {
     struct story story;
+    struct key_plan plan;
     find_story(verification->record, &story);
     verify_identity(verification, &story);
-    if (verification->state == CEREMONY_UNFINISHED || verification->state == CEREMONY_FAILED)
+    if (verification->state == CEREMONY_UNFINISHED || verification->state == CEREMONY_FAILED ||
+        !is_whole(verification, &story))
         return;
-    if (story.made == NULL || story.read_back == NULL || story.unreadable == NULL ||
-        story.proof == NULL || story.closed == NULL) {
+    const char *manufacturer = transcript_text(story.first, "token", "manufacturer");
+    if (!verify_key_plan(verification->record, &plan) || manufacturer == NULL) {
         verify_say(verification, VERIFIED_WRONG, "key",
-                   "the key was accepted without that each step was done");
+                   "the first line does not tell what key was planned");
         return;
     }
     verify_same(verification, &story);
-    verify_attributes(verification, &story);
-    const char *ck_rv = transcript_text(story.unreadable, NULL, "ckRv");
-    verify_say(verification, ck_rv != NULL ? VERIFIED_PROVEN : VERIFIED_WRONG, "key",
-               "the private exponent and the primes were asked for; the token answered %s",
-               ck_rv != NULL ? ck_rv : "nothing that is recorded");
+    verify_words(verification, &story);
+    verify_attributes(verification, story.lines[STORY_READ_BACK], &plan, manufacturer, "the key");
+    verify_refusal(verification, story.lines[STORY_UNREADABLE]);
+    if (plan.wrapping == KEY_WRAPPED_NEVER)
+        verify_confined(verification, story.lines[STORY_UNREADABLE]);
     verify_proofs(verification, &story);
+    verify_replicas(verification, &story, &plan);
 }

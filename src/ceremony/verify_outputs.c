@@ -1,34 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files that the record names: plan, programs, public keys, descriptor. */
+/* Files that the record names: programs, public keys, descriptor. */
 #include <limits.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
+#include "reseal/key_descriptor.h"
 #include "reseal/public_key.h"
 #include "verify.h"
-
-void verify_plan(struct verification *verification, const struct verify_options *options)
-{
-    const struct transcript_line *first = transcript_record_at(verification->record, 0);
-    struct error err = ERROR_INIT;
-    char found[DIGEST_TEXT];
-    const struct json_value *text = json_get(json_get(first->facts, "plan"), "text");
-    const char *sha256 = transcript_text(first, "plan", "sha256");
-    const char *path =
-        options->plan != NULL ? options->plan : transcript_text(first, "plan", "path");
-    size_t len = 0;
-    const char *content = text != NULL ? json_text(text, &len) : NULL;
-    if (sha256 == NULL || path == NULL || content == NULL ||
-        !digest_of((struct bytes){(const uint8_t *)content, len}, found, &err) ||
-        strcmp(found, sha256) != 0) {
-        verify_say(verification, VERIFIED_WRONG, "plan",
-                   "the plan's text in the first line has not the SHA-256 that stands beside it");
-        return;
-    }
-    verify_say(verification, VERIFIED_PROVEN, "plan",
-               "the text of the plan is in the first line, SHA-256 %s", sha256);
-    verify_file(verification, options, "plan", "the plan", path, sha256);
-}
 
 /* Programs are updated: another one now is no fault of the record. */
 static void verify_program(struct verification *verification, const char *what, const char *path,
@@ -82,19 +60,37 @@ static void verify_public_key(struct verification *verification,
     EVP_PKEY_free(key);
 }
 
+/* The text that the commit recorded is the file, and tells of the key that was accepted. */
 static void verify_descriptor(struct verification *verification,
-                              const struct verify_options *options)
+                              const struct verify_options *options,
+                              const struct transcript_line *closed)
 {
     const struct transcript_line *commit =
         transcript_record_find(verification->record, "commit", LINE_DONE);
+    struct error err = ERROR_INIT;
+    struct key_descriptor descriptor;
+    char found[DIGEST_TEXT];
     if (commit == NULL)
         return;
     const char *path = transcript_text(commit, "descriptor", "path");
     const char *sha256 = transcript_text(commit, "descriptor", "sha256");
-    if (path == NULL || sha256 == NULL)
+    const char *text = transcript_text(commit, "descriptor", "text");
+    const char *label = transcript_text(closed, NULL, "label");
+    const char *fingerprint = transcript_text(closed, NULL, "spkiSha256");
+    if (path == NULL || sha256 == NULL || text == NULL || label == NULL || fingerprint == NULL) {
         verify_say(verification, VERIFIED_WRONG, "outputs", "the commit names no descriptor");
-    else
-        verify_file(verification, options, "outputs", "the descriptor", path, sha256);
+        return;
+    }
+    const struct bytes content = {(const uint8_t *)text, strlen(text)};
+    if (!digest_of(content, found, &err) || strcmp(found, sha256) != 0 ||
+        !key_descriptor_parse(path, content, &descriptor, &err) ||
+        strcmp(descriptor.fingerprint, fingerprint) != 0 || strcmp(descriptor.label, label) != 0) {
+        verify_say(verification, VERIFIED_WRONG, "outputs",
+                   "the descriptor of line %zu is not of the key that was accepted",
+                   commit->number);
+        return;
+    }
+    verify_file(verification, options, "outputs", "the descriptor", path, sha256);
 }
 
 void verify_outputs(struct verification *verification, const struct verify_options *options)
@@ -119,5 +115,6 @@ void verify_outputs(struct verification *verification, const struct verify_optio
         verify_public_key(verification, options, path_text,
                           closed != NULL ? transcript_text(closed, NULL, "spkiSha256") : NULL);
     }
-    verify_descriptor(verification, options);
+    if (closed != NULL)
+        verify_descriptor(verification, options, closed);
 }

@@ -162,20 +162,18 @@ static bool finish_sections(struct config *config, struct error *err)
     return true;
 }
 
-static bool config_new(const char *path, const struct config_key *table, struct config **out,
+/* Takes `path` over. */
+static bool config_new(char *path, const struct config_key *table, struct config **out,
                        struct error *err)
 {
     *out = NULL;
     struct config *config = calloc(1, sizeof *config);
-    if (config == NULL)
-        return error_memory(err);
-    config->path = realpath(path, NULL);
-    if (config->path == NULL && errno != ENOMEM)
-        config->path = strdup(path);
-    if (config->path == NULL) {
-        config_free(&config);
+    if (config == NULL || path == NULL) {
+        free(config);
+        free(path);
         return error_memory(err);
     }
+    config->path = path;
     if (!config_sections_make(config, table, err)) {
         config_free(&config);
         return false;
@@ -184,29 +182,49 @@ static bool config_new(const char *path, const struct config_key *table, struct 
     return true;
 }
 
+/* Takes `path` over. */
+static bool read_content(char *path, const struct buf *content, const struct config_key *table,
+                         struct config **out, struct error *err)
+{
+    struct config *config = NULL;
+    *out = NULL;
+    if (!config_new(path, table, &config, err))
+        return false;
+    if (!utf8_is_strict(buf_text(content), content->len))
+        error_set(err, FAIL_USAGE, "%s is not a text file in UTF-8", config->path);
+    else if (run_inih(config, content, err) && finish_sections(config, err))
+        *out = config;
+    if (*out == NULL)
+        config_free(&config);
+    return *out != NULL;
+}
+
+bool config_parse(const char *path, struct bytes text, const struct config_key *table,
+                  struct config **out, struct error *err)
+{
+    struct buf content = BUF_INIT(FILE_MAX);
+    *out = NULL;
+    buf_put(&content, text.data, text.len);
+    bool ok =
+        buf_check(&content, path, err) && read_content(strdup(path), &content, table, out, err);
+    buf_free(&content);
+    return ok;
+}
+
 bool config_load(const char *path, const struct config_key *table, struct config **out,
                  struct error *err)
 {
     struct buf content = BUF_INIT(FILE_MAX);
-    struct config *config = NULL;
-    bool ok = false;
     *out = NULL;
-    if (!config_new(path, table, &config, err))
-        return false;
-    if (!file_read(path, &content, err))
-        goto done;
-    if (!utf8_is_strict(buf_text(&content), content.len)) {
-        error_set(err, FAIL_USAGE, "%s is not a text file in UTF-8", config->path);
-        goto done;
-    }
-    if (!run_inih(config, &content, err) || !finish_sections(config, err))
-        goto done;
-    *out = config;
-    config = NULL; /* transferred */
-    ok = true;
-done:
+    char *real = realpath(path, NULL);
+    if (real == NULL && errno != ENOMEM)
+        real = strdup(path);
+    bool ok = file_read(path, &content, err);
+    if (ok)
+        ok = read_content(real, &content, table, out, err);
+    else
+        free(real);
     buf_free(&content);
-    config_free(&config);
     return ok;
 }
 

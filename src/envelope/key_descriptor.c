@@ -70,29 +70,43 @@ static bool read_texts(const struct config *config, struct key_descriptor *out, 
     return true;
 }
 
+static bool read_descriptor(const struct config *config, struct key_descriptor *out,
+                            struct error *err)
+{
+    const char *custody;
+    int64_t committed;
+    memset(out, 0, sizeof *out);
+    if (!read_texts(config, out, err) || !config_want(config, SECTION, "custody", &custody, err))
+        return false;
+    out->bits = (int)config_number(config, SECTION, "bits");
+    out->signatures = (int)config_number(config, SECTION, "signatures");
+    if (custody_parse(custody, &out->custody) && clock_parse(out->committed, &committed))
+        return true;
+    return error_set(err, FAIL_INPUT, "%s: [" SECTION "] committed is no time",
+                     config_path(config));
+}
+
 bool key_descriptor_load(const char *path, struct key_descriptor *out, struct error *err)
 {
     struct config *config = NULL;
-    const char *custody;
-    int64_t committed;
-    bool ok = false;
-    memset(out, 0, sizeof *out);
     if (!config_load(path, table, &config, err)) {
         error_context(err, "key descriptor");
         if (err->kind == FAIL_NOT_FOUND)
             error_hint(err, "`reseal ceremony commit TRANSCRIPT` writes it");
         return false;
     }
-    if (!read_texts(config, out, err) || !config_want(config, SECTION, "custody", &custody, err))
-        goto done;
-    out->bits = (int)config_number(config, SECTION, "bits");
-    out->signatures = (int)config_number(config, SECTION, "signatures");
-    if (!custody_parse(custody, &out->custody) || !clock_parse(out->committed, &committed)) {
-        error_set(err, FAIL_INPUT, "%s: [" SECTION "] committed is no time", path);
-        goto done;
-    }
-    ok = true;
-done:
+    bool ok = read_descriptor(config, out, err);
+    config_free(&config);
+    return ok;
+}
+
+bool key_descriptor_parse(const char *path, struct bytes text, struct key_descriptor *out,
+                          struct error *err)
+{
+    struct config *config = NULL;
+    if (!config_parse(path, text, table, &config, err))
+        return error_context(err, "key descriptor");
+    bool ok = read_descriptor(config, out, err);
     config_free(&config);
     return ok;
 }
