@@ -54,6 +54,12 @@ enum ceremony_state {
     CEREMONY_DESTROYED,  /* step "destroy" after the ceremony was closed */
 };
 enum ceremony_state transcript_record_state(const struct transcript_record *record) MUST_USE;
+/* The line by which the key came to the token with that serial number, as a replica; or NULL. */
+const struct transcript_line *transcript_record_arrival(const struct transcript_record *record,
+                                                        const char *serial) MUST_USE;
+/* Whether a line tells that the accepted key was destroyed on that token. */
+bool transcript_record_destroyed(const struct transcript_record *record,
+                                 const char *serial) MUST_USE;
 /* The first line that may not come where it is: a second end of the ceremony, a step of the making
  * after it, a commit of no key. NULL: there is none. */
 const struct transcript_line *transcript_record_stray(

@@ -109,7 +109,9 @@ static bool check_backup(const struct commit *commit, struct error *err)
     error_set(err, FAIL_POLICY,
               "the plan wants the key replicated before it may be used, and the "
               "transcript tells of no replica");
-    return error_hint(err, "make the replica first");
+    return error_hint(err,
+                      "`reseal ceremony replicate` makes one for each transport key of the plan, "
+                      "and ends what was cut off");
 }
 
 static bool may_confirm(const struct commit *commit, struct error *err)

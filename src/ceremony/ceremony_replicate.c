@@ -16,7 +16,7 @@ struct replication {
     struct session *from, *to;
     struct transport_secret *secret;
     struct sealing_key *key, *transport, *replica;
-    bool transport_made; /* by this run */
+    bool finishing; /* all replicas are made; a run before this one was cut off before the end */
 };
 
 static void take(char *out, size_t size, const char *text)
@@ -137,10 +137,13 @@ static bool check_named(struct replication *replication, struct error *err)
                   wanted);
         return error_hint(err, "[backup] transport_key of the plan names them");
     }
-    if (is_replicated(replication, wanted))
-        return error_set(err, FAIL_EXISTS, "the key went to the transport key \"%s\" already",
-                         wanted);
-    return true;
+    if (!is_replicated(replication, wanted))
+        return true;
+    replication->finishing =
+        result->done == result->wanted &&
+        transcript_record_find(replication->record, "backup", LINE_DONE) == NULL;
+    return replication->finishing ||
+           error_set(err, FAIL_EXISTS, "the key went to the transport key \"%s\" already", wanted);
 }
 
 static bool read_record(struct replication *replication, struct error *err)
@@ -241,8 +244,13 @@ static bool confirm(const struct replication *replication, struct error *err)
             result->fingerprint);
     fprintf(stderr, "from token \"%s\", serial %s\nto token   \"%s\", serial %s\n",
             result->from.label, result->from.serial, result->to.label, result->to.serial);
+    if (replication->finishing)
+        fprintf(stderr, "the key is there; a run before this one was cut off before it was made "
+                        "sure that nobody wraps it any more\n");
     if (!replication->options->confirmed)
-        return talk_yes("Bring the key to that token?", err);
+        return talk_yes(replication->finishing ? "Make sure of that now?"
+                                               : "Bring the key to that token?",
+                        err);
     if (json_true(json_get(rules, "allowYes")))
         return true;
     error_set(err, FAIL_POLICY, "the plan does not allow --yes");
@@ -321,6 +329,8 @@ static bool check_proof(const struct replication *replication, struct error *err
 
 static bool go(struct replication *replication, struct error *err)
 {
+    if (replication->finishing)
+        return true;
     if (!clear_way(replication, err) ||
         !transcript_add(replication->transcript, "replicate", LINE_ANNOUNCED, facts_replicate,
                         replication, NULL, err))

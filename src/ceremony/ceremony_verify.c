@@ -125,6 +125,27 @@ static void verify_chain(struct verification *verification, const struct verify_
                    "this was a REHEARSAL on a throw-away token");
 }
 
+static void verify_gone(struct verification *verification, const char *serial)
+{
+    if (serial != NULL && !transcript_record_destroyed(verification->record, serial))
+        verify_say(verification, VERIFIED_NOT_PROVEN, "state",
+                   "that the key is gone from the token with serial %s: no line tells that it was "
+                   "destroyed there",
+                   serial);
+}
+
+/* A replica outlives the key that it was made of. */
+static void verify_destroyed(struct verification *verification)
+{
+    const struct transcript_record *record = verification->record;
+    verify_gone(verification, transcript_text(transcript_record_at(record, 0), "token", "serial"));
+    for (size_t i = 0; i < transcript_record_count(record); i++) {
+        const struct transcript_line *line = transcript_record_at(record, i);
+        if (line->outcome == LINE_DONE && strcmp(line->step, "replicate") == 0)
+            verify_gone(verification, transcript_text(line, "to", "serial"));
+    }
+}
+
 static void verify_state(struct verification *verification)
 {
     const struct transcript_record *record = verification->record;
@@ -156,6 +177,8 @@ static void verify_state(struct verification *verification)
                    ceremony_state_name(verification->state));
         break;
     }
+    if (verification->state == CEREMONY_DESTROYED)
+        verify_destroyed(verification);
     if (stray != NULL)
         verify_say(verification, VERIFIED_WRONG, "state",
                    "line %zu, \"%s\", cannot come after the lines before it", stray->number,

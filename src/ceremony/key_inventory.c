@@ -29,28 +29,14 @@ struct told {
     char id[KEY_ID_TEXT], label[129], fingerprint[FINGERPRINT_TEXT];
     char transport[FINGERPRINT_TEXT]; /* of the transport key that it came by; empty: none */
     struct key_plan plan;
-    bool shut; /* it was replicated, and is not extractable since */
+    bool shut;      /* it was replicated, and is not extractable since */
+    bool destroyed; /* on this token */
     bool private_seen, public_seen;
 };
 
 static void take(char *out, size_t size, const char *text)
 {
     snprintf(out, size, "%s", text != NULL ? text : "");
-}
-
-/* The line by which the key came to the token with that serial number, or NULL. */
-static const struct transcript_line *find_arrival(const struct transcript_record *record,
-                                                  const char *serial)
-{
-    const struct transcript_line *found = NULL;
-    for (size_t i = 0; i < transcript_record_count(record); i++) {
-        const struct transcript_line *line = transcript_record_at(record, i);
-        const char *to = transcript_text(line, "to", "serial");
-        if (line->outcome == LINE_DONE && strcmp(line->step, "replicate") == 0 && to != NULL &&
-            strcmp(to, serial) == 0)
-            found = line;
-    }
-    return found;
 }
 
 /* *ours is false for a transcript of another token, and for one that came to no key. */
@@ -67,10 +53,11 @@ static bool read_told(struct told *told, const struct token_facts *token, bool *
     const char *serial = transcript_text(first, "token", "serial");
     told->state = transcript_record_state(told->record);
     told->read_back = transcript_record_find(told->record, "read-back", LINE_DONE);
-    const struct transcript_line *arrival = find_arrival(told->record, token->serial);
+    const struct transcript_line *arrival = transcript_record_arrival(told->record, token->serial);
     if (serial == NULL || made == NULL || (strcmp(serial, token->serial) != 0 && arrival == NULL))
         return true;
     told->shut = transcript_record_find(told->record, "backup", LINE_DONE) != NULL;
+    told->destroyed = transcript_record_destroyed(told->record, token->serial);
     if (arrival != NULL) {
         told->read_back = arrival;
         told->plan.replica = true;
@@ -91,11 +78,10 @@ static bool read_told(struct told *told, const struct token_facts *token, bool *
     return true;
 }
 
-/* A rejected or destroyed key is to be gone. */
+/* A rejected key is to be gone, and one that was destroyed is from that token. */
 static bool should_be_there(const struct told *told)
 {
-    return told->state == CEREMONY_ACCEPTED || told->state == CEREMONY_COMMITTED ||
-           told->state == CEREMONY_RETIRED;
+    return told->state != CEREMONY_UNFINISHED && told->state != CEREMONY_FAILED && !told->destroyed;
 }
 
 static const struct json_value *attribute_of(const struct transcript_line *line, const char *name)

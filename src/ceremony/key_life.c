@@ -200,10 +200,7 @@ static bool check_token(const struct life *life, struct error *err)
     const char *serial = transcript_text(life->first, "token", "serial");
     if (serial != NULL && strcmp(serial, life->token->serial) == 0)
         return true;
-    const struct transcript_line *backup =
-        transcript_record_find(life->record, "backup", LINE_DONE);
-    const char *replica = backup != NULL ? transcript_text(backup, "token", "serial") : NULL;
-    if (replica != NULL && strcmp(replica, life->token->serial) == 0)
+    if (transcript_record_arrival(life->record, life->token->serial) != NULL)
         return true;
     error_set(err, FAIL_POLICY,
               "the key \"%s\" was made on the token with serial %s, and this one has %s",

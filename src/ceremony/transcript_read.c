@@ -281,6 +281,32 @@ const struct transcript_line *transcript_record_stray(const struct transcript_re
     return NULL;
 }
 
+/* The last line of that step that is done and names that serial number in that group. */
+static const struct transcript_line *find_of_token(const struct transcript_record *record,
+                                                   const char *step, const char *group,
+                                                   const char *serial)
+{
+    for (size_t i = record->count; i > 0; i--) {
+        const struct transcript_line *line = &record->entries[i - 1].line;
+        const char *found = transcript_text(line, group, "serial");
+        if (line->outcome == LINE_DONE && strcmp(line->step, step) == 0 && found != NULL &&
+            strcmp(found, serial) == 0)
+            return line;
+    }
+    return NULL;
+}
+
+const struct transcript_line *transcript_record_arrival(const struct transcript_record *record,
+                                                        const char *serial)
+{
+    return find_of_token(record, "replicate", "to", serial);
+}
+
+bool transcript_record_destroyed(const struct transcript_record *record, const char *serial)
+{
+    return find_of_token(record, "destroy", "token", serial) != NULL;
+}
+
 const char *ceremony_state_name(enum ceremony_state state)
 {
     switch (state) {

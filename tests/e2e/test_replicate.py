@@ -168,6 +168,48 @@ transcript = {self.folder}/shared.jsonl
         self.assertTrue(self.replicate("third", "to-third")["shut"])
         self.run_reseal("ceremony", "commit", self.transcript, "--yes")
 
+    def test_the_end_that_was_cut_off_is_made_up_for(self):
+        self.hold("rule = transport\ntransport_key = to-second")
+        self.replicate("second", "to-second")
+        with open(self.transcript, "rb") as file:
+            whole = file.read().splitlines(keepends=True)
+        for missing in (1, 2):  # the line that says that it was done; and that it is about to be
+            with self.subTest(missing):
+                with open(self.transcript, "wb") as file:
+                    file.write(b"".join(whole[:-missing]))
+                refused = self.run_reseal("ceremony", "commit", self.transcript, "--yes", code=3)
+                self.assertIn("replicate", refused.stderr)
+                told = self.replicate("second", "to-second")
+                self.assertEqual((told["done"], told["shut"], told["confined"]), (1, True, True))
+        steps = [(line["step"], line["outcome"]) for line in self.lines()]
+        self.assertEqual(steps.count(("replicate", "done")), 1)
+        self.run_reseal("ceremony", "verify", self.transcript)
+        self.run_reseal("ceremony", "commit", self.transcript, "--yes")
+
+    def destroy(self, name):
+        self.run_reseal("key", "destroy", self.transcript, "--token", name, "--yes", "--force",
+                        "--config", self.config)
+
+    def judgements(self, name):
+        done = self.reseal("key", "inventory", self.transcript, "--token", name, "--config",
+                           self.config, "--json", env=self.env)
+        return {entry["judgement"] for entry in json.loads(done.stdout)["objects"]
+                if entry["label"] == "shared"}
+
+    def test_each_replica_is_destroyed_by_itself(self):
+        self.sections["third"] = self.softhsm_section("third")
+        self.hold("rule = transport\ntransport_key = to-second, to-third")
+        self.replicate("second", "to-second")
+        self.replicate("third", "to-third")
+        self.run_reseal("ceremony", "commit", self.transcript, "--yes")
+        for name, left in (("second", 2), ("first", 1), ("third", 0)):
+            self.assertEqual(self.judgements(name), {"known"})
+            self.destroy(name)
+            self.assertEqual(self.judgements(name), set())
+            self.assertNotIn("shared", {label for label, _ in self.fingerprint_on(name)})
+            done = self.run_reseal("ceremony", "verify", self.transcript)
+            self.assertEqual(done.stdout.count("that the key is gone from the token"), left)
+
     def test_a_plan_without_backup_makes_a_key_that_cannot_be_wrapped(self):
         self.hold("rule = none")
         line = next(line for line in self.lines() if line["step"] == "unreadable")
