@@ -155,15 +155,16 @@ static bool fail_login(const struct token *token, CK_RV rv, struct error *err)
                   "token \"%s\": C_Login: %s: the PIN will not be tried again by "
                   "itself",
                   token->facts.label, name);
-        return error_hint(err, "correct what [token] pin names; `reseal doctor` shows whether the "
-                               "token counts failed tries. Then start reseald anew");
+        return error_hint(err,
+                          "correct the PIN where it is read from; `reseal doctor` shows whether "
+                          "the token counts failed tries");
     }
     error_set(err, FAIL_PIN,
               "token \"%s\": C_Login: %s: that may stand for a wrong PIN, which will "
               "not be tried again by itself",
               token->facts.label, name);
     return error_hint(err, "see with the tool of the token's maker whether the token works and the "
-                           "PIN is right; then start reseald anew");
+                           "PIN is right");
 }
 
 void token_before_first_login(struct token *token, bool (*call)(void *context, struct error *err),

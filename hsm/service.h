@@ -79,6 +79,8 @@ void token_service_refuse(struct token_service *service, uint32_t number,
 /* This process is of no more use: wakes the reader, which ends the service. */
 void token_service_give_up(struct token_service *service, const char *why);
 
+/* Logs in with the PIN; a refusal's hint says that the service must be started anew. */
+bool token_service_login(struct token_service *service, struct error *err) MUST_USE;
 /* Sees to it that the user is logged in; never with a PIN that was refused once, and not while
  * another helper tries it. */
 bool token_service_login_again(struct token_service *service, struct session *session,

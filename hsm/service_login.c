@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
 #include "reseal/backoff.h"
 #include "reseal/clock.h"
 #include "reseal/log.h"
@@ -37,6 +38,19 @@ static void refuse_for_good(struct token_service *service, const struct error *w
     secret_free(&service->pin);
 }
 
+/* Unlike a command, this service does not read the PIN again by itself. */
+bool token_service_login(struct token_service *service, struct error *err)
+{
+    char hint[sizeof err->hint];
+    if (token_login(service->token, service->pin, err))
+        return true;
+    if (err->kind == FAIL_PIN) {
+        memcpy(hint, err->hint, sizeof hint);
+        error_hint(err, "%.300s; then start reseald anew", hint);
+    }
+    return false;
+}
+
 static bool login_locked(struct token_service *service, struct session *session, struct error *err)
 {
     bool needed = false;
@@ -46,7 +60,7 @@ static bool login_locked(struct token_service *service, struct session *session,
         return true;
     if (clock_monotonic_ms() < service->login_not_before)
         return error_set(err, FAIL_TOKEN, "the login was lost, and the next try is not due yet");
-    if (token_login(service->token, service->pin, err)) {
+    if (token_service_login(service, err)) {
         service->login_failures = 0;
         struct token_facts facts;
         token_facts_get(service->token, &facts);

@@ -85,7 +85,7 @@ static bool open_token(struct token_service *service, struct error *err)
         return error_context(err, "the token's PIN");
     token_before_first_login(service->token, announce_login, service);
     /* Once more in the session: a token that went and came back in between knows of no login. */
-    return token_login(service->token, service->pin, err) &&
+    return token_service_login(service, err) &&
            session_open(service->token, SESSION_READ_ONLY, &service->session, err) &&
            token_service_login_again(service, service->session, err);
 }

@@ -251,11 +251,13 @@ bool ceremony_note(const char *path, const char *words, char head[static DIGEST_
 {
     struct transcript *transcript = NULL;
     size_t cut_off = 0;
-    if (words[0] == '\0' || strlen(words) > 8192 || !utf8_is_strict(words, strlen(words)))
-        return error_set(err, FAIL_INPUT, "a note is 1 to 8192 bytes of UTF-8");
+    bool ok = false;
     if (!transcript_open(path, &transcript, &cut_off, err))
         return false;
-    bool ok = transcript_add(transcript, "note", LINE_NOTED, facts_note, words, NULL, err);
+    if (words[0] == '\0' || strlen(words) > 8192 || !utf8_is_strict(words, strlen(words)))
+        error_set(err, FAIL_INPUT, "a note is 1 to 8192 bytes of UTF-8");
+    else
+        ok = transcript_add(transcript, "note", LINE_NOTED, facts_note, words, NULL, err);
     if (ok)
         memcpy(head, transcript_head(transcript), DIGEST_TEXT);
     transcript_close(&transcript);

@@ -123,6 +123,24 @@ static bool read_place(const struct invocation *invocation, struct token_place *
     return true;
 }
 
+static bool print_init(const struct init_result *result, struct error *err)
+{
+    struct json_writer *json = NULL;
+    if (!json_writer_new(true, &json, err))
+        return false;
+    json_object(json, NULL);
+    json_put_text(json, "record", result->record);
+    json_put_text(json, "label", result->after.label);
+    json_put_text(json, "serial", result->after.serial);
+    json_put_text(json, "manufacturer", result->after.manufacturer);
+    json_put_text(json, "model", result->after.model);
+    json_put_text(json, "firmware", result->after.firmware);
+    json_object_end(json);
+    bool ok = print_json(json, err);
+    json_writer_free(&json);
+    return ok;
+}
+
 static bool run_ceremony_init(const struct invocation *invocation, struct error *err)
 {
     struct init_options options = {
@@ -136,6 +154,8 @@ static bool run_ceremony_init(const struct invocation *invocation, struct error 
         return false;
     fprintf(stderr, "The token is initialised; record %s\n; for [token] of the plan:\n",
             result.record);
+    if (invocation_json(invocation))
+        return print_init(&result, err);
     printf("label = %s\nserial = %s\nmanufacturer = %s\nmodel = %s\nfirmware = %s\n",
            result.after.label, result.after.serial, result.after.manufacturer, result.after.model,
            result.after.firmware);

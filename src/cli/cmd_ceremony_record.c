@@ -229,6 +229,32 @@ static bool verify_before(const char *path, struct verification **out, struct er
     return error_hint(err, "`reseal ceremony run` with its plan goes on");
 }
 
+static bool tell_signature(const struct invocation *invocation,
+                           const struct ceremony_signature *signature, const char *path,
+                           struct error *err)
+{
+    struct json_writer *json = NULL;
+    fprintf(stderr, "%s has signed lines 1 to %zu, SHA-256 of the last\n%s\nwith %s, key %s\n",
+            signature->name, signature->lines, signature->sha256, signature->algorithm,
+            signature->key_fingerprint);
+    if (!invocation_json(invocation))
+        return printf("%s\n", path) > 0;
+    if (!json_writer_new(true, &json, err))
+        return false;
+    json_object(json, NULL);
+    json_put_text(json, "witness", signature->id);
+    json_put_text(json, "name", signature->name);
+    json_put_integer(json, "lines", (int64_t)signature->lines);
+    json_put_text(json, "head", signature->sha256);
+    json_put_text(json, "algorithm", signature->algorithm);
+    json_put_text(json, "spkiSha256", signature->key_fingerprint);
+    json_put_text(json, "signature", path);
+    json_object_end(json);
+    bool ok = print_json(json, err);
+    json_writer_free(&json);
+    return ok;
+}
+
 static bool write_signature(const struct invocation *invocation, const char *transcript,
                             const struct verification *verification, EVP_PKEY *key,
                             struct error *err)
@@ -242,14 +268,8 @@ static bool write_signature(const struct invocation *invocation, const char *tra
               (out != NULL ||
                ceremony_signature_path(transcript, signature.id, path, sizeof path, err)) &&
               file_write(out != NULL ? out : path, 0644, FILE_NEW, buf_bytes(&content), err);
-    if (ok) {
-        fprintf(stderr, "%s has signed lines 1 to %zu, SHA-256 of the last\n%s\nwith %s, key %s\n",
-                signature.name, signature.lines, signature.sha256, signature.algorithm,
-                signature.key_fingerprint);
-        printf("%s\n", out != NULL ? out : path);
-    }
     buf_free(&content);
-    return ok;
+    return ok && tell_signature(invocation, &signature, out != NULL ? out : path, err);
 }
 
 bool run_ceremony_sign(const struct invocation *invocation, struct error *err)
@@ -283,23 +303,43 @@ done:
     return ok;
 }
 
+static bool tell_note(const struct invocation *invocation, const char *head, struct error *err)
+{
+    struct json_writer *json = NULL;
+    fprintf(stderr, "recorded; SHA-256 of the last line is now %s\n", head);
+    if (!invocation_json(invocation))
+        return true;
+    if (!json_writer_new(true, &json, err))
+        return false;
+    json_object(json, NULL);
+    json_put_text(json, "head", head);
+    json_object_end(json);
+    bool ok = print_json(json, err);
+    json_writer_free(&json);
+    return ok;
+}
+
+/* The record is looked at before anybody types words for it. */
 bool run_ceremony_note(const struct invocation *invocation, struct error *err)
 {
     char head[DIGEST_TEXT];
     struct buf words = BUF_INIT(NOTE_MAX);
+    struct transcript_record *record = NULL;
+    size_t cut_off;
+    const char *path = invocation_argument(invocation, 0);
     const char *text = invocation_option(invocation, "text");
     bool ok = false;
+    if (!transcript_read(path, &record, &cut_off, err))
+        return false;
+    transcript_record_free(&record);
     if (text != NULL)
         buf_put_text(&words, text);
     else if (!file_read("-", &words, err))
         goto done;
     while (words.len > 0 && strchr("\r\n", words.data[words.len - 1]) != NULL)
         words.data[--words.len] = '\0';
-    if (!buf_check(&words, "the note", err) ||
-        !ceremony_note(invocation_argument(invocation, 0), buf_text(&words), head, err))
-        goto done;
-    fprintf(stderr, "recorded; SHA-256 of the last line is now %s\n", head);
-    ok = true;
+    ok = buf_check(&words, "the note", err) && ceremony_note(path, buf_text(&words), head, err) &&
+         tell_note(invocation, head, err);
 done:
     buf_free(&words);
     return ok;

@@ -141,8 +141,9 @@ class Initialised(RecordTest):
         write_secret(f"{self.folder}/so-pin", "so-pin-of-the-test")
         self.secrets.append("so-pin-of-the-test")
         so_pin = ("--so-pin", f"file:{self.folder}/so-pin")
-        done = self.succeeds("ceremony", "init", plan, *so_pin, "--yes", env=token.env)
-        told = dict(line.split(" = ") for line in done.stdout.splitlines())
+        done = self.succeeds("ceremony", "init", plan, *so_pin, "--yes", "--json", env=token.env)
+        told = json.loads(done.stdout)
+        self.assertEqual(told["record"], f"{self.folder}/plan.jsonl.init")
         self.assertEqual(told["label"], "fresh")
         init = json.loads(self.succeeds("ceremony", "show", f"{self.folder}/plan.jsonl.init",
                                         "--json").stdout)["lines"]
@@ -252,7 +253,10 @@ class Witnessed(RecordTest):
                      "short.key")
         self.sign("ann", f"{self.folder}/short.key", status=1)
         self.assertFalse(os.path.exists(f"{self.record}.ann.sig"))
-        self.sign("ann", key, "--password", f"file:{self.folder}/password")
+        done = self.sign("ann", key, "--password", f"file:{self.folder}/password", "--json")
+        told = json.loads(done.stdout)
+        self.assertEqual((told["witness"], told["signature"]), ("ann", f"{self.record}.ann.sig"))
+        self.assertEqual((told["lines"], told["head"]), (len(self.transcript()[0]), self.transcript()[1]))
         self.sign("ann", key, "--password", f"file:{self.folder}/password", status=1)  # there is one
         with open(self.record, "r+") as file:
             text = file.read()
@@ -291,6 +295,14 @@ class Committed(RecordTest):
         token = self.held()
         self.succeeds("ceremony", "note", self.record, "--text", "The lights went out for a minute.")
         self.commit()
+        done = self.succeeds("ceremony", "note", self.record, "--text", "And came back.", "--json")
+        lines, head = self.transcript()
+        self.assertEqual(json.loads(done.stdout), {"head": head})
+        self.assertEqual(lines[-1]["words"], "And came back.")
+        # The record is looked at first: nobody types in vain.
+        done = self.reseal("ceremony", "note", f"{self.folder}/none")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cannot open", done.stderr)
         subprocess_input = self.fails(2, "ceremony", "note", self.record, "--txt", "x")
         self.assertIn("--text", subprocess_input.stderr)
         shown = self.succeeds("ceremony", "show", self.record).stdout

@@ -97,6 +97,7 @@ class TokenFaults(StageTest):
         self.assertNotEqual(status["state"], "serving")
         self.assertEqual(status["helper"]["error"]["kind"], "pin")
         self.assertIn("CKR_PIN_INCORRECT", status["helper"]["error"]["text"])
+        self.assertIn("start reseald anew", status["helper"]["error"]["hint"])
         doctor = self.stage.reseal("doctor", config=connector.config)
         self.assertNotEqual(doctor.returncode, 0, doctor.stdout)
         self.assertIn("CKR_PIN_INCORRECT", doctor.stdout + doctor.stderr)
