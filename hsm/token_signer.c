@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "eddsa_signer.h"
 #include "reseal/text.h"
 #include "shared_token.h"
 
 struct token_signer {
     struct shared_token shared;
-    EVP_PKEY *key;
+    struct eddsa_signer eddsa; /* where the key is one of that kind */
+    struct signing_key key;
 };
 
 /* The part about the key; the part about the token is for token_address_from_uri. */
@@ -87,6 +89,14 @@ static bool fits(const PKCS11_KEY *key, const struct signer_address *address)
     return strcmp(id, address->id) == 0;
 }
 
+static bool fail_listing(const char *label, struct error *err)
+{
+    error_openssl(err, FAIL_TOKEN, "libp11 cannot list the keys of token \"%s\"", label);
+    return error_hint(err,
+                      "before 0.4.13 it does not list a token that holds a key of a type it does "
+                      "not know, such as Ed25519: sign by that one, or by a token without");
+}
+
 static bool pick_key(struct token_signer *signer, const struct signer_address *address,
                      struct error *err)
 {
@@ -94,7 +104,7 @@ static bool pick_key(struct token_signer *signer, const struct signer_address *a
     unsigned int count = 0;
     const char *label = signer->shared.token->facts.label;
     if (PKCS11_enumerate_keys(signer->shared.listed, &keys, &count) != 0)
-        return error_openssl(err, FAIL_TOKEN, "libp11 cannot list the keys of token \"%s\"", label);
+        return fail_listing(label, err);
     for (unsigned int i = 0; i < count; i++) {
         if (!fits(&keys[i], address))
             continue;
@@ -108,9 +118,22 @@ static bool pick_key(struct token_signer *signer, const struct signer_address *a
         error_set(err, FAIL_NOT_FOUND, "token \"%s\" has no private key that fits the URI", label);
         return error_hint(err, "`reseal key list --uri URI` shows its keys");
     }
-    signer->key = PKCS11_get_private_key(picked);
-    return signer->key != NULL ||
+    signer->key.key = PKCS11_get_private_key(picked);
+    return signer->key.key != NULL ||
            error_openssl(err, FAIL_TOKEN, "libp11 gives no key of token \"%s\"", label);
+}
+
+static bool find_key(struct token_signer *signer, const struct signer_address *address,
+                     struct error *err)
+{
+    bool eddsa = false;
+    if (!eddsa_signer_open(signer->shared.session, address, &signer->eddsa, &eddsa, err))
+        return false;
+    if (!eddsa)
+        return pick_key(signer, address, err);
+    signer->key = (struct signing_key){
+        .key = signer->eddsa.public_half, .sign = eddsa_signer_sign, .context = &signer->eddsa};
+    return true;
 }
 
 bool token_signer_open(const struct signer_address *address, const struct secret *pin,
@@ -121,7 +144,7 @@ bool token_signer_open(const struct signer_address *address, const struct secret
     if (signer == NULL)
         return error_memory(err);
     if (!shared_open(&address->token, pin, pin == NULL, &signer->shared, err) ||
-        !pick_key(signer, address, err)) {
+        !find_key(signer, address, err)) {
         token_signer_close(&signer);
         return false;
     }
@@ -129,16 +152,18 @@ bool token_signer_open(const struct signer_address *address, const struct secret
     return true;
 }
 
-EVP_PKEY *token_signer_key(const struct token_signer *signer)
+const struct signing_key *token_signer_key(const struct token_signer *signer)
 {
-    return signer->key;
+    return &signer->key;
 }
 
 void token_signer_close(struct token_signer **signer)
 {
     if (signer == NULL || *signer == NULL)
         return;
-    EVP_PKEY_free((*signer)->key);
+    if ((*signer)->key.sign == NULL)
+        EVP_PKEY_free((*signer)->key.key);
+    eddsa_signer_close(&(*signer)->eddsa);
     shared_close(&(*signer)->shared);
     free(*signer);
     *signer = NULL;

@@ -35,7 +35,7 @@ bool ceremony_signature_path(const char *transcript, const char *id, char *out, 
 
 /* Signs the record up to its last line with `key`, and appends the file's content. `id` and `name`
  * of `signature` are given, the rest is filled. */
-bool ceremony_signature_make(const struct transcript_record *record, EVP_PKEY *key,
+bool ceremony_signature_make(const struct transcript_record *record, const struct signing_key *key,
                              struct ceremony_signature *signature, struct buf *out,
                              struct error *err) MUST_USE;
 /* Reads such a file and checks the signature, and that the record has that line: FAIL_CRYPTO or

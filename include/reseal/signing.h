@@ -21,8 +21,17 @@ const char *signature_kind_name(enum signature_kind kind) MUST_USE;
 /* FAIL_UNSUPPORTED for a key that makes none of them, or is too short. */
 bool signature_kind_of(EVP_PKEY *key, enum signature_kind *out, struct error *err) MUST_USE;
 
-/* Appends the signature over the message. */
-bool signature_make(EVP_PKEY *key, struct bytes message, struct buf *out,
+/* A key that signs: OpenSSL does it, or somebody else does with what OpenSSL has the public half of
+ * only. */
+struct signing_key {
+    EVP_PKEY *key;
+    /* Appends the signature of the kind that follows from the key; NULL: OpenSSL signs. */
+    bool (*sign)(void *context, struct bytes message, struct buf *out, struct error *err);
+    void *context;
+};
+
+/* Appends the signature over the message. What somebody else made is checked (FAIL_CRYPTO). */
+bool signature_make(const struct signing_key *key, struct bytes message, struct buf *out,
                     struct error *err) MUST_USE;
 /* FAIL_CRYPTO where it is none by that key over that message. */
 bool signature_check(EVP_PKEY *key, struct bytes message, struct bytes signature,

@@ -176,8 +176,8 @@ bool token_list(const struct token_address *address, struct token_list_item **ou
 struct key_list_item {
     char label[129];
     char id[65];
-    char type[16]; /* "RSA", "EC" */
-    int bits;
+    char type[16]; /* "RSA", "EC", "Edwards", "other" */
+    int bits;      /* 0 where they are not told */
     bool has_private, has_public;
     char fingerprint[FINGERPRINT_TEXT];
 };

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A person's own key on a token (a smart card, a YubiKey's PIV, another HSM), to sign with through
- * OpenSSL: libp11 makes an EVP_PKEY of it. */
+/* A person's own key on a token (a smart card, a YubiKey's PIV, another HSM), to sign with: RSA and
+ * EC keys through OpenSSL, for which libp11 makes an EVP_PKEY of them; Ed25519 by C_Sign. */
 #ifndef RESEAL_TOKEN_SIGNER_H
 #define RESEAL_TOKEN_SIGNER_H
 
+#include "reseal/signing.h"
 #include "reseal/token.h"
 
 struct token_signer;
@@ -23,7 +24,7 @@ bool signer_has_pin_pad(const struct token_address *address, bool *out, struct e
 bool token_signer_open(const struct signer_address *address, const struct secret *pin,
                        struct token_signer **out, struct error *err) MUST_USE;
 /* Owned by the signer. */
-EVP_PKEY *token_signer_key(const struct token_signer *signer) MUST_USE;
+const struct signing_key *token_signer_key(const struct token_signer *signer) MUST_USE;
 void token_signer_close(struct token_signer **signer);
 
 #endif

@@ -108,7 +108,7 @@ static bool put_file(const char *statement, const char *algorithm, struct bytes 
     return ok && buf_check(out, "the signature", err);
 }
 
-bool ceremony_signature_make(const struct transcript_record *record, EVP_PKEY *key,
+bool ceremony_signature_make(const struct transcript_record *record, const struct signing_key *key,
                              struct ceremony_signature *signature, struct buf *out,
                              struct error *err)
 {
@@ -121,9 +121,9 @@ bool ceremony_signature_make(const struct transcript_record *record, EVP_PKEY *k
     clock_format(clock_real_ms(), signature->time);
     put_statement(signature, &statement);
     if (!witness_id_check(signature->id, err) || !buf_check(&statement, "the statement", err) ||
-        !signature_kind_of(key, &kind, err) ||
-        !public_key_fingerprint(key, signature->key_fingerprint, err) || !put_key(key, &der, err) ||
-        !signature_make(key, buf_bytes(&statement), &made, err))
+        !signature_kind_of(key->key, &kind, err) ||
+        !public_key_fingerprint(key->key, signature->key_fingerprint, err) ||
+        !put_key(key->key, &der, err) || !signature_make(key, buf_bytes(&statement), &made, err))
         goto done;
     snprintf(signature->algorithm, sizeof signature->algorithm, "%s", signature_kind_name(kind));
     ok = put_file(buf_text(&statement), signature->algorithm, buf_bytes(&der), buf_bytes(&made),

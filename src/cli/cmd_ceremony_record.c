@@ -256,7 +256,7 @@ static bool tell_signature(const struct invocation *invocation,
 }
 
 static bool write_signature(const struct invocation *invocation, const char *transcript,
-                            const struct verification *verification, EVP_PKEY *key,
+                            const struct verification *verification, const struct signing_key *key,
                             struct error *err)
 {
     struct ceremony_signature signature = {.lines = 0};
@@ -294,7 +294,8 @@ bool run_ceremony_sign(const struct invocation *invocation, struct error *err)
         ok = write_signature(invocation, transcript, verification, token_signer_key(signer), err);
     } else {
         ok = load_key(named, invocation_option(invocation, "password"), &key, err) &&
-             write_signature(invocation, transcript, verification, key, err);
+             write_signature(invocation, transcript, verification,
+                             &(const struct signing_key){.key = key}, err);
     }
 done:
     EVP_PKEY_free(key);

@@ -52,7 +52,10 @@ static bool list_as_table(const struct key_list_item *items, size_t count, struc
         return false;
     for (size_t i = 0; i < count; i++) {
         char type[32];
-        snprintf(type, sizeof type, "%s-%d", items[i].type, items[i].bits);
+        if (items[i].bits > 0)
+            snprintf(type, sizeof type, "%s-%d", items[i].type, items[i].bits);
+        else
+            snprintf(type, sizeof type, "%s", items[i].type);
         const char *cells[] = {items[i].label, type, halves(&items[i]),
                                items[i].id[0] != '\0' ? items[i].id : NULL,
                                items[i].fingerprint[0] != '\0' ? items[i].fingerprint : NULL};

@@ -45,7 +45,7 @@ static bool set_padding(EVP_PKEY_CTX *context, enum signature_kind kind)
             EVP_PKEY_CTX_set_rsa_pss_saltlen(context, RSA_PSS_SALTLEN_DIGEST) == 1);
 }
 
-bool signature_make(EVP_PKEY *key, struct bytes message, struct buf *out, struct error *err)
+static bool sign_by_openssl(EVP_PKEY *key, struct bytes message, struct buf *out, struct error *err)
 {
     enum signature_kind kind;
     EVP_PKEY_CTX *context = NULL; /* owned by the next */
@@ -84,4 +84,15 @@ bool signature_check(EVP_PKEY *key, struct bytes message, struct bytes signature
     EVP_MD_CTX_free(checking);
     ERR_clear_error();
     return ok || error_set(err, FAIL_CRYPTO, "the signature is not one by that key over that text");
+}
+
+bool signature_make(const struct signing_key *key, struct bytes message, struct buf *out,
+                    struct error *err)
+{
+    size_t before = out->len;
+    if (key->sign == NULL)
+        return sign_by_openssl(key->key, message, out, err);
+    return key->sign(key->context, message, out, err) &&
+           signature_check(key->key, message, (struct bytes){out->data + before, out->len - before},
+                           err);
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is done around a ceremony: plan and checklist, rehearsal, witnesses, commit, the gate."""
+import base64
 import glob
 import json
 import os
@@ -219,6 +220,38 @@ class Witnessed(RecordTest):
                      "statement")
         _, head = self.transcript()
         self.assertIn(f"\nsha256: {head}\n", signature["statement"])
+
+    def test_a_signature_of_ed25519_on_a_token_verifies_by_openssl_alone(self):
+        self.held("signatures = 1\n[witness ann]\nname = Ann A.\n")
+        card = self.softhsm("card", "card")
+
+        def make(*more):
+            subprocess.run(["pkcs11-tool", "--module", SOFTHSM, "--token-label", card.label, "--login",
+                            "--pin", card.pin, *more], env=card.env, check=True, capture_output=True)
+        for number in ("09", "0a"):
+            make("--keypairgen", "--key-type", "EC:edwards25519", "--label", "signing", "--id", number)
+        # SoftHSM leaks the name of the curve; it is the suppressed one only where the stack is whole.
+        env = dict(card.env, ASAN_OPTIONS=card.env.get("ASAN_OPTIONS", "") + ":fast_unwind_on_malloc=0")
+        with_pin = ("--pin", f"file:{card.pin_file}")
+        uri = f"pkcs11:token=card;%s?module-path={SOFTHSM}"
+        done = self.sign("ann", uri % "object=signing", *with_pin, status=3, env=env)
+        self.assertIn("more than one key", done.stderr)
+        self.sign("ann", uri % "id=%0b", *with_pin, status=4, env=env)
+        self.sign("ann", uri % "id=%09", *with_pin, env=env)
+        with open(f"{self.record}.ann.sig") as file:
+            signature = json.load(file)
+        self.assertEqual(signature["algorithm"], "ed25519")
+        self.write("statement", signature["statement"])
+        for name in ("publicKey", "signature"):
+            with open(f"{self.folder}/{name}", "wb") as file:
+                file.write(base64.b64decode(signature[name]))
+        self.openssl("pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", "publicKey", "-rawin",
+                     "-in", "statement", "-sigfile", "signature")
+        # Without its public half there is nothing to check a signature by.
+        make("--delete-object", "--type", "pubkey", "--id", "0a")
+        done = self.sign("ann", uri % "id=%0a", *with_pin, status=4, env=env)
+        self.assertIn("no public half", done.stderr)
+        self.commit()
 
     def test_signatures_that_do_not_count_are_told_and_do_not_open_the_gate(self):
         self.private_key("ann", "-algorithm", "ed25519")

@@ -67,6 +67,27 @@ class Lists(TokenTest):
         with open(f"{self.folder}/plan.pem") as file:
             self.assertEqual(done.stdout, file.read())
 
+    def test_a_key_of_a_type_that_libp11_does_not_know_hides_no_other(self):
+        token = self.softhsm()
+        for kind, label, number in (("EC:edwards25519", "edwards", "01"), ("rsa:2048", "sealing", "02"),
+                                    ("EC:prime256v1", "curve", "03")):
+            subprocess.run(["pkcs11-tool", "--module", SOFTHSM, "--token-label", token.label, "--login",
+                            "--pin", token.pin, "--keypairgen", "--key-type", kind, "--label", label,
+                            "--id", number], env=token.env, check=True, capture_output=True)
+        keys = json.loads(self.succeeds("key", "list", "--json", *token.options(),
+                                        env=token.env).stdout)["keys"]
+        self.assertEqual({(key["label"], key["id"], key["type"], key["bits"]) for key in keys},
+                         {("edwards", "01", "Edwards", 0), ("sealing", "02", "RSA", 2048),
+                          ("curve", "03", "EC", 256)})
+        self.assertTrue(all(key["private"] and key["public"] for key in keys), keys)
+        done = self.succeeds("key", "export", "sealing", *token.options(pin=False), env=token.env)
+        digest, = [key["fingerprint"] for key in keys if key["label"] == "sealing"]
+        der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=done.stdout.encode(),
+                             capture_output=True, check=True).stdout
+        self.assertEqual(hashlib.sha256(der).hexdigest(), digest)
+        done = self.fails(1, "key", "export", "edwards", *token.options(pin=False), env=token.env)
+        self.assertIn("no RSA key", done.stderr)
+
 
 class Missing(TokenTest):
     def test_what_is_missing_at_the_token_ends_with_4(self):

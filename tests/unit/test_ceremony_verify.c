@@ -58,7 +58,8 @@ static void sign(const char *id, const char *name, EVP_PKEY *key)
     snprintf(signature.id, sizeof signature.id, "%s", id);
     snprintf(signature.name, sizeof signature.name, "%s", name);
     MUST(transcript_read(transcript_path_of, &record, NULL, &err), err);
-    MUST(ceremony_signature_make(record, key, &signature, &content, &err), err);
+    const struct signing_key signing = {.key = key};
+    MUST(ceremony_signature_make(record, &signing, &signature, &content, &err), err);
     MUST(ceremony_signature_path(transcript_path_of, id, path, sizeof path, &err), err);
     MUST(file_write(path, 0644, FILE_NEW, buf_bytes(&content), &err), err);
     transcript_record_free(&record);
