@@ -104,6 +104,8 @@ const struct config_key reseal_settings[] = {
      "where the private key of that certificate is, PEM"},
     {"hub", "client_ca", CONFIG_PATH, 0, 0, NULL, NULL,
      "PEM file with CAs: whoever has no TLS certificate of one of them is not let in"},
+    {"hub", "client_crl", CONFIG_PATH, 0, 0, NULL, NULL,
+     "CRLs (PEM) of these CAs: whom they revoke does not get in"},
     {"hub", "cleartext", CONFIG_FLAG, 0, 0, NULL, "no",
      "yes: listen without TLS where other machines reach it, as behind a TLS proxy"},
     {"hub", "public_url", CONFIG_TEXT, 8, 256, NULL, NULL,

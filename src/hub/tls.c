@@ -9,6 +9,7 @@
 #include "reseal/file.h"
 #include "reseal/log.h"
 #include "reseal/secret.h"
+#include "tls_clients.h"
 #include "watched_file.h"
 
 #define PEM_BYTES  65536
@@ -29,8 +30,8 @@ struct tls {
     char *key_source;
     struct watched_file certificate_file, key_file;
     struct identity *identity;
-    char *client_ca; /* PEM; NULL: clients need no certificate */
-    struct MHD_OptionItem options[4];
+    struct tls_clients *clients; /* NULL: clients need no certificate */
+    struct MHD_OptionItem options[3];
 };
 
 static struct tls *the_tls; /* of this process; see the header */
@@ -38,8 +39,7 @@ static struct tls *the_tls; /* of this process; see the header */
 static bool failed(struct error *err, int code, const char *what, const char *where)
 {
     error_set(err, FAIL_USAGE, "%s: %s: %s", where, what, gnutls_strerror(code));
-    return error_hint(err,
-                      "it must be PEM; see hub.tls_certificate, hub.tls_key and hub.client_ca");
+    return error_hint(err, "it must be PEM; see hub.tls_certificate and hub.tls_key");
 }
 
 static void identity_free(struct identity *identity)
@@ -154,15 +154,12 @@ static gnutls_alert_description_t alert_of(unsigned status)
  * the client is told here why. */
 static int verify_client(gnutls_session_t session)
 {
-    gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID};
     gnutls_datum_t why = {NULL, 0};
     unsigned status = 0;
-    static char client_auth[] = GNUTLS_KP_TLS_WWW_CLIENT;
-    purpose.data = (unsigned char *)client_auth;
-    int code = gnutls_certificate_verify_peers(session, &purpose, 1, &status);
-    if (code == 0 && status == 0)
+    bool shown = tls_clients_judge(the_tls->clients, session, &status);
+    if (shown && status == 0)
         return 0;
-    if (code == 0)
+    if (shown)
         (void)gnutls_certificate_verification_status_print(
             status, gnutls_certificate_type_get2(session, GNUTLS_CTYPE_PEERS), &why, 0);
     const char *reason = why.data != NULL ? (const char *)why.data : "it has shown none";
@@ -170,7 +167,7 @@ static int verify_client(gnutls_session_t session)
               LOG_TEXT("text", reason));
     gnutls_free(why.data);
     (void)gnutls_alert_send(session, GNUTLS_AL_FATAL,
-                            code == 0 ? alert_of(status) : GNUTLS_A_CERTIFICATE_REQUIRED);
+                            shown ? alert_of(status) : GNUTLS_A_CERTIFICATE_REQUIRED);
     return GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR;
 }
 
@@ -185,7 +182,8 @@ static int on_certificate(gnutls_session_t session, const gnutls_datum_t *ca_nam
     (void)algorithms;
     (void)algorithm_count;
     renew(tls);
-    if (tls->client_ca != NULL) {
+    if (tls->clients != NULL) {
+        tls_clients_renew(tls->clients);
         gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
         gnutls_session_set_verify_function(session, verify_client);
     }
@@ -193,31 +191,6 @@ static int on_certificate(gnutls_session_t session, const gnutls_datum_t *ca_nam
     *count = tls->identity->count;
     *key = tls->identity->key;
     return 0;
-}
-
-/* The CAs of clients are handed to GnuTLS as text; that they are some is seen here. */
-static bool read_client_ca(struct tls *tls, const char *path, struct error *err)
-{
-    struct buf text = BUF_INIT(PEM_BYTES);
-    gnutls_x509_crt_t *list = NULL;
-    unsigned count = 0;
-    if (!file_read(path, &text, err)) {
-        buf_free(&text);
-        return false;
-    }
-    gnutls_datum_t pem = datum(text.data, text.len);
-    int code = gnutls_x509_crt_list_import2(&list, &count, &pem, GNUTLS_X509_FMT_PEM, 0);
-    for (unsigned i = 0; code >= 0 && i < count; i++)
-        gnutls_x509_crt_deinit(list[i]);
-    gnutls_free(list);
-    bool ok = code >= 0 && count > 0;
-    if (!ok)
-        failed(err, code < 0 ? code : GNUTLS_E_NO_CERTIFICATE_FOUND, "no certificates of CAs",
-               path);
-    else if ((tls->client_ca = strdup(buf_text(&text))) == NULL)
-        ok = error_memory(err);
-    buf_free(&text);
-    return ok;
 }
 
 static void set_options(struct tls *tls)
@@ -233,9 +206,6 @@ static void set_options(struct tls *tls)
     tls->options[count++] =
         (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0, callback.data};
     tls->options[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, priorities};
-    if (tls->client_ca != NULL)
-        tls->options[count++] =
-            (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, tls->client_ca};
     tls->options[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
 }
 
@@ -257,13 +227,19 @@ bool tls_open(const struct config *config, struct tls **out, struct error *err)
     const char *certificate = config_text(config, "hub", "tls_certificate");
     const char *key = config_text(config, "hub", "tls_key");
     const char *client_ca = config_text(config, "hub", "client_ca");
+    const char *client_crl = config_text(config, "hub", "client_crl");
     *out = NULL;
-    if (certificate == NULL && key == NULL && client_ca == NULL)
+    if (certificate == NULL && key == NULL && client_ca == NULL && client_crl == NULL)
         return true;
     if (certificate == NULL || key == NULL) {
         error_set(err, FAIL_USAGE, "%s: TLS needs hub.tls_certificate and hub.tls_key",
                   config_path(config));
         return error_hint(err, "give both, or none of these and no hub.client_ca");
+    }
+    if (client_crl != NULL && client_ca == NULL) {
+        error_set(err, FAIL_USAGE, "%s: hub.client_crl revokes certificates of hub.client_ca",
+                  config_path(config));
+        return error_hint(err, "give that as well");
     }
     struct tls *tls = calloc(1, sizeof *tls);
     if (tls == NULL)
@@ -272,7 +248,8 @@ bool tls_open(const struct config *config, struct tls **out, struct error *err)
     if (ok) { /* looked at before they are read: what changes meanwhile is read again */
         (void)!watched_file_changed(&tls->certificate_file);
         (void)!watched_file_changed(&tls->key_file);
-        ok = load(tls, err) && (client_ca == NULL || read_client_ca(tls, client_ca, err));
+        ok = load(tls, err) &&
+             (client_ca == NULL || tls_clients_open(client_ca, client_crl, &tls->clients, err));
     }
     if (!ok) {
         tls_close(&tls);
@@ -293,14 +270,14 @@ void tls_close(struct tls **tls)
     identity_free((*tls)->identity);
     free((*tls)->certificate_path);
     free((*tls)->key_source);
-    free((*tls)->client_ca);
+    tls_clients_close(&(*tls)->clients);
     free(*tls);
     *tls = NULL;
 }
 
 bool tls_wants_clients(const struct tls *tls)
 {
-    return tls != NULL && tls->client_ca != NULL;
+    return tls != NULL && tls->clients != NULL;
 }
 
 const struct MHD_OptionItem *tls_options(const struct tls *tls)

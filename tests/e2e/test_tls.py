@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 import unittest
 import warnings
 
@@ -19,8 +20,14 @@ from tls_support import PAST, SETTINGS, TlsCa, context, make_pki  # noqa: E402
 
 class Clients(SdkTest):
     """Whom the hub lets in."""
-    settings = {**SETTINGS, "client_ca": "ca/ca.pem"}
-    prepare = staticmethod(make_pki)
+    settings = {**SETTINGS, "client_ca": "ca/clients-ca.pem", "client_crl": "ca/clients.crl"}
+
+    @staticmethod
+    def prepare(folder):
+        make_pki(folder)
+        TlsCa.at(f"{folder}/ca").openssl("ca", "-config", "ca.conf", "-gencrl", "-crldays", "30", "-out",
+                                         "clients.crl")
+        shutil.copy(f"{folder}/ca/ca.pem", f"{folder}/ca/clients-ca.pem")
 
     @classmethod
     def setUpClass(cls):
@@ -100,6 +107,63 @@ class Clients(SdkTest):
             write_private(f"{self.ca.folder}/{name}", text)
         self.assertEqual(serial(), first)
 
+    def crl(self, days="30"):
+        """What the CA has revoked, put in its place as a person would."""
+        self.ca.openssl("ca", "-config", "ca.conf", "-gencrl", *days.split(), "-out", "fresh.crl")
+        os.replace(f"{self.ca.folder}/fresh.crl", f"{self.ca.folder}/clients.crl")
+
+    def test_a_client_that_is_revoked_is_let_in_no_more(self):
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            name = f"leaver {version.name}"
+            leaver = self.ca.client(name)
+            tls = context(self.folder, client=name)
+            tls.minimum_version = tls.maximum_version = version
+            self.get(tls)
+            self.ca.openssl("ca", "-config", "ca.conf", "-revoke", leaver + ".pem")
+            self.get(tls)  # until the hub is told
+            self.crl("-crldays 30")
+            self.refused(tls, "certificate revoked")
+            self.get(context(self.folder))  # the others are let in
+
+    def test_a_crl_that_is_no_good_changes_nothing_and_one_that_runs_out_lets_nobody_in(self):
+        path = f"{self.ca.folder}/clients.crl"
+        with open(path) as file:
+            good = file.read()
+        for text in ("no CRL", ""):
+            write_private(path, text)
+            self.get(context(self.folder))
+        # As written by a CA that the hub does not know.
+        other = TlsCa.at(f"{self.folder}/other")
+        other.openssl("ca", "-config", "ca.conf", "-gencrl", "-crldays", "1", "-out", "their.crl")
+        shutil.copy(f"{other.folder}/their.crl", path)
+        self.get(context(self.folder))
+        self.crl("-crlsec 2")
+        self.get(context(self.folder))
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.get(context(self.folder))
+            except ssl.SSLError:
+                break
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        write_private(path, good)
+        self.get(context(self.folder))
+
+    def test_a_ca_that_is_added_is_known_at_once(self):
+        path = f"{self.ca.folder}/clients-ca.pem"
+        tls = context(self.folder, client=None)
+        tls.load_cert_chain(f"{self.folder}/other/client.pem", f"{self.folder}/other/client.key")
+        self.refused(tls, "unknown ca")
+        with open(path) as file:
+            alone = file.read()
+        with open(f"{self.folder}/other/ca.pem") as file:
+            write_private(path, alone + file.read())
+        self.get(tls)
+        self.get(context(self.folder))
+        write_private(path, alone)
+        self.refused(tls, "unknown ca")
+
     def test_a_client_that_goes_away_is_not_given_a_message(self):
         queue = self.hub.new_queue()
         for _ in range(3):
@@ -159,6 +223,8 @@ class Start(unittest.TestCase):
                 ({**SETTINGS, "tls_certificate": "token"}, "no chain"),
                 ({**SETTINGS, "tls_key": "file:token"}, "no private key"),
                 ({**SETTINGS, "client_ca": "token"}, "no certificates"),
+                ({**SETTINGS, "client_crl": "token"}, "client_ca"),
+                ({**SETTINGS, "client_ca": "ca/ca.pem", "client_crl": "token"}, "no CRLs"),
                 ({**SETTINGS, "client_ca": "nowhere"}, "nowhere")):
             with self.subTest(settings=settings):
                 done = self.start(**settings)
