@@ -33,6 +33,8 @@ static bool run_backup(const struct config *config, const char *file, struct err
         return false;
     bool ok = keep_copy(fd, file, err);
     close(fd);
+    if (!ok && err->hint[0] == '\0')
+        error_hint(err, "FILE is a new one in a folder that is there, and that you may write to");
     if (ok)
         fprintf(stderr, "reseal-hub: %s is a backup of %s, synced and checked\n", file, database);
     return ok;
@@ -86,8 +88,10 @@ static bool run_restore(const struct config *config, const char *file, struct er
     if (!config_want(config, "hub", "database", &database, err) || !place_is_free(database, err))
         return false;
     int fd = open(file, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(err, errno == ENOENT ? FAIL_NOT_FOUND : FAIL_IO, "cannot open %s", file);
+    if (fd < 0) {
+        error_errno(err, errno == ENOENT ? FAIL_NOT_FOUND : FAIL_IO, "cannot open %s", file);
+        return error_hint(err, "FILE is one that `reseal-hub backup` has written");
+    }
     bool ok = keep_copy(fd, database, err) && give_to_owner_of_folder(database, err);
     close(fd);
     if (ok)
@@ -97,10 +101,10 @@ static bool run_restore(const struct config *config, const char *file, struct er
 }
 
 const struct admin_command admin_commands[ADMIN_COMMANDS] = {
-    {"backup", "FILE", true, "copies the database of the hub that is running; checks the copy",
-     run_backup},
-    {"check", "[FILE]", false, "looks whether the database of a stopped hub, or FILE, is whole",
-     run_check},
-    {"restore", "FILE", true, "puts a checked copy of the backup FILE where no database is",
+    {"backup", "FILE", true, false,
+     "copies the database of the hub that is running; checks the copy", run_backup},
+    {"check", "[FILE]", false, true,
+     "looks whether the database of a stopped hub, or FILE, is whole", run_check},
+    {"restore", "FILE", true, false, "puts a checked copy of the backup FILE where no database is",
      run_restore},
 };

@@ -5,13 +5,15 @@
 
 #include "reseal/config.h"
 
-/* One of the commands; `file` is NULL where none was given. */
+/* One of the commands; `file` is NULL where none was given, and `config` may be where that is
+ * enough. */
 typedef bool admin_run(const struct config *config, const char *file, struct error *err);
 
 struct admin_command {
     const char *name;
     const char *file; /* how usage calls the argument */
     bool file_needed;
+    bool file_is_enough; /* with a file, no configuration is needed */
     const char *does;
     admin_run *run;
 };

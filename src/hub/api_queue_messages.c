@@ -8,6 +8,7 @@
 #include "reseal/clock.h"
 #include "reseal/log.h"
 #include "reseal/request.h"
+#include "result_intake.h"
 #include "store_deliveries.h"
 
 #define RECEIVE_BYTES                                                                              \
@@ -182,36 +183,6 @@ static void put_nothing(struct exchange *exchange, struct json_writer *json,
     (void)entry;
 }
 
-/* The result queue is where results end: each is taken in the very transaction of its arrival.
- * What cannot be taken is kept for people in the dead-letter queue. */
-static bool take_result(struct exchange *exchange, struct database *database, struct entry *entry,
-                        struct error *err)
-{
-    static const char *const fates[] = {
-        [RESULT_EFFECTIVE] = "result taken",
-        [RESULT_REPEATED] = "result for a delivery that is complete",
-        [RESULT_UNREADABLE] = "unreadable result kept in the dead-letter queue",
-        [RESULT_STRAY] = "result for no delivery of this hub kept in the dead-letter queue",
-    };
-    enum result_fate fate;
-    err->text[0] = '\0';
-    if (!delivery_take_result(database, entry->message.body, &fate, err))
-        return false;
-    if (fate == RESULT_EFFECTIVE || fate == RESULT_REPEATED) {
-        log_event(LEVEL_DEBUG, EVENT_NOTE, fates[fate], LOG_TEXT("message", entry->message_id));
-        return uuid_random(entry->message_id, err);
-    }
-    entry->message.delay_s = 0;
-    struct error reason = *err; /* sending may write over it */
-    const char *why = reason.text;
-    if (!stored_queue_send(database, exchange->hub->results_dead_id, &entry->message,
-                           entry->message_id, err))
-        return false;
-    log_event(LEVEL_WARNING, EVENT_NOTE, fates[fate], LOG_TEXT("message", entry->message_id),
-              LOG_TEXT("text", why));
-    return true;
-}
-
 /* Marks an entry that is more than the queue takes. */
 static bool too_large(struct entry *entry, const struct queue_row *queue)
 {
@@ -245,7 +216,7 @@ enum job_verdict run_send(struct job *job, struct database *database, struct err
             entry->message.delay_s = queue->delay_s;
         entry->message.sender = sender;
         if (results
-                ? !take_result(exchange, database, entry, err)
+                ? !result_intake(exchange->hub, database, &entry->message, entry->message_id, err)
                 : !stored_queue_send(database, queue->id, &entry->message, entry->message_id, err))
             return JOB_FAILED;
     }

@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include "reseal/clock.h"
 #include "reseal/log.h"
+#include "result_intake.h"
 #include "store_deliveries.h"
 
 #define LEASE_WAIT_MS 20000
@@ -81,34 +82,11 @@ static bool end_delivery(const struct task *task, struct database *database, str
     return ok;
 }
 
-/* What is no result of ours is kept for people, as when it comes by the hub's own queue. */
-static bool keep_stray(const struct task *task, struct database *database, const char *why,
-                       struct error *err)
-{
-    struct outgoing message = {.body = buf_bytes(&task->body)};
-    char id[UUID_TEXT];
-    unsigned len = 0;
-    if (EVP_Digest(task->body.data, task->body.len, message.md5, &len, task->hub->md5, NULL) != 1)
-        return error_openssl(err, FAIL_INTERNAL, "cannot digest a result");
-    if (!stored_queue_send(database, task->hub->results_dead_id, &message, id, err))
-        return false;
-    log_event(LEVEL_WARNING, EVENT_NOTE,
-              "what came from the engine is no result for a delivery of this hub: it is kept in "
-              "the dead-letter queue",
-              LOG_TEXT("message", id), LOG_TEXT("text", why));
-    return true;
-}
-
 static bool take_result(const struct task *task, struct database *database, struct error *err)
 {
-    enum result_fate fate;
-    err->text[0] = '\0';
-    if (!delivery_take_result(database, buf_bytes(&task->body), &fate, err))
-        return false;
-    if (fate == RESULT_EFFECTIVE || fate == RESULT_REPEATED)
-        return true;
-    struct error why = *err; /* sending may write over it */
-    return keep_stray(task, database, why.text, err);
+    const struct outgoing message = {.body = buf_bytes(&task->body)};
+    char id[UUID_TEXT];
+    return result_intake(task->hub, database, &message, id, err);
 }
 
 static enum job_verdict run_task(struct job *job, struct database *database, struct error *err)

@@ -152,12 +152,13 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, not the end */
-    if (!settings_load(path, &config, &err))
+    const char *file = argc - optind == 2 ? argv[optind + 1] : NULL;
+    bool needed = command == NULL || !command->file_is_enough || file == NULL || path != NULL;
+    if (needed && !settings_load(path, &config, &err))
         return fail(&err);
-    open_log(config);
-    int status = command != NULL
-                     ? run_command(command, config, argc - optind == 2 ? argv[optind + 1] : NULL)
-                     : serve(config, &signals);
+    if (config != NULL)
+        open_log(config);
+    int status = command != NULL ? run_command(command, config, file) : serve(config, &signals);
     config_free(&config);
     return status;
 }

@@ -104,6 +104,9 @@ class Backup(HubCase):
         self.succeed(hub, "backup", copy)
         self.fail_with(hub, "backup", copy, words="never overwritten")
         self.fail_with(hub, "backup", self.path(hub, "none/copy.db"), words="cannot create")
+        self.fail_with(hub, "backup", self.path(hub, "none/copy.db"), words="a folder that is there")
+        done = subprocess.run([HUB, "check", copy], capture_output=True, text=True, timeout=SLOW)
+        self.assertEqual(done.returncode, 0, done.stderr)  # by a file alone, without a configuration
         control = self.path(hub, "hub.db.control")
         self.assertEqual(os.stat(control).st_mode & 0o077, 0)
         with socket.socket(socket.AF_UNIX) as stranger:
