@@ -9,9 +9,10 @@
  *
  *   operation:  waiting in a lane -> in an exchange -> done (callback), or back in its lane
  *   exchange:   idle -> running (libcurl has it) -> answered -> idle
- *               running -> refused with 401, 403 or 407, a newer key is in its file -> running,
- * once receive:    asked for -> in an exchange -> done (callback) in an exchange -> empty, of an
- * engine without long poll -> asked for, after a pause URL:        unknown -> asked -> known
+ *               refused with 401, 403 or 407, a newer key is in its file -> running, once
+ *   receive:    asked for -> in an exchange -> done (callback)
+ *               empty, of an engine without long poll -> asked for, after a pause
+ *   URL:        unknown -> asked -> known
  */
 #ifndef RESEAL_QUEUE_CLIENT_H
 #define RESEAL_QUEUE_CLIENT_H
@@ -25,6 +26,7 @@
 #define QUEUE_URL_MAX      1024         /* bytes of a QueueUrl */
 #define BATCH_BYTES        (256 * 1024) /* message bodies of one SendMessageBatch */
 #define ANSWER_BYTES       (64 * 1024)  /* of every answer but that of a receive */
+#define HEADER_BYTES       (64 * 1024)  /* of an answer's header lines, trailers among them */
 #define RETRY_AFTER_MAX_MS (60 * 1000)  /* longest Retry-After that is obeyed */
 #define TRIES_WHILE_LEASED 8            /* of a delete or an extension */
 #define KEY_LOOK_MS        1000         /* between looks at the files that keys come from */
@@ -152,6 +154,7 @@ struct exchange {
     struct curl_slist *headers; /* of this request alone */
     struct buf body;            /* libcurl reads it while the exchange runs */
     struct buf answer;          /* its ceiling is set for each call */
+    size_t header_bytes;        /* received; over HEADER_BYTES: given up for it */
     CURLcode code;              /* how libcurl ended */
     char reason[CURL_ERROR_SIZE];
 };
