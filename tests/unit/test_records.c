@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The record store's client against a small HTTP server that answers as told. */
+#include "tests/unit/endless_peer.h"
 #include "tests/unit/records_peer.h"
 #include "reseal/clock.h"
 
@@ -353,6 +354,22 @@ static void a_huge_answer_is_cut_off(void **state)
     free(huge);
 }
 
+static void header_lines_without_an_end_are_cut_off(void **state)
+{
+    (void)state;
+    struct endless_peer endless;
+    struct web_answer answer = {0};
+    struct web *web = NULL;
+    struct error err = ERROR_INIT;
+    assert_true(endless_start(&endless));
+    assert_ok(web_open(NULL, NULL, &web, &err), &err);
+    assert_refused(web_call(web, "GET", endless.endpoint, NULL, &answer, &err), &err, FAIL_REMOTE);
+    assert_non_null(strstr(err.text, "header lines"));
+    web_close(&web);
+    endless_stop(&endless);
+    assert_true(endless.sent < 32u << 20); /* what lies in buffers between the two */
+}
+
 static void a_service_that_is_away_is_a_remote_failure(void **state)
 {
     (void)state;
@@ -439,6 +456,7 @@ int main(void)
         cmocka_unit_test(a_redirect_is_not_followed),
         cmocka_unit_test(answers_that_are_no_records_are_the_services_fault),
         cmocka_unit_test(a_huge_answer_is_cut_off),
+        cmocka_unit_test(header_lines_without_an_end_are_cut_off),
         cmocka_unit_test(a_service_that_is_away_is_a_remote_failure),
         cmocka_unit_test(only_clean_http_urls_are_taken),
         cmocka_unit_test(a_token_that_would_break_the_header_is_refused_unseen),
