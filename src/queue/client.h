@@ -175,6 +175,7 @@ struct queue_client {
     unsigned exchanges_max; /* under way at once, receives not counted */
     unsigned idle_poll_s, max_receives;
     bool look_only; /* nothing goes to the poison queue */
+    size_t poisons; /* messages on their way there */
     struct queue *queues;
     struct exchange *exchanges;
     size_t running;         /* exchanges under way, receives not counted */
@@ -257,8 +258,11 @@ void receipt_settle(struct queue *queue, struct operation *operation, bool done)
 void receipts_free(struct queue *queue);
 
 /* -- poison.c: what was received too often, where the engine does nothing about it -- */
-/* True where the message is taken from the caller: it goes to the poison queue. */
+/* True where the message is not for the caller: it goes to the poison queue, or stays where it is
+ * while there is no room. */
 bool poison_take(struct queue *queue, const struct queue_message *message) MUST_USE;
+/* Further ones may be on their way at once. */
+bool poison_has_room(const struct queue_client *client) MUST_USE;
 
 /* -- receive.c -- */
 void receive_start(struct queue *queue, int64_t now_ms, int64_t *next_ms);

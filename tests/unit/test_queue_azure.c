@@ -411,6 +411,40 @@ static void who_only_looks_moves_nothing(void **state)
     assert_int_equal(peer_count(&scene->peer, "POST messages"), 0);
 }
 
+static void behind_poison_it_is_looked_for_others_at_once(void **state)
+{
+    struct scene *scene = connect_azure(*state, 5);
+    struct received received = {0};
+    struct error err = ERROR_INIT;
+    assert_ok(queue_receive(scene->queue, 10, 30, 20, on_received, &received, &err), &err);
+    int64_t begun = clock_monotonic_ms();
+    for (unsigned i = 1; i <= 20; i++) { /* the answers between them are not empty */
+        offer_one(scene, "aGVsbG8=", i < 20 ? 6 : 1);
+        while (!received.over && peer_count(&scene->peer, "GET messages") < i)
+            assert_ok(queue_turn(scene->client, NULL, 0, 5, &err), &err);
+    }
+    turn_until(scene, &received.over, 5000);
+    assert_int_equal(received.count, 1);
+    assert_true(clock_monotonic_ms() - begun < 3000);
+}
+
+static void a_poison_queue_that_does_not_take_them_fills_no_memory(void **state)
+{
+    struct scene *scene = connect_azure(*state, 5);
+    struct received received;
+    for (int i = 0; i < 60; i++)
+        peer_fault(&scene->peer, (struct fault){.call = "POST messages", .status = 503});
+    for (int i = 0; i < 60; i++) {
+        offer_one(scene, "aGVsbG8=", 6);
+        receive(scene, &received);
+        turn_until(scene, &received.over, 5000);
+        assert_int_equal(received.count, 0);
+        assert_in_range(queue_in_flight(scene->client), 0, 32);
+    }
+    assert_int_equal(queue_in_flight(scene->client), 32);
+    assert_int_equal(peer_count(&scene->peer, "DELETE message"), 0);
+}
+
 static void a_poison_queue_that_is_not_there_costs_no_message(void **state)
 {
     struct scene *scene = connect_azure(*state, 1);
@@ -524,6 +558,8 @@ int main(void)
         account_test(a_wait_can_be_cancelled_between_two_polls),
         account_test(what_was_received_too_often_goes_to_the_poison_queue),
         account_test(who_only_looks_moves_nothing),
+        account_test(behind_poison_it_is_looked_for_others_at_once),
+        account_test(a_poison_queue_that_does_not_take_them_fills_no_memory),
         account_test(a_poison_queue_that_is_not_there_costs_no_message),
         account_test(failures_are_told_apart),
         account_test(a_message_that_lacks_a_part_is_left_out),
