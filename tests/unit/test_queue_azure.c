@@ -462,6 +462,51 @@ static void a_poison_queue_that_is_not_there_costs_no_message(void **state)
     assert_int_equal(peer_count(&scene->peer, "DELETE message"), 0);
 }
 
+/* -- a connection string that changes while the client runs -- */
+
+struct renewal {
+    const struct account *account;
+    const char *connection;
+};
+
+static void renew(void *context)
+{
+    const struct renewal *renewal = context;
+    write_connection(renewal->account, renewal->connection);
+}
+
+/* The file is renewed while the request is under way, which is answered 403. */
+static unsigned tries_with(struct account *account, const char *connection)
+{
+    struct scene *scene = account->scene;
+    struct received received;
+    size_t before = peer_count(&scene->peer, "GET messages");
+    struct renewal renewal = {account, connection};
+    peer_fault(
+        &scene->peer,
+        (struct fault){.call = "GET messages", .status = 403, .taken = renew, .context = &renewal});
+    receive(scene, &received);
+    turn_until(scene, &received.over, 5000);
+    return (unsigned)(peer_count(&scene->peer, "GET messages") - before);
+}
+
+static void a_signature_for_another_endpoint_is_not_shown_to_this_one(void **state)
+{
+    struct account *account = *state;
+    const char *endpoint = account->scene->peer.endpoint;
+    char same[256], other[256];
+    snprintf(same, sizeof same, "QueueEndpoint=%s/account/;SharedAccessSignature=sv=1&sig=first",
+             endpoint);
+    write_connection(account, same);
+    connect_azure(account, 0);
+    snprintf(other, sizeof other,
+             "QueueEndpoint=https://other.example/;SharedAccessSignature=sv=1&sig=others");
+    assert_int_equal(tries_with(account, other), 1);
+    snprintf(same, sizeof same, "QueueEndpoint=%s/account/;SharedAccessSignature=sv=1&sig=newer",
+             endpoint);
+    assert_int_equal(tries_with(account, same), 2);
+}
+
 /* -- failures -- */
 
 static void failures_are_told_apart(void **state)
@@ -561,6 +606,7 @@ int main(void)
         account_test(behind_poison_it_is_looked_for_others_at_once),
         account_test(a_poison_queue_that_does_not_take_them_fills_no_memory),
         account_test(a_poison_queue_that_is_not_there_costs_no_message),
+        account_test(a_signature_for_another_endpoint_is_not_shown_to_this_one),
         account_test(failures_are_told_apart),
         account_test(a_message_that_lacks_a_part_is_left_out),
         account_test(an_examination_counts_all_messages),
