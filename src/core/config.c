@@ -61,6 +61,14 @@ static int on_pair(void *user, const char *section, const char *name, const char
     return loader->failed ? 0 : 1;
 }
 
+/* inih passes over what follows a section on its line, a forgotten line end too. */
+static bool alone_in_line(const char *rest, const char *end)
+{
+    while (rest < end && strchr(" \t\r\n", *rest) != NULL)
+        rest++;
+    return rest == end || *rest == ';' || *rest == '#';
+}
+
 /* inih tells of a section only with its first pair; an unknown one without any would pass unseen.
  * Here a member of a family is made. */
 static bool check_section(struct loader *loader, const char *line, size_t len)
@@ -72,6 +80,11 @@ static bool check_section(struct loader *loader, const char *line, size_t len)
     const char *end = blank < len && line[blank] == '[' ? memchr(line, ']', len) : NULL;
     if (end == NULL)
         return true;
+    if (!alone_in_line(end + 1, line + len)) {
+        error_set(err, FAIL_USAGE, "something follows the section on its line");
+        error_hint(err, "write it on a line of its own");
+        return at_line(loader->config, loader->line, err);
+    }
     snprintf(name, sizeof name, "%.*s", (int)(end - line - (long)blank - 1), line + blank + 1);
     *err = (struct error)ERROR_INIT;
     if (config_section_want(loader->config, name, &section, err))
@@ -109,8 +122,12 @@ static char *next_line(char *out, int size, void *stream)
 
 static bool run_inih(struct config *config, const struct buf *content, struct error *err)
 {
-    struct loader loader = {
-        .config = config, .text = buf_text(content), .left = content->len, .err = err};
+    static const char mark[] = "\xef\xbb\xbf"; /* as some editors begin a file */
+    size_t skip = strncmp(buf_text(content), mark, sizeof mark - 1) == 0 ? sizeof mark - 1 : 0;
+    struct loader loader = {.config = config,
+                            .text = buf_text(content) + skip,
+                            .left = content->len - skip,
+                            .err = err};
     ini_use_stack = false; /* the stack buffer has 200 bytes: too short for a PKCS#11 URI */
     ini_max_line = LINE_MAX_;
     ini_initial_alloc = LINE_MAX_;

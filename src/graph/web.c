@@ -17,6 +17,7 @@
 #define PAUSE_MAX_MS     30000 /* longest single wait that we go along with */
 #define PAUSE_FIRST_MS   500   /* where the service does not say how long; doubles */
 #define IF_MATCH_MAX     128   /* bytes of an entity tag */
+#define HEADER_BYTES     65536 /* of an answer's header lines, trailers among them */
 #define CONNECT_TIMEOUT  10L   /* seconds */
 #define TRANSFER_TIMEOUT 90L   /* seconds; a long poll takes 20 */
 
@@ -35,6 +36,7 @@ struct web {
 struct reply {
     struct buf body;
     bool too_large;
+    size_t header_bytes; /* libcurl 7.88 keeps them all and does not bound the trailer */
     long retry_after_ms; /* from x-ms-retry-after-ms; -1: not said */
     char request_id[80];
 };
@@ -141,6 +143,9 @@ static size_t on_header(char *data, size_t size, size_t count, void *user)
     struct reply *reply = user;
     char text[32];
     size_t len = size * count;
+    reply->header_bytes += len;
+    if (reply->header_bytes > HEADER_BYTES)
+        return 0; /* ends the transfer */
     if (header_value(data, len, "x-ms-retry-after-ms", text, sizeof text) &&
         strspn(text, "0123456789") == strlen(text) && strlen(text) > 0 && strlen(text) < 10)
         reply->retry_after_ms = strtol(text, NULL, 10);
@@ -190,6 +195,9 @@ static bool transfer_failed(CURLcode code, const char *where, const char *reason
     if (reply->too_large)
         return error_set(err, FAIL_REMOTE, "%s: the answer is longer than %d bytes", where,
                          WEB_BODY_MAX);
+    if (reply->header_bytes > HEADER_BYTES)
+        return error_set(err, FAIL_REMOTE, "%s: the answer has more than %d bytes of header lines",
+                         where, HEADER_BYTES);
     error_set(err, FAIL_REMOTE, "%s: %s", where,
               reason[0] != '\0' ? reason : curl_easy_strerror(code));
     switch (code) {
@@ -237,6 +245,7 @@ static bool perform(struct web *web, const struct call *call, const char *where,
         lines[i].next = &lines[i + 1];
     buf_reset(&reply->body);
     reply->too_large = false;
+    reply->header_bytes = 0;
     reply->retry_after_ms = -1;
     reply->request_id[0] = '\0';
     set_options(web, call->method, call->url, call->body, reply, reason);

@@ -55,10 +55,15 @@ static bool azure_load_key(const struct queue_client *client, struct access_key 
         return error_set(err, FAIL_USAGE, "Azure Storage wants a file with a connection string");
     if (!azure_key_load(client->keys.path, out, err))
         return false;
-    if (client->endpoint[0] == '\0' || strcmp(out->id, client->keys.key.id) == 0)
+    const struct access_key *first = &client->keys.key;
+    if (client->endpoint[0] == '\0' ||
+        (strcmp(out->id, first->id) == 0 && strcmp(out->endpoint, first->endpoint) == 0))
         return true;
-    error_set(err, FAIL_USAGE, "%s names another storage account than at the start, \"%.64s\"",
-              client->keys.path, out->id);
+    /* What is good for one account is not shown to another. A SAS may come without a name. */
+    error_set(err, FAIL_USAGE,
+              "%s names another storage account or endpoint than at the start, \"%.64s\" at "
+              "\"%.200s\"",
+              client->keys.path, out->id, out->endpoint);
     return error_hint(err, "restart, so that endpoint and queues are looked at anew");
 }
 
@@ -210,14 +215,16 @@ static bool put_headers(struct exchange *exchange, const struct wish *wish, stru
                                           .parameters = wish->parameters};
     curl_slist_free_all(exchange->headers);
     exchange->headers = NULL;
-    bool ok = client->keys.key.sas != NULL ||
-              azure_authorization(&client->keys.key, &request, &authorization, err);
-    if (!ok)
+    if (client->keys.key.sas == NULL &&
+        !azure_authorization(&client->keys.key, &request, &authorization, err)) {
+        buf_free(&authorization);
         return false;
-    ok = add_line(exchange, "x-ms-version", VERSION) && add_line(exchange, "x-ms-date", date) &&
-         add_line(exchange, "Content-Type", wish->has_body ? CONTENT_TYPE : "") &&
-         add_line(exchange, "Expect", "") &&
-         (authorization.len == 0 || add_line(exchange, "Authorization", buf_text(&authorization)));
+    }
+    bool ok =
+        add_line(exchange, "x-ms-version", VERSION) && add_line(exchange, "x-ms-date", date) &&
+        add_line(exchange, "Content-Type", wish->has_body ? CONTENT_TYPE : "") &&
+        add_line(exchange, "Expect", "") &&
+        (authorization.len == 0 || add_line(exchange, "Authorization", buf_text(&authorization)));
     buf_free(&authorization);
     return ok || error_memory(err);
 }

@@ -9,9 +9,10 @@
  *
  *   operation:  waiting in a lane -> in an exchange -> done (callback), or back in its lane
  *   exchange:   idle -> running (libcurl has it) -> answered -> idle
- *               running -> refused with 401, 403 or 407, a newer key is in its file -> running,
- * once receive:    asked for -> in an exchange -> done (callback) in an exchange -> empty, of an
- * engine without long poll -> asked for, after a pause URL:        unknown -> asked -> known
+ *               refused with 401, 403 or 407, a newer key is in its file -> running, once
+ *   receive:    asked for -> in an exchange -> done (callback)
+ *               empty, of an engine without long poll -> asked for, after a pause
+ *   URL:        unknown -> asked -> known
  */
 #ifndef RESEAL_QUEUE_CLIENT_H
 #define RESEAL_QUEUE_CLIENT_H
@@ -25,6 +26,7 @@
 #define QUEUE_URL_MAX      1024         /* bytes of a QueueUrl */
 #define BATCH_BYTES        (256 * 1024) /* message bodies of one SendMessageBatch */
 #define ANSWER_BYTES       (64 * 1024)  /* of every answer but that of a receive */
+#define HEADER_BYTES       (64 * 1024)  /* of an answer's header lines, trailers among them */
 #define RETRY_AFTER_MAX_MS (60 * 1000)  /* longest Retry-After that is obeyed */
 #define TRIES_WHILE_LEASED 8            /* of a delete or an extension */
 #define KEY_LOOK_MS        1000         /* between looks at the files that keys come from */
@@ -152,6 +154,7 @@ struct exchange {
     struct curl_slist *headers; /* of this request alone */
     struct buf body;            /* libcurl reads it while the exchange runs */
     struct buf answer;          /* its ceiling is set for each call */
+    size_t header_bytes;        /* received; over HEADER_BYTES: given up for it */
     CURLcode code;              /* how libcurl ended */
     char reason[CURL_ERROR_SIZE];
 };
@@ -172,6 +175,7 @@ struct queue_client {
     unsigned exchanges_max; /* under way at once, receives not counted */
     unsigned idle_poll_s, max_receives;
     bool look_only; /* nothing goes to the poison queue */
+    size_t poisons; /* messages on their way there */
     struct queue *queues;
     struct exchange *exchanges;
     size_t running;         /* exchanges under way, receives not counted */
@@ -254,8 +258,11 @@ void receipt_settle(struct queue *queue, struct operation *operation, bool done)
 void receipts_free(struct queue *queue);
 
 /* -- poison.c: what was received too often, where the engine does nothing about it -- */
-/* True where the message is taken from the caller: it goes to the poison queue. */
+/* True where the message is not for the caller: it goes to the poison queue, or stays where it is
+ * while there is no room. */
 bool poison_take(struct queue *queue, const struct queue_message *message) MUST_USE;
+/* Further ones may be on their way at once. */
+bool poison_has_room(const struct queue_client *client) MUST_USE;
 
 /* -- receive.c -- */
 void receive_start(struct queue *queue, int64_t now_ms, int64_t *next_ms);

@@ -19,6 +19,16 @@ static size_t on_answer(char *data, size_t size, size_t count, void *context)
     return exchange->answer.failed ? 0 : len; /* 0 ends the transfer with CURLE_WRITE_ERROR */
 }
 
+/* libcurl 7.88 keeps every header line for curl_easy_header, and does not bound the trailer. */
+static size_t on_header(char *data, size_t size, size_t count, void *context)
+{
+    struct exchange *exchange = context;
+    size_t len = size * count;
+    (void)data;
+    exchange->header_bytes += len;
+    return exchange->header_bytes > HEADER_BYTES ? 0 : len;
+}
+
 static bool set_up(struct exchange *exchange)
 {
     const struct queue_client *client = exchange->client;
@@ -38,6 +48,8 @@ static bool set_up(struct exchange *exchange)
         curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->reason) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_WRITEDATA, exchange) == CURLE_OK &&
+        curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
+        curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange) == CURLE_OK &&
         curl_easy_setopt(easy, CURLOPT_PRIVATE, exchange) == CURLE_OK;
     if (ok && client->ca_file != NULL)
         ok = curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file) == CURLE_OK;
@@ -109,6 +121,7 @@ static bool prepare(struct exchange *exchange, struct error *err)
     bool waits = exchange->call == CALL_RECEIVE && client->dialect->long_poll;
     long timeout = CALL_TIMEOUT_S + (waits ? (long)exchange->queue->receive.wait_s : 0L);
     exchange->reason[0] = '\0';
+    exchange->header_bytes = 0;
     if ((exchange->signed_with != client->keys.generation && !proxy_sign(&client->proxy, easy)) ||
         curl_easy_setopt(easy, CURLOPT_TIMEOUT, timeout) != CURLE_OK ||
         curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)exchange->answer.max) !=
@@ -187,6 +200,12 @@ static bool curl_failure(const struct exchange *exchange, struct error *err)
                          "%s on queue \"%s\" at %s: the answer is over the bound of %zu bytes",
                          call_name(exchange->client, exchange->call), exchange->queue->name,
                          client->endpoint, exchange->answer.max);
+    if (exchange->header_bytes > HEADER_BYTES)
+        return error_set(err, FAIL_REMOTE,
+                         "%s on queue \"%s\" at %s: the answer has more than %d bytes of header "
+                         "lines",
+                         call_name(client, exchange->call), exchange->queue->name, client->endpoint,
+                         HEADER_BYTES);
     if (proxy_refused(exchange, err))
         return false;
     const char *reason =

@@ -3,6 +3,9 @@
  * What was received too often, where the engine has no redrive policy: it goes to the queue of the
  * same name with "-poison" behind it, where a person finds it. The order is that of a result: sent
  * first, then deleted; whatever is killed in between, the message comes back and goes again.
+ *
+ * Only so many are on their way at once: a poison queue that does not take them, or a service that
+ * hands out nothing else, is not to fill the memory.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,11 +13,19 @@
 #include "dialect.h"
 #include "reseal/log.h"
 
+#define ON_THE_WAY_MAX 32
+
 struct poison {
     struct queue *from;
     char message_id[QUEUE_MESSAGE_ID_MAX + 1];
     char receipt[QUEUE_RECEIPT_MAX + 1];
 };
+
+static void poison_end(struct poison *poison)
+{
+    poison->from->client->poisons--;
+    free(poison);
+}
 
 static void on_deleted(void *context, const struct error *err)
 {
@@ -22,7 +33,7 @@ static void on_deleted(void *context, const struct error *err)
     if (err != NULL) /* it comes back, and goes the same way again */
         log_error(LEVEL_WARNING, EVENT_NOTE, "a message in the poison queue is in its own, too",
                   err);
-    free(poison);
+    poison_end(poison);
 }
 
 static void on_sent(void *context, const struct error *err)
@@ -32,7 +43,7 @@ static void on_sent(void *context, const struct error *err)
     if (err != NULL) {
         log_error(LEVEL_ERROR, EVENT_REQUEST_FAILED,
                   "the poison queue does not take a message, which stays where it is", err);
-        free(poison);
+        poison_end(poison);
         return;
     }
     log_event(LEVEL_WARNING, EVENT_REQUEST_FAILED,
@@ -58,6 +69,11 @@ void queue_look_only(struct queue_client *client)
     client->look_only = true;
 }
 
+bool poison_has_room(const struct queue_client *client)
+{
+    return client->poisons < ON_THE_WAY_MAX;
+}
+
 bool poison_take(struct queue *queue, const struct queue_message *message)
 {
     char name[QUEUE_NAME_MAX + 1];
@@ -66,9 +82,12 @@ bool poison_take(struct queue *queue, const struct queue_message *message)
     if (queue->client->look_only || message->receive_count <= queue->client->max_receives ||
         !queue_poison_name(queue->client, queue->name, name))
         return false;
+    if (!poison_has_room(queue->client))
+        return true; /* it comes back when its lease ends */
     struct poison *poison = calloc(1, sizeof *poison);
     if (poison == NULL)
         return false;
+    queue->client->poisons++;
     poison->from = queue;
     snprintf(poison->message_id, sizeof poison->message_id, "%s", message->message_id);
     snprintf(poison->receipt, sizeof poison->receipt, "%s", message->receipt);
@@ -76,6 +95,6 @@ bool poison_take(struct queue *queue, const struct queue_message *message)
         queue_send_bounded(to, message->body, on_sent, poison, &err))
         return true;
     log_error(LEVEL_ERROR, EVENT_REQUEST_FAILED, "a message cannot go to the poison queue", &err);
-    free(poison);
+    poison_end(poison);
     return false;
 }

@@ -3,7 +3,8 @@
  * Receives: one at a time for each queue, never tried again by the client itself after a failure.
  *
  * An engine without long poll answers at once. There the client asks again by itself until the wait
- * is over, soon where messages come and more and more rarely where none do, up to idle_poll. How
+ * is over, soon where messages come and more and more rarely where none do, up to idle_poll; at
+ * once where all that came went to the poison queue, behind which others may stand. How
  * long the queue has been empty outlives the receive.
  */
 #include "dialect.h"
@@ -78,8 +79,9 @@ void receive_start(struct queue *queue, int64_t now_ms, int64_t *next_ms)
         receive_settle(queue, exchange, &err);
 }
 
-/* True where an empty answer is not yet the end of the wait. */
-static bool polls_on(struct queue *queue, size_t count)
+/* True where an answer without a message for the caller is not yet the end of the wait. `given`:
+ * messages that it had before poison was set aside. */
+static bool polls_on(struct queue *queue, size_t given, size_t count)
 {
     const struct queue_client *client = queue->client;
     const struct backoff pause = {.first_ms = POLL_FIRST_MS,
@@ -87,10 +89,10 @@ static bool polls_on(struct queue *queue, size_t count)
     int64_t now_ms = clock_monotonic_ms();
     if (client->dialect->long_poll)
         return false;
-    if (count > 0) {
+    if (count > 0 || (given > 0 && poison_has_room(client))) {
         queue->empty = 0;
         queue->poll_due_ms = 0;
-        return false;
+        return count == 0 && now_ms < queue->receive.until_ms;
     }
     queue->poll_due_ms = now_ms + backoff_ms(&pause, ++queue->empty);
     return now_ms < queue->receive.until_ms;
@@ -121,8 +123,9 @@ void receive_settle(struct queue *queue, struct exchange *exchange, const struct
     if (exchange != NULL)
         exchange_drop(exchange); /* the messages are not views into the answer */
     queue->receive.exchange = NULL;
-    if (failure != NULL || !polls_on(queue, set.count)) {
-        set_poison_aside(queue, &set);
+    size_t given = set.count;
+    set_poison_aside(queue, &set);
+    if (failure != NULL || !polls_on(queue, given, set.count)) {
         struct receive was = receive_close(queue);
         was.done(was.context, failure, set.messages, set.count);
     }

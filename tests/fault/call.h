@@ -41,4 +41,8 @@ bool fault_call_begin(struct fault_call *call, CK_RV *rv);
 /* The answer to give, for that of the real module or of fault_call_begin. */
 CK_RV fault_call_end(struct fault_call *call, CK_RV rv);
 
+/* -- lies.c -- */
+/* Writes over what the call gives back. `room`: the length of each row's value before that. */
+void fault_call_lie(const struct fault_call *call, const CK_ULONG *room);
+
 #endif

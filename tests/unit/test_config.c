@@ -79,6 +79,8 @@ static void every_mistake_names_file_and_line(void **state)
         {"[token default]\nlabel = x\n", ":1: [token default] is written [token]"},
         {"[log a]\nlevel = info\n", ":1: unknown section [log a]"},
         {"[tokn a]\nlabel = info\n", ":1: unknown section [tokn a]"},
+        {"[connector] require = token\n", ":1: something follows the section on its line"},
+        {"[token a]b]\nlabel = x\n", ":1: something follows the section on its line"},
         {"[token a]\nworkers = 65\n", ":2: workers must be a whole number from 1 to 64"},
     };
     struct error err = ERROR_INIT;
@@ -95,6 +97,20 @@ static void every_mistake_names_file_and_line(void **state)
     assert_string_equal(err.hint, "did you mean [token a-1]?");
     assert_refused(load("[lag]\nlevel = x\n", &config, &err), &err, FAIL_USAGE);
     assert_string_equal(err.hint, "did you mean [log]?");
+}
+
+static void a_byte_order_mark_and_comments_behind_sections_are_passed_over(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct config *config = NULL;
+    assert_ok(load("\xef\xbb\xbf[token a] ; the first\r\nlabel = x\r\n"
+                   "[connector]\t# this one\nworkers = 7",
+                   &config, &err),
+              &err);
+    assert_string_equal(config_text(config, "token a", "label"), "x");
+    assert_int_equal(config_number(config, "connector", "workers"), 7);
+    config_free(&config);
 }
 
 static void each_token_has_a_section_of_its_own(void **state)
@@ -277,6 +293,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_have_types_and_defaults),
         cmocka_unit_test(every_mistake_names_file_and_line),
+        cmocka_unit_test(a_byte_order_mark_and_comments_behind_sections_are_passed_over),
         cmocka_unit_test(each_token_has_a_section_of_its_own),
         cmocka_unit_test(a_section_without_a_key_is_no_token),
         cmocka_unit_test(eight_tokens_are_taken_and_no_ninth),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the queue client does with connections, pauses and answers that are too large. */
+#include "tests/unit/endless_peer.h"
 #include "tests/unit/queue_scene.h"
 #include <time.h>
 #include "reseal/file.h"
@@ -144,6 +145,22 @@ static void an_answer_without_an_end_is_given_up_at_the_bound(void **state)
     assert_int_equal(received.err.kind, FAIL_NONE);
 }
 
+static void header_lines_without_an_end_are_given_up_at_the_bound(void **state)
+{
+    struct scene *scene = *state;
+    struct endless_peer endless;
+    struct queue_facts facts;
+    struct error err = ERROR_INIT;
+    assert_true(endless_start(&endless));
+    connect_client(scene, (struct queue_options){.credential = &scene->credential,
+                                                 .endpoint = endless.endpoint});
+    assert_refused(queue_examine(scene->queue, &facts, &err), &err, FAIL_REMOTE);
+    assert_non_null(strstr(err.text, "header lines"));
+    queue_client_free(&scene->client);
+    endless_stop(&endless);
+    assert_true(endless.sent < 32u << 20); /* what lies in buffers between the two */
+}
+
 static void proxies_that_carry_a_password_or_are_none_are_refused(void **state)
 {
     static const struct {
@@ -241,6 +258,7 @@ int main(void)
         scene_test(a_pause_counts_for_receives_too_and_has_a_bound),
         scene_test(an_answer_that_states_too_great_a_length_is_not_read),
         scene_test(an_answer_without_an_end_is_given_up_at_the_bound),
+        scene_test(header_lines_without_an_end_are_given_up_at_the_bound),
         scene_test(proxies_that_carry_a_password_or_are_none_are_refused),
         scene_test(a_proxy_that_does_not_know_us_is_told_as_such_and_newer_credentials_are_tried),
         scene_test(the_environments_proxy_is_not_looked_at),
