@@ -117,12 +117,56 @@ bool queue_delete(struct queue *queue, const char *receipt, queue_done *done, vo
     return operation_add(queue, &wish, content, err);
 }
 
+/* An extension of that message which waits in the lane, taken out of it; or NULL. */
+static struct operation *take_extension(struct lane *lane, const char *receipt)
+{
+    struct operation **link = &lane->first, *before = NULL;
+    while (*link != NULL && strcmp(buf_text(&(*link)->content), receipt) != 0) {
+        before = *link;
+        link = &before->next;
+    }
+    struct operation *found = *link;
+    if (found == NULL)
+        return NULL;
+    *link = found->next;
+    if (lane->last == found)
+        lane->last = before;
+    lane->count--;
+    return found;
+}
+
+/* Of one message, what was asked for last counts: an older extension that is tried again would hide
+ * anew what was given back meanwhile. */
+static void drop_older_extension(struct queue *queue, const char *receipt)
+{
+    struct operation *older = take_extension(queue_lane(queue, CALL_EXTEND), receipt);
+    struct error err = ERROR_INIT;
+    if (older == NULL)
+        return;
+    error_set(&err, FAIL_REMOTE, "another extension of the same message was asked for");
+    operation_finish(queue, older, &err);
+}
+
+static bool newer_extension_waits(struct queue *queue, const struct operation *operation)
+{
+    if (operation->call != CALL_EXTEND)
+        return false;
+    const char *receipt = buf_text(&operation->content);
+    for (const struct operation *at = queue_lane(queue, CALL_EXTEND)->first; at != NULL;
+         at = at->next) {
+        if (strcmp(buf_text(&at->content), receipt) == 0)
+            return true;
+    }
+    return false;
+}
+
 bool queue_extend(struct queue *queue, const char *receipt, unsigned lease_s, queue_done *done,
                   void *context, struct error *err)
 {
     struct operation wish = {
         .call = CALL_EXTEND, .bounded = true, .lease_s = lease_s, .done = done, .context = context};
     struct bytes content = {(const uint8_t *)receipt, strlen(receipt)};
+    drop_older_extension(queue, receipt);
     return operation_add(queue, &wish, content, err);
 }
 
@@ -245,6 +289,10 @@ static void settle_one(struct queue *queue, struct operation *operation, const s
         return;
     }
     operation->tries++;
+    if (newer_extension_waits(queue, operation)) {
+        operation_finish(queue, operation, err);
+        return;
+    }
     if (refused_together) { /* which one is bad shows when each travels by itself */
         operation->alone = true;
     } else if (!worth_retry(operation, err)) {

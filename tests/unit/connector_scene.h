@@ -204,13 +204,14 @@ static inline void offer_copies(struct scene *scene, const char *message_id, con
     struct error err = ERROR_INIT;
     struct json_writer *json = NULL;
     struct buf answer = BUF_INIT(1 << 20);
-    char id[160];
+    char id[160], its_receipt[160];
     assert_ok(json_writer_new(false, &json, &err), &err);
     json_object(json, NULL);
     json_array(json, "Messages");
-    for (unsigned i = 0; i < copies; i++) {
+    for (unsigned i = 0; i < copies; i++) { /* no two messages have one receipt */
         snprintf(id, sizeof id, copies > 1 ? "%s-%u" : "%s", message_id, i);
-        put_message(json, id, receipt, receive_count, body, len);
+        snprintf(its_receipt, sizeof its_receipt, copies > 1 ? "%s-%u" : "%s", receipt, i);
+        put_message(json, id, its_receipt, receive_count, body, len);
     }
     json_array_end(json);
     json_object_end(json);

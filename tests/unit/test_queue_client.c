@@ -209,6 +209,34 @@ static void an_outdated_receipt_is_final(void **state)
     assert_int_equal(peer_count(&scene->peer, "ChangeMessageVisibilityBatch"), 1);
 }
 
+/* A connector extends a lease, then gives the message back; the service is busy for a moment. */
+static void give_back_after_a_failed_extension(struct scene *scene, bool in_flight)
+{
+    struct ending extended = {0}, returned = {0};
+    struct error err = ERROR_INIT;
+    fault(scene, "ChangeMessageVisibilityBatch", 503, NULL);
+    assert_ok(queue_extend(scene->queue, "mine", 60, on_done, &extended, &err), &err);
+    size_t wanted = peer_count(&scene->peer, "ChangeMessageVisibilityBatch") + 1;
+    while (peer_count(&scene->peer, "ChangeMessageVisibilityBatch") < wanted)
+        assert_ok(queue_turn(scene->client, NULL, 0, in_flight ? 0 : 20, &err), &err);
+    for (int i = 0; i < 5 && !in_flight; i++) /* its failure is read; it is not due again */
+        assert_ok(queue_turn(scene->client, NULL, 0, 5, &err), &err);
+    assert_ok(queue_extend(scene->queue, "mine", 0, on_done, &returned, &err), &err);
+    while (queue_in_flight(scene->client) > 0)
+        assert_ok(queue_turn(scene->client, NULL, 0, 50, &err), &err);
+    assert_int_equal(extended.times, 1);
+    assert_int_equal(extended.err.kind, FAIL_REMOTE);
+    assert_int_equal(returned.times, 1);
+    assert_int_equal(returned.err.kind, FAIL_NONE);
+    assert_int_equal(peer_count(&scene->peer, "ChangeMessageVisibilityBatch"), wanted + 1);
+}
+
+static void what_was_given_back_is_not_hidden_by_an_older_extension(void **state)
+{
+    give_back_after_a_failed_extension(*state, false);
+    give_back_after_a_failed_extension(*state, true);
+}
+
 static void a_queue_that_is_made_anew_is_found_under_its_new_url(void **state)
 {
     struct scene *scene = *state;
@@ -465,6 +493,7 @@ int main(void)
         scene_test(entries_of_a_batch_have_their_own_ends),
         scene_test(a_bad_entry_does_not_take_its_batch_with_it),
         scene_test(an_outdated_receipt_is_final),
+        scene_test(what_was_given_back_is_not_hidden_by_an_older_extension),
         scene_test(a_queue_that_is_made_anew_is_found_under_its_new_url),
         scene_test(messages_come_with_receipt_and_count),
         scene_test(a_message_that_was_changed_on_its_way_is_left_out),
