@@ -27,6 +27,8 @@ bool file_copy(int from, const char *path, mode_t mode, file_check *check,
                struct error *err) MUST_USE;
 
 /* Writes everything to a descriptor, through interruptions and short writes. */
+/* Reads to the end; `name` is what errors call it. */
+bool fd_read_all(int fd, const char *name, struct buf *out, struct error *err) MUST_USE;
 bool fd_write_all(int fd, struct bytes content, struct error *err) MUST_USE;
 
 #endif

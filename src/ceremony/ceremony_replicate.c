@@ -67,17 +67,7 @@ static void facts_replicate(const void *context, struct json_writer *line)
     json_put_text(line, "mechanism", result->mechanism);
     json_put_text(line, "oaepHash", result->hash == TRANSPORT_SHA256 ? "SHA-256" : "SHA-1");
     json_put_bool(line, "trusted", replication->options->so_pin != NULL);
-    json_array(line, "attributes");
-    for (size_t i = 0; i < result->birth.check_count; i++) {
-        const struct attribute_check *check = &result->birth.checks[i];
-        json_object(line, NULL);
-        json_put_text(line, "name", check->name);
-        json_put_text(line, "wanted", check->wanted);
-        json_put_text(line, "found", check->found);
-        json_put_bool(line, "ok", check->ok);
-        json_object_end(line);
-    }
-    json_array_end(line);
+    facts_attributes(&result->birth, line);
     put_proof(line, &result->finding);
 }
 

@@ -18,6 +18,17 @@ static void put_tool(const struct ceremony *ceremony, struct json_writer *line)
     json_object_end(line);
 }
 
+static void put_check(struct json_writer *line, const char *name, const char *wanted,
+                      const char *found, bool ok)
+{
+    json_object(line, NULL);
+    json_put_text(line, "name", name);
+    json_put_text(line, "wanted", wanted);
+    json_put_text(line, "found", found);
+    json_put_bool(line, "ok", ok);
+    json_object_end(line);
+}
+
 static void put_token(const struct ceremony *ceremony, struct json_writer *line)
 {
     json_object(line, "token");
@@ -31,12 +42,7 @@ static void put_token(const struct ceremony *ceremony, struct json_writer *line)
     json_array(line, "compared");
     for (size_t i = 0; i < IDENTITY_CHECKS; i++) {
         const struct identity_check *check = &ceremony->identity[i];
-        json_object(line, NULL);
-        json_put_text(line, "name", check->name);
-        json_put_text(line, "wanted", check->wanted);
-        json_put_text(line, "found", check->found);
-        json_put_bool(line, "ok", check->ok);
-        json_object_end(line);
+        put_check(line, check->name, check->wanted, check->found, check->ok);
     }
     json_array_end(line);
 }
@@ -185,22 +191,22 @@ void facts_generate(const void *context, struct json_writer *line)
                   ceremony->birth.mechanism[0] != '\0' ? ceremony->birth.mechanism : NULL);
 }
 
+void facts_attributes(const struct key_birth *birth, struct json_writer *line)
+{
+    json_array(line, "attributes");
+    for (size_t i = 0; i < birth->check_count; i++) {
+        const struct attribute_check *check = &birth->checks[i];
+        put_check(line, check->name, check->wanted, check->found, check->ok);
+    }
+    json_array_end(line);
+}
+
 void facts_read_back(const void *context, struct json_writer *line)
 {
     const struct ceremony *ceremony = context;
     json_put_text(line, "spkiSha256",
                   ceremony->finding.fingerprint[0] != '\0' ? ceremony->finding.fingerprint : NULL);
-    json_array(line, "attributes");
-    for (size_t i = 0; i < ceremony->birth.check_count; i++) {
-        const struct attribute_check *check = &ceremony->birth.checks[i];
-        json_object(line, NULL);
-        json_put_text(line, "name", check->name);
-        json_put_text(line, "wanted", check->wanted);
-        json_put_text(line, "found", check->found);
-        json_put_bool(line, "ok", check->ok);
-        json_object_end(line);
-    }
-    json_array_end(line);
+    facts_attributes(&ceremony->birth, line);
 }
 
 void facts_wrap_attempts(const struct wrap_attempt *attempts, size_t count,

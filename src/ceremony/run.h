@@ -169,6 +169,8 @@ void facts_resume(const void *ceremony, struct json_writer *line);
 void facts_confirm(const void *ceremony, struct json_writer *line);
 void facts_generate(const void *ceremony, struct json_writer *line);
 void facts_read_back(const void *ceremony, struct json_writer *line);
+/* Each attribute that was read back, as wanted and as found. */
+void facts_attributes(const struct key_birth *birth, struct json_writer *line);
 /* With what answers the token refused to wrap the key. */
 void facts_wrap_attempts(const struct wrap_attempt *attempts, size_t count,
                          struct json_writer *line);

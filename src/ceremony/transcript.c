@@ -122,21 +122,6 @@ bool transcript_create(const char *path, struct transcript **out, struct error *
     return true;
 }
 
-static bool read_descriptor(int fd, const char *path, struct buf *out, struct error *err)
-{
-    for (;;) {
-        uint8_t chunk[16384];
-        ssize_t got = read(fd, chunk, sizeof chunk);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return error_errno(err, FAIL_IO, "cannot read %s", path);
-        if (got == 0)
-            return buf_check(out, path, err);
-        buf_put(out, chunk, (size_t)got);
-    }
-}
-
 static bool open_file(struct transcript *transcript, struct error *err)
 {
     transcript->fd = open(transcript->path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW);
@@ -154,7 +139,7 @@ static bool find_end(struct transcript *transcript, size_t *cut_off, struct erro
     struct buf content = BUF_INIT(TRANSCRIPT_MAX);
     struct transcript_record *record = NULL;
     bool ok = false;
-    if (!read_descriptor(transcript->fd, transcript->path, &content, err))
+    if (!fd_read_all(transcript->fd, transcript->path, &content, err))
         goto done;
     if (!transcript_parse(buf_bytes(&content), &record, cut_off, err)) {
         error_context(err, "transcript %s", transcript->path);

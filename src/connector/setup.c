@@ -109,6 +109,7 @@ static bool open_signals(struct connector *connector, struct error *err)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP); /* the end of a terminal is no reason to drop what is in hand */
     sigaddset(&set, SIGCHLD);
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
         return error_errno(err, FAIL_IO, "cannot block signals");

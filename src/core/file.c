@@ -26,7 +26,7 @@ bool fd_write_all(int fd, struct bytes content, struct error *err)
     return true;
 }
 
-static bool read_all(int fd, const char *path, struct buf *out, struct error *err)
+bool fd_read_all(int fd, const char *name, struct buf *out, struct error *err)
 {
     uint8_t chunk[16384];
     for (;;) {
@@ -34,11 +34,11 @@ static bool read_all(int fd, const char *path, struct buf *out, struct error *er
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return error_errno(err, FAIL_IO, "cannot read %s", path);
+            return error_errno(err, FAIL_IO, "cannot read %s", name);
         if (got == 0)
-            return buf_check(out, path, err);
+            return buf_check(out, name, err);
         buf_put(out, chunk, (size_t)got);
-        if (!buf_check(out, path, err))
+        if (!buf_check(out, name, err))
             return false;
     }
 }
@@ -46,13 +46,13 @@ static bool read_all(int fd, const char *path, struct buf *out, struct error *er
 bool file_read(const char *path, struct buf *out, struct error *err)
 {
     if (strcmp(path, "-") == 0)
-        return read_all(STDIN_FILENO, "standard input", out, err);
+        return fd_read_all(STDIN_FILENO, "standard input", out, err);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) {
         error_errno(err, errno == ENOENT ? FAIL_NOT_FOUND : FAIL_IO, "cannot open %s", path);
         return false;
     }
-    bool ok = read_all(fd, path, out, err);
+    bool ok = fd_read_all(fd, path, out, err);
     close(fd);
     return ok;
 }

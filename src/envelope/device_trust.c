@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <openssl/x509_vfy.h>
 #include "reseal/file.h"
 #include "reseal/log.h"
@@ -265,6 +266,15 @@ static bool key_is_strong(X509 *certificate, struct error *err)
     return error_hint(err, "RSA of at least 2048 bits or EC of at least P-256 is taken");
 }
 
+/* A CA's key signs; whoever has it needs no delivery, and no device has it. */
+static bool is_no_ca(X509 *certificate, struct error *err)
+{
+    if ((X509_get_extension_flags(certificate) & EXFLAG_CA) == 0)
+        return true;
+    error_set(err, FAIL_POLICY, "the device certificate is that of a CA");
+    return error_hint(err, "name the certificate that the CA has issued to the device");
+}
+
 /* A CRL that is missing or out of its time is our fault and soon mended; no device is refused for
  * it for good. */
 static bool is_our_trouble(int code)
@@ -386,7 +396,8 @@ bool device_certificate_check(struct device_trust *trust, struct bytes der, int6
         return error_openssl(err, FAIL_INTERNAL, "SHA-256 failed");
     certificate = recall(trust, digest, now_ms, &store);
     if (certificate == NULL) {
-        if (!parse_der(der, &certificate, err) || !key_is_strong(certificate, err))
+        if (!parse_der(der, &certificate, err) || !key_is_strong(certificate, err) ||
+            !is_no_ca(certificate, err))
             goto done;
         if (store == NULL) {
             error_memory(err);

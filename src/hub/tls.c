@@ -55,22 +55,13 @@ static void identity_free(struct identity *identity)
     }
 }
 
-static gnutls_datum_t datum(const void *data, size_t len)
-{
-    union {
-        const void *from;
-        unsigned char *to;
-    } place = {.from = data}; /* GnuTLS does not write to what it imports */
-    return (gnutls_datum_t){place.to, (unsigned)len};
-}
-
 static bool read_chain(const char *path, struct identity *out, struct error *err)
 {
     struct buf text = BUF_INIT(PEM_BYTES);
     unsigned count = CHAIN_MAX;
     bool ok = file_read(path, &text, err);
     if (ok) {
-        gnutls_datum_t pem = datum(text.data, text.len);
+        gnutls_datum_t pem = tls_datum(buf_bytes(&text));
         int code = gnutls_pcert_list_import_x509_raw(out->chain, &count, &pem, GNUTLS_X509_FMT_PEM,
                                                      GNUTLS_X509_CRT_LIST_FAIL_IF_UNSORTED);
         out->count = code < 0 ? 0 : count;
@@ -85,8 +76,7 @@ static bool read_key(const char *source, struct identity *out, struct error *err
     struct secret *pem = NULL;
     if (!secret_read(source, "Private key of the hub's TLS certificate", KEY_BYTES, &pem, err))
         return false;
-    struct bytes bytes = secret_bytes(pem);
-    gnutls_datum_t raw = datum(bytes.data, bytes.len);
+    gnutls_datum_t raw = tls_datum(secret_bytes(pem));
     int code = gnutls_privkey_init(&out->key);
     if (code == 0)
         code = gnutls_privkey_import_x509_raw(out->key, &raw, GNUTLS_X509_FMT_PEM, NULL, 0);

@@ -20,15 +20,6 @@ struct tls_clients {
     time_t crl_until; /* when the first CRL is due to be renewed */
 };
 
-static gnutls_datum_t datum(const void *data, size_t len)
-{
-    union {
-        const void *from;
-        unsigned char *to;
-    } place = {.from = data}; /* GnuTLS does not write to what it imports */
-    return (gnutls_datum_t){place.to, (unsigned)len};
-}
-
 static bool failed(struct error *err, int code, const char *what, const char *path)
 {
     error_set(err, FAIL_USAGE, "%s: %s: %s", path, what, gnutls_strerror(code));
@@ -43,7 +34,7 @@ static bool add_cas(gnutls_x509_trust_list_t list, const char *path, struct erro
     unsigned count = 0;
     bool ok = file_read(path, &text, err);
     if (ok) {
-        gnutls_datum_t pem = datum(text.data, text.len);
+        gnutls_datum_t pem = tls_datum(buf_bytes(&text));
         int code = gnutls_x509_crt_list_import2(&found, &count, &pem, GNUTLS_X509_FMT_PEM, 0);
         if (code >= 0)
             code = gnutls_x509_trust_list_add_cas(list, found, count, 0);
@@ -83,7 +74,7 @@ static bool add_crls(gnutls_x509_trust_list_t list, const char *path, time_t *un
     unsigned count = 0;
     bool ok = file_read(path, &text, err);
     if (ok) {
-        gnutls_datum_t pem = datum(text.data, text.len);
+        gnutls_datum_t pem = tls_datum(buf_bytes(&text));
         int code = gnutls_x509_crl_list_import2(&found, &count, &pem, GNUTLS_X509_FMT_PEM, 0);
         ok = (code >= 0 && count > 0) ||
              failed(err, code < 0 ? code : GNUTLS_E_NO_CERTIFICATE_FOUND, "no CRLs", path);

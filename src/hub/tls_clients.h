@@ -7,7 +7,17 @@
 #define RESEAL_HUB_TLS_CLIENTS_H
 
 #include <gnutls/gnutls.h>
-#include "reseal/error.h"
+#include "reseal/buf.h"
+
+/* As GnuTLS takes what it reads; it writes nothing there. */
+static inline gnutls_datum_t tls_datum(struct bytes bytes)
+{
+    union {
+        const uint8_t *from;
+        unsigned char *to;
+    } place = {.from = bytes.data};
+    return (gnutls_datum_t){place.to, (unsigned)bytes.len};
+}
 
 struct tls_clients;
 

@@ -102,6 +102,18 @@ static void what_has_not_begun_is_given_back_at_once_when_it_stops(void **state)
     assert_int_equal(given_back + deleted, 8);
 }
 
+static void the_end_of_a_terminal_ends_it_in_order(void **state)
+{
+    struct scene *scene = *state;
+    start_with_eight(scene);
+    assert_int_equal(kill(scene->pid, SIGHUP), 0);
+    assert_int_equal(wait_for_end(scene), 0);
+    assert_int_equal(
+        peer_entries(&scene->peer, "DeleteMessageBatch", "") +
+            peer_entries(&scene->peer, "ChangeMessageVisibilityBatch", "\"VisibilityTimeout\":0"),
+        8);
+}
+
 static void nothing_is_received_while_nobody_is_free(void **state)
 {
     struct scene *scene = *state;
@@ -148,6 +160,7 @@ int main(int argc, char **argv)
         scene_test(a_second_connector_at_the_same_socket_does_not_start),
         scene_test(what_has_begun_is_finished_after_sigterm),
         scene_test(what_has_not_begun_is_given_back_at_once_when_it_stops),
+        scene_test(the_end_of_a_terminal_ends_it_in_order),
         scene_test(nothing_is_received_while_nobody_is_free),
         scene_test(a_long_poll_does_not_hold_up_the_end),
         scene_test(a_second_sigterm_ends_at_once),

@@ -103,6 +103,14 @@ static void a_certificate_of_another_ca_is_refused(void **state)
     X509_free(device);
 }
 
+static void a_ca_is_no_device(void **state)
+{
+    (void)state;
+    struct error err;
+    assert_int_equal(check(ca, NULL, &err), FAIL_POLICY);
+    assert_non_null(strstr(err.text, "is that of a CA"));
+}
+
 static void a_certificate_out_of_its_time_is_refused(void **state)
 {
     (void)state;
@@ -330,6 +338,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_certificate_of_the_device_ca_is_accepted),
         cmocka_unit_test(a_certificate_of_another_ca_is_refused),
+        cmocka_unit_test(a_ca_is_no_device),
         cmocka_unit_test(a_certificate_out_of_its_time_is_refused),
         cmocka_unit_test(an_accepted_certificate_is_refused_once_its_time_is_over),
         cmocka_unit_test(a_weak_key_or_signature_is_refused),
