@@ -57,8 +57,8 @@ bool redrive_policy_read(struct exchange *exchange, const char *text, struct que
         bad(exchange, name, "maxReceiveCount must be from 1 to 1000");
     else if (arn == NULL || !queue_of_arn(arn, call->redrive.dead_letter))
         bad(exchange, name, "deadLetterTargetArn is no ARN of a queue");
-    else
-        ok = true;
+    else /* or messages would come by a detour to where their sender may not send */
+        ok = queue_permit(exchange, RIGHT_MANAGE | RIGHT_SEND, call->redrive.dead_letter);
     json_free(&json);
     return ok;
 }

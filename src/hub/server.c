@@ -317,6 +317,43 @@ static bool refuse_framing(struct exchange *exchange)
     return true;
 }
 
+/* Headers that say who asks for what. */
+static const char *const steering[] = {"Authorization", "Content-Type", "Host", "X-Amz-Date",
+                                       "X-Amz-Target"};
+
+struct steering_seen {
+    unsigned seen;     /* a bit for each of them */
+    const char *twice; /* NULL where there is none */
+};
+
+static enum MHD_Result see_steering(void *context, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    struct steering_seen *found = context;
+    (void)kind;
+    (void)value;
+    for (size_t i = 0; i < ARRAY_LEN(steering); i++) {
+        if (strcasecmp(name, steering[i]) != 0)
+            continue;
+        if (found->seen & 1U << i)
+            found->twice = steering[i];
+        found->seen |= 1U << i;
+    }
+    return MHD_YES;
+}
+
+/* Only the first of two would be under the signature, and a proxy may go by the second. */
+static void refuse_repeated(struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
+    struct steering_seen found = {.twice = NULL};
+    (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, see_steering, &found);
+    if (found.twice == NULL)
+        return;
+    error_set(&err, FAIL_INPUT, "the header %s is given more than once", found.twice);
+    graph_fail_with(exchange, MHD_HTTP_BAD_REQUEST, RESULT_DATA_SERIALIZATION, &err);
+}
+
 /* The headers are there: everything that can be refused now is. */
 static enum MHD_Result begin(struct server *server, struct exchange *exchange,
                              struct MHD_Connection *connection, const char *method)
@@ -348,7 +385,8 @@ static enum MHD_Result begin(struct server *server, struct exchange *exchange,
         exchange->body_max = exchange->route->body_max;
         exchange->body = (struct buf)BUF_INIT(exchange->body_max);
         buf_reserve(&exchange->body, declared < BODY_FREE ? (size_t)declared : BODY_FREE);
-        if (exchange->route->check != NULL)
+        refuse_repeated(exchange);
+        if (exchange->answer.status == 0 && exchange->route->check != NULL)
             exchange->route->check(exchange);
         if (exchange->answer.status == 0 && declared > exchange->body_max)
             refuse_size(exchange);

@@ -517,6 +517,19 @@ class Http(HubTest):
                 self.assertTrue(got.startswith(b"HTTP/1.1 400"), got[:200])
                 self.assertEqual(got.count(b"HTTP/1.1 "), 1)
 
+    def test_a_header_that_steers_the_request_is_given_once(self):
+        target = "X-Amz-Target: AmazonSQS.ListQueues"
+        self.assertTrue(self.talk(self.head("GET", RECORDS)).startswith(b"HTTP/1.1 200"))
+        for more in (("Host: y",), (f"Authorization: Bearer {self.hub.token}",),
+                     ("content-type: application/json",), (target, target.lower()),
+                     ("X-Amz-Date: 1", "X-Amz-Date: 1")):
+            for method, path in (("GET", RECORDS), ("POST", "/")):
+                with self.subTest(more=more, path=path):
+                    got = self.talk(self.head(method, path, *more))
+                    self.assertTrue(got.startswith(b"HTTP/1.1 400"), got[:200])
+                    name = more[0].split(":")[0].lower().encode()
+                    self.assertIn(b"the header " + name + b" is given more than once", got.lower())
+
     def test_a_connection_serves_many_requests(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.hub.port, timeout=SLOW)
         for _ in range(50):

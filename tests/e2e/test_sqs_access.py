@@ -54,11 +54,12 @@ class AccessTest(SdkTest):
                            "secretAccessKey": section["aws_secret_access_key"]}
         return self.keys[name]
 
-    def ask(self, key):
+    def ask(self, key, operation="ListQueues", **parameters):
         """The kind of the answer to a request that this key signs."""
-        headers = sign("ListQueues", b"{}", f"127.0.0.1:{self.hub.port}", key["accessKeyId"],
+        body = json.dumps(parameters).encode()
+        headers = sign(operation, body, f"127.0.0.1:{self.hub.port}", key["accessKeyId"],
                        key["secretAccessKey"])
-        answer = self.hub.call("POST", "/", b"{}", headers)
+        answer = self.hub.call("POST", "/", body, headers)
         return "done" if answer.status == 200 else answer.type
 
     def until(self, key, kind):
@@ -88,6 +89,25 @@ class Commands(AccessTest):
         self.reseal("access", "remove", "one")
         self.until(key, "InvalidClientTokenId")
         self.reseal("access", "remove", "one", status=1)
+
+    def test_dead_letters_are_led_only_where_the_key_may_send(self):
+        key = self.add("leader", "--rights", "all:led-* send:reseal-results-dead")
+        for name in ("led-1", "led-dead"):
+            self.assertEqual(self.ask(key, "CreateQueue", QueueName=name), "done")
+
+        def policy(target):
+            arn = f"arn:aws:sqs:local:000000000000:{target}"
+            return {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn,
+                                                 "maxReceiveCount": 1})}
+        for target, kind in (("reseal-requests", "AccessDeniedException"),
+                             ("not-there", "AccessDeniedException"),
+                             ("led-dead", "done"), ("reseal-results-dead", "done")):
+            with self.subTest(target=target):
+                self.assertEqual(self.ask(key, "SetQueueAttributes", QueueUrl="led-1",
+                                          Attributes=policy(target)), kind)
+        self.assertEqual(self.ask(key, "CreateQueue", QueueName="led-2",
+                                  Attributes=policy("reseal-requests")), "AccessDeniedException")
+        self.assertEqual(self.ask(key, "GetQueueUrl", QueueName="led-2"), "QueueDoesNotExist")
 
     def test_what_would_be_no_key_is_refused(self):
         self.add("two")
