@@ -133,6 +133,11 @@ enum job_verdict redrive_policy_apply(struct exchange *exchange, struct database
         *applied = bad(exchange, name, "deadLetterTargetArn must name another queue that exists");
         return JOB_DONE;
     }
+    if (target->id == database->results_queue) {
+        *applied =
+            bad(exchange, name, "no dead letters go to the queue whose messages are results");
+        return JOB_DONE;
+    }
     if (leads_to(database, target, queue->id)) {
         *applied = bad(exchange, name, "dead letters of that queue come back to this one");
         return JOB_DONE;

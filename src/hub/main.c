@@ -14,6 +14,7 @@
 #include "hub.h"
 #include "reseal/log.h"
 #include "reseal/settings.h"
+#include "tls.h"
 
 static void usage(FILE *out)
 {
@@ -69,8 +70,10 @@ static int serve(const struct config *config, const sigset_t *signals)
     if (!hub_open(config, &hub, &err))
         return fail(&err);
     while (sigwait(signals, &number) != 0 || number == SIGHUP) {
-        if (number == SIGHUP)
+        if (number == SIGHUP) {
             atomic_store(&hub->renew, true);
+            tls_ask_again(hub->tls);
+        }
         number = 0;
     }
     log_event(LEVEL_INFO, EVENT_NOTE, "stopping", LOG_TEXT("signal", strsignal(number)));

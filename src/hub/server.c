@@ -301,17 +301,23 @@ static enum MHD_Result count_framing(void *context, enum MHD_ValueKind kind, con
     return MHD_YES;
 }
 
-/* Where two headers say it, a proxy and the hub may see different requests in the same bytes (RFC
- * 9112, section 6.1 and 11.2), so the connection is of no use any more. */
+/* Where two headers say it, or one in a way that is not known here, a proxy and the hub may see
+ * different requests in the same bytes (RFC 9112, sections 6.1 and 11.2), so the connection is of
+ * no use any more. */
 static bool refuse_framing(struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
     unsigned count = 0;
     (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, count_framing, &count);
-    if (count <= 1)
+    const char *coding = exchange_header(exchange, "Transfer-Encoding");
+    bool known = coding == NULL || strcasecmp(coding, "chunked") == 0;
+    if (count <= 1 && known)
         return false;
-    error_set(&err, FAIL_INPUT, "the end of the body is given more than once");
-    error_hint(&err, "send one Content-Length or one Transfer-Encoding");
+    if (count > 1)
+        error_set(&err, FAIL_INPUT, "the end of the body is given more than once");
+    else
+        error_set(&err, FAIL_INPUT, "no transfer coding but chunked is taken");
+    error_hint(&err, "send one Content-Length, or one Transfer-Encoding: chunked");
     graph_fail_with(exchange, MHD_HTTP_BAD_REQUEST, RESULT_DATA_SERIALIZATION, &err);
     exchange->close = true;
     return true;

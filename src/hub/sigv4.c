@@ -11,15 +11,16 @@
 #include "reseal/clock.h"
 #include "reseal/text.h"
 
-#define ALGORITHM       "AWS4-HMAC-SHA256"
-#define SERVICE         "sqs"
-#define TERMINATION     "aws4_request"
-#define DIGEST_BYTES    32
-#define DIGEST_HEX      (2 * DIGEST_BYTES + 1)
-#define DATE_LEN        8  /* 20261123 */
-#define TIME_LEN        16 /* 20261123T220127Z */
-#define SIGNED_MAX      2048
-#define CANONICAL_BYTES 32768
+#define ALGORITHM         "AWS4-HMAC-SHA256"
+#define SERVICE           "sqs"
+#define TERMINATION       "aws4_request"
+#define DIGEST_BYTES      32
+#define REGION_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+#define DIGEST_HEX        (2 * DIGEST_BYTES + 1)
+#define DATE_LEN          8  /* 20261123 */
+#define TIME_LEN          16 /* 20261123T220127Z */
+#define SIGNED_MAX        2048
+#define CANONICAL_BYTES   32768
 
 /* A signing key holds for one access key, day and region; most requests use the newest one. */
 struct signing_key {
@@ -115,13 +116,15 @@ static bool take_until(const char **at, char end, char *out, size_t size)
     return true;
 }
 
-/* ACCESSKEY/DATE/REGION/sqs/aws4_request */
+/* ACCESSKEY/DATE/REGION/sqs/aws4_request; the region comes back in ARNs, so it is as regions are.
+ */
 static bool parse_scope(const char *scope, char *access_key, size_t size,
                         struct authorization *authorization)
 {
     return take_until(&scope, '/', access_key, size) &&
            take_until(&scope, '/', authorization->date, sizeof authorization->date) &&
            take_until(&scope, '/', authorization->region, sizeof authorization->region) &&
+           authorization->region[strspn(authorization->region, REGION_CHARACTERS)] == '\0' &&
            strcmp(scope, SERVICE "/" TERMINATION) == 0;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tls.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <gnutls/abstract.h>
@@ -30,6 +31,7 @@ struct tls {
     char *key_source;
     struct watched_file certificate_file, key_file;
     struct identity *identity;
+    atomic_bool asked;           /* by a signal: what seems the same is read again, too */
     struct tls_clients *clients; /* NULL: clients need no certificate */
     struct MHD_OptionItem options[3];
 };
@@ -116,12 +118,12 @@ static bool load(struct tls *tls, struct error *err)
     return true;
 }
 
-static void renew(struct tls *tls)
+static void renew_identity(struct tls *tls, bool asked)
 {
     struct error err = ERROR_INIT;
     bool changed = watched_file_changed(&tls->certificate_file);
     changed = watched_file_changed(&tls->key_file) || changed;
-    if (!changed)
+    if (!changed && !asked)
         return;
     if (load(tls, &err))
         log_event(LEVEL_INFO, EVENT_NOTE, "the TLS certificate was read again",
@@ -171,9 +173,10 @@ static int on_certificate(gnutls_session_t session, const gnutls_datum_t *ca_nam
     (void)ca_count;
     (void)algorithms;
     (void)algorithm_count;
-    renew(tls);
+    bool asked = atomic_exchange(&tls->asked, false);
+    renew_identity(tls, asked);
     if (tls->clients != NULL) {
-        tls_clients_renew(tls->clients);
+        tls_clients_renew(tls->clients, asked);
         gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
         gnutls_session_set_verify_function(session, verify_client);
     }
@@ -263,6 +266,12 @@ void tls_close(struct tls **tls)
     tls_clients_close(&(*tls)->clients);
     free(*tls);
     *tls = NULL;
+}
+
+void tls_ask_again(struct tls *tls)
+{
+    if (tls != NULL)
+        atomic_store(&tls->asked, true);
 }
 
 bool tls_wants_clients(const struct tls *tls)

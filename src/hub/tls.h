@@ -18,6 +18,9 @@ struct tls;
 /* *out is NULL where no certificate is configured. */
 bool tls_open(const struct config *config, struct tls **out, struct error *err) MUST_USE;
 void tls_close(struct tls **tls);
+/* At the next handshake all files are read again, whether or not they seem to have changed. From
+ * any thread; `tls` may be NULL. */
+void tls_ask_again(struct tls *tls);
 /* True if clients must have a certificate. */
 bool tls_wants_clients(const struct tls *tls) MUST_USE;
 /* The options for MHD_start_daemon, ended by MHD_OPTION_END; valid as long as `tls`. */

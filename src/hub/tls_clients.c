@@ -145,12 +145,12 @@ void tls_clients_close(struct tls_clients **clients)
     *clients = NULL;
 }
 
-void tls_clients_renew(struct tls_clients *clients)
+void tls_clients_renew(struct tls_clients *clients, bool asked)
 {
     struct error err = ERROR_INIT;
     bool changed = watched_file_changed(&clients->ca_file);
     changed = watched_file_changed(&clients->crl_file) || changed;
-    if (!changed)
+    if (!changed && !asked)
         return;
     if (load(clients, &err))
         log_event(LEVEL_INFO, EVENT_NOTE, "the CAs and CRLs of clients were read again",

@@ -25,9 +25,9 @@ struct tls_clients;
 bool tls_clients_open(const char *ca_path, const char *crl_path, struct tls_clients **out,
                       struct error *err) MUST_USE;
 void tls_clients_close(struct tls_clients **clients);
-/* Reads the files again where they have changed. What cannot be read is logged, and what was read
- * before stays in use. */
-void tls_clients_renew(struct tls_clients *clients);
+/* Reads the files again where they have changed, or where it is asked for. What cannot be read is
+ * logged, and what was read before stays in use. */
+void tls_clients_renew(struct tls_clients *clients, bool asked);
 /* Whether the session's peer has shown a certificate for client authentication of one of the CAs,
  * valid now and not revoked. *status is GnuTLS's (gnutls_certificate_status_t), 0 where it is;
  * false where there is none at all. */

@@ -225,6 +225,8 @@ class Queue(HubTest):
                     {"VisibilityTimeout": 7}, {"DelaySeconds": "x"}, {"RedrivePolicy": "{"},
                     {"RedrivePolicy": "{}"}, {"RedrivePolicy": json.dumps(
                         {"deadLetterTargetArn": "arn:aws:sqs:local:0:nothing",
+                         "maxReceiveCount": 3})}, {"RedrivePolicy": json.dumps(  # they are taken there as results
+                        {"deadLetterTargetArn": "arn:aws:sqs:local:0:reseal-results",
                          "maxReceiveCount": 3})}):
             self.refused(hub.sqs("SetQueueAttributes", Attributes=bad, **where), 400,
                          "InvalidAttributeValue")

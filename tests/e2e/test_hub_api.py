@@ -509,7 +509,8 @@ class Http(HubTest):
         smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
         length = f"Content-Length: {len(good)}"
         for fields in ((length, "Transfer-Encoding: chunked"), ("Transfer-Encoding: chunked", length),
-                       (length, length), (length, "Content-Length: 5")):
+                       (length, length), (length, "Content-Length: 5"), ("Transfer-Encoding: xchunked",),
+                       ("Transfer-Encoding: gzip, chunked",)):
             body = chunked if "chunked" in "".join(fields) else good
             got = self.talk(self.head("POST", RECORDS, *fields).replace(b"close", b"keep-alive")
                             + body + smuggled)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -149,6 +150,14 @@ class Clients(SdkTest):
             time.sleep(0.1)
         write_private(path, good)
         self.get(context(self.folder))
+
+    def test_a_signal_has_all_files_read_again(self):
+        count = sum("read again" in line for line in self.hub.log)
+        self.hub.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + PATIENCE
+        while sum("read again" in line for line in self.hub.log) < count + 2:
+            self.get(context(self.folder))
+            self.assertLess(time.monotonic(), end)
 
     def test_a_ca_that_is_added_is_known_at_once(self):
         path = f"{self.ca.folder}/clients-ca.pem"

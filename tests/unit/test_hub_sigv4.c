@@ -270,6 +270,7 @@ static void a_header_that_is_not_sigv4_for_sqs_is_refused(void **state)
         HEADER("AKONE/2026112/local/sqs/aws4_request", NAMES, SIGNATURE),
         HEADER("AKONE/20261122/local/sqs/aws4_request", NAMES, SIGNATURE),
         HEADER("/20261123/local/sqs/aws4_request", NAMES, SIGNATURE),
+        HEADER("AKONE/20261123/lo\"cal/sqs/aws4_request", NAMES, SIGNATURE),
         HEADER("AKONE" SCOPE, "", SIGNATURE),
         HEADER("AKONE" SCOPE, NAMES, SIGNATURE SIGNATURE),
         HEADER("AKONE" SCOPE, NAMES, SIGNATURE) ", Signature=" SIGNATURE,
