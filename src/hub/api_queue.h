@@ -129,8 +129,7 @@ queue_parse parse_start_move, parse_list_moves, parse_cancel_move;
 job_run run_start_move, run_list_moves, run_cancel_move;
 
 /* api_queue_batch.c: calls with one entry and batches of them */
-typedef void parse_entry(struct exchange *exchange, const struct json_value *object,
-                         const char *where, struct entry *entry);
+typedef void parse_entry(const struct json_value *object, const char *where, struct entry *entry);
 /* Marks one entry as failed; the others of the batch go on. */
 void entry_fail(struct entry *entry, enum sqs_error error, const char *why);
 bool parse_one(struct exchange *exchange, const struct json_value *root, struct queue_call *call,

@@ -16,7 +16,7 @@ bool parse_one(struct exchange *exchange, const struct json_value *root, struct 
                parse_entry *parse)
 {
     call->count = 1;
-    parse(exchange, root, "", &call->entries[0]);
+    parse(root, "", &call->entries[0]);
     if (call->entries[0].failed)
         sqs_fail(exchange, call->entries[0].error, "%s", call->entries[0].why);
     return !call->entries[0].failed;
@@ -73,7 +73,7 @@ bool parse_batch(struct exchange *exchange, const struct json_value *root, struc
     if (!read_entry_ids(exchange, list, call))
         return false;
     for (size_t i = 0; i < call->count; i++) {
-        parse(exchange, json_at(list, i), call->entries[i].id, &call->entries[i]);
+        parse(json_at(list, i), call->entries[i].id, &call->entries[i]);
         total += call->entries[i].size;
     }
     if (total <= MESSAGE_SIZE_LIMIT)

@@ -28,8 +28,7 @@ static void parse_attributes(const struct json_value *object, struct entry *entr
     entry->size = entry->message.body.len + size;
 }
 
-static void parse_message(struct exchange *exchange, const struct json_value *object,
-                          const char *where, struct entry *entry)
+static void parse_message(const struct json_value *object, const char *where, struct entry *entry)
 {
     struct error err = ERROR_INIT;
     const char *text;
@@ -53,26 +52,22 @@ static void parse_message(struct exchange *exchange, const struct json_value *ob
         entry_fail(entry, SQS_INVALID_PARAMETER_VALUE,
                    "MessageGroupId and MessageDeduplicationId belong to FIFO queues, which are "
                    "not supported here");
-    else if (EVP_Digest(text, len, entry->message.md5, NULL, exchange->hub->md5, NULL) != 1)
-        entry_fail(entry, SQS_SERVICE_UNAVAILABLE, "MD5 failed");
     else
         parse_attributes(object, entry);
 }
 
-static void parse_receipt(struct exchange *exchange, const struct json_value *object,
-                          const char *where, struct entry *entry)
+static void parse_receipt(const struct json_value *object, const char *where, struct entry *entry)
 {
     struct error err = ERROR_INIT;
-    (void)exchange;
     if (!json_want_text(object, where, "ReceiptHandle", 1024, &entry->receipt_handle, &err))
         entry_fail(entry, SQS_INVALID_PARAMETER_VALUE, err.text);
 }
 
-static void parse_visibility(struct exchange *exchange, const struct json_value *object,
-                             const char *where, struct entry *entry)
+static void parse_visibility(const struct json_value *object, const char *where,
+                             struct entry *entry)
 {
     struct error err = ERROR_INIT;
-    parse_receipt(exchange, object, where, entry);
+    parse_receipt(object, where, entry);
     if (!entry->failed && !json_want_integer(object, where, "VisibilityTimeout", 0, LEASE_MAX_S,
                                              &entry->lease_s, &err))
         entry_fail(entry, SQS_INVALID_PARAMETER_VALUE, err.text);
@@ -197,6 +192,17 @@ static bool too_large(struct entry *entry, const struct queue_row *queue)
     return true;
 }
 
+/* MD5OfMessageBody; here and not while the request is parsed, as the server thread has more to do
+ * than the store's, which waits for the disk. */
+static bool digest_body(const struct hub *hub, struct entry *entry)
+{
+    const struct bytes body = entry->message.body;
+    if (EVP_Digest(body.data, body.len, entry->message.md5, NULL, hub->md5, NULL) == 1)
+        return true;
+    entry_fail(entry, SQS_SERVICE_UNAVAILABLE, "MD5 failed");
+    return false;
+}
+
 enum job_verdict run_send(struct job *job, struct database *database, struct error *err)
 {
     struct exchange *exchange = job->context;
@@ -210,7 +216,7 @@ enum job_verdict run_send(struct job *job, struct database *database, struct err
         return JOB_FAILED;
     for (size_t i = 0; i < call->count; i++) {
         struct entry *entry = &call->entries[i];
-        if (entry->failed || too_large(entry, queue))
+        if (entry->failed || too_large(entry, queue) || !digest_body(exchange->hub, entry))
             continue;
         if (entry->message.delay_s < 0)
             entry->message.delay_s = queue->delay_s;
