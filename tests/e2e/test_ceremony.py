@@ -76,6 +76,7 @@ class Held(CeremonyTest):
         self.check_accepted(token, json.loads(done.stdout), bits, custody)
         for number in range(1, 13):
             self.assertIn(f"{number:2}/12  ", done.stderr)
+        self.assertEqual(self.findings()["state"], "accepted")
 
     def refused_without_trace(self, token, status, plan, *named, name="plan"):
         before = self.keys(token)
@@ -125,6 +126,7 @@ class Accepted(Held):
                 self.succeeds("ceremony", "run", plan, "--yes", "--pin", where, env=env,
                               pass_fds=[pin.fileno()])
             self.transcript(source)
+            self.assertEqual(self.findings(source)["state"], "accepted")
 
     def test_a_uri_names_the_token_as_well(self):
         token = self.softhsm()
@@ -138,6 +140,7 @@ class Accepted(Held):
         lines, _ = self.transcript()
         wanted = {check["name"]: check["wanted"] for check in lines[0]["compared"]}
         self.assertEqual(wanted["manufacturer"], "SoftHSM project")
+        self.assertEqual(self.findings()["state"], "accepted")
         listed = self.succeeds("token", "list", "--uri", uri, "--json", env=token.env)
         self.assertIn(token.label, listed.stdout)
 
