@@ -166,13 +166,13 @@ class QueueFaults(StageTest):
         if daemon is self.stage.hub:
             self.assertEqual(self.stage.hub_port(), self.stage.port)
 
-    def strike(self, chance):
-        """Kills one process out of all, each as likely as the other."""
+    def strike(self, chance, owed=()):
+        """Kills one process out of all, each as likely as the other, but those that are owed first."""
         daemons = [*self.connectors, self.stage.hub]
         victims = [(daemon.program, daemon.pid, daemon) for daemon in daemons if daemon.alive()]
         for connector in self.connectors:
             victims += [("reseal-hsm", helper, None) for helper in children(connector.pid)]
-        name, pid, daemon = chance.choice(victims)
+        name, pid, daemon = chance.choice([one for one in victims if one[0] in owed] or victims)
         self.killed[name] += 1
         if daemon is not None:
             daemon.kill()
@@ -205,13 +205,13 @@ class QueueFaults(StageTest):
         states = answer.json["deliveries"] if answer.status == 200 else {}
         return sum(count for state, count in states.items() if state != "pending")
 
-    def run_under_kills(self, orders):
+    def run_under_kills(self, orders, owed=()):
         chance = random.Random(f"{self.seed}/kills")
         done, changed = 0, time.monotonic()
         while not orders.finished():
             time.sleep(1)  # a kill every second is what is asked for
             self.keep_running()
-            self.strike(chance)
+            self.strike(chance, owed)
             ended = self.ended()
             if ended > done:
                 done, changed = ended, time.monotonic()
@@ -228,7 +228,7 @@ class QueueFaults(StageTest):
         rounds = [orders]
         while self.missing() and len(rounds) < MORE_ROUNDS:
             rounds.append(Orders(self.stage.api, self.records, self.devices, 50))
-            self.run_under_kills(rounds[-1])
+            self.run_under_kills(rounds[-1], owed=self.missing())
         under_faults = time.monotonic() - begun
         self.assertEqual(self.missing(), [], "these did not happen")
         counts = self.proxy.counts(calm=True)
