@@ -69,6 +69,10 @@ class Commands(unittest.TestCase):
         for option in OF_ALL | OF_TOKENS:
             self.assertIn(f"Fl -{option}", text.split(".Sh COMMANDS", 1)[0])
 
+    def test_what_an_option_takes_is_told_as_its_help_tells_it(self):
+        rights, = re.findall(r"^  --rights RIGHTS +(.+)$", said("reseal", "access", "add", "--help"), re.M)
+        self.assertIn(f".It Fl -rights Ar RIGHTS\n{rights}.\n", page("reseal.1"))
+
     def test_every_key_command_and_option_is_in_the_page(self):
         text = page("reseal-key.1")
         for name in re.findall(r"^  key (\w+)", said("reseal", "help", "key"), re.M):
