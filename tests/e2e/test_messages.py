@@ -17,6 +17,7 @@ from peer import PATIENCE, make_pfx  # noqa: E402
 SOURCE = os.environ["RESEAL_SOURCE"]
 with open(f"{SOURCE}/docs/messages.md") as _file:
     PAGE = _file.read()
+PASSWORD = "pässword €5 <&>]]\"'"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.S)
 
 
@@ -49,19 +50,26 @@ class OwnService(StageTest):
         cls.device = cls.stage.ca.issue("laptop-1")
         cls.folder = f"{cls.stage.folder}/mdm"
         os.mkdir(cls.folder)
-        pfx, _ = make_pfx(cls.stage.folder, "ann", "secret of the PFX")
+        pfx, cls.thumbprint = make_pfx(cls.stage.folder, "ann", PASSWORD)
         shutil.copy(pfx, f"{cls.folder}/user.pfx")
         shutil.copy(cls.stage.public_keys["sealing"], f"{cls.folder}/sealing.pem")
-        cls.write("device.der", cls.device.der)
+        shutil.copy(cls.device.certificate, f"{cls.folder}/device.pem")
+        shutil.copy(cls.device.key, f"{cls.folder}/device.key")
+        cls.write("password", PASSWORD.encode())
+        cls.run_block("sh", block("sh", "-fingerprint"))
+        command, = re.findall(r"\(`(openssl x509 [^`]*)`\)", PAGE)
+        cls.run_block("sh", command)
 
     @classmethod
     def write(cls, name, data):
         with open(f"{cls.folder}/{name}", "wb") as file:
             file.write(data)
 
-    def run_block(self, program, text):
-        done = subprocess.run([program, "-c", text], cwd=self.folder, capture_output=True, timeout=PATIENCE)
-        self.assertEqual(done.returncode, 0, done.stderr)
+    @classmethod
+    def run_block(cls, program, text):
+        done = subprocess.run([program, "-c", text], cwd=cls.folder, capture_output=True, timeout=PATIENCE)
+        if done.returncode != 0:
+            raise AssertionError(done.stderr)
         return done.stdout
 
     def ask(self, **changes):
@@ -77,21 +85,20 @@ class OwnService(StageTest):
         raise AssertionError("no result")
 
     def test_the_programs_of_the_page_go_the_whole_way(self):
-        password = "pässword €5 <&>]]\"'".encode()
-        self.write("password", password)
         self.run_block("sh", block("sh", "-encrypt"))
         result = self.ask()
         self.assertEqual(shape(result), shape(json.loads(block("json", "reseal.result.v1"))))
         self.assertEqual(result["data"]["outcome"], "resealed", result)
         self.write("payload", base64.b64decode(result["data"]["payload"]))
-        shutil.copy(self.device.certificate, f"{self.folder}/device.pem")
-        shutil.copy(self.device.key, f"{self.folder}/device.key")
         self.run_block("sh", block("sh", "cms -decrypt"))
         with open(f"{self.folder}/opened", "rb") as file:
-            self.assertEqual(file.read(), password)
+            self.assertEqual(file.read().decode(), PASSWORD)
+
+    def test_the_thumbprint_of_the_page_is_that_of_the_certificate(self):
+        request = json.loads(self.run_block(sys.executable, block("python", "reseal.request.v1")))
+        self.assertEqual(request["data"]["thumbprint"].lower(), self.thumbprint)
 
     def test_refusals_have_the_shape_and_the_codes_of_the_page(self):
-        self.write("password", b"x")
         self.run_block("sh", block("sh", "-encrypt"))
         expired = self.ask(expires="2020-01-01T00:00:00Z")["data"]
         self.assertEqual(shape(expired), shape(json.loads(block("json", '"refused"'))))
@@ -104,7 +111,6 @@ class OwnService(StageTest):
             self.assertEqual((error["code"], row), (code, (error["name"], "yes" if error["retryable"] else "no")))
 
     def test_what_the_page_lets_out_is_passed_over(self):
-        self.write("password", b"x")
         self.run_block("sh", block("sh", "-encrypt"))
         result = self.ask(encryptedPfxBlob="", somethingElse={"of": "yours"})
         self.assertEqual(result["data"]["outcome"], "resealed", result)
