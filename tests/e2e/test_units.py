@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The systemd units: systemd understands them, and they read the files that the pages name."""
+"""The systemd units: systemd understands them, they read the files that the pages name, and what
+README.md does after an installation is enough for the hub."""
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from daemon import Daemon  # noqa: E402
 from token_support import BIN  # noqa: E402
 
 SOURCE = os.environ["RESEAL_SOURCE"]
@@ -39,6 +41,26 @@ class Units(unittest.TestCase):
                 with open(f"{SOURCE}/docs/man/{page}") as file:
                     self.assertIn(settings, file.read())
             self.assertEqual(re.findall(r"/usr/local/etc\S*", unit(name)), [])
+
+    def test_what_the_readme_makes_after_an_installation_is_enough_for_the_hub(self):
+        with open(f"{SOURCE}/README.md") as file:
+            steps = file.read().split("After an installation", 1)[1]
+        commands = re.findall(r"^    (sudo reseal access .*)$", steps, re.M)
+        self.assertEqual(len(commands), 2)
+        with tempfile.TemporaryDirectory() as folder:
+            with open(f"{SOURCE}/docs/hub.conf.example") as example, open(f"{folder}/hub.conf", "w") as file:
+                file.write(example.read().replace("127.0.0.1:9324", "127.0.0.1:0")
+                           .replace("/var/lib/reseal-hub/hub.sqlite", f"{folder}/hub.sqlite"))
+            for command in commands:  # as one user, in a folder of its own
+                command = command.replace("sudo ", "").replace("-o reseal-hub ", "")
+                done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True,
+                                      env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"})
+                self.assertEqual(done.returncode, 0, done.stderr)
+            for name in re.search(r"chown reseal-hub (\S+) && sudo chown reseal (\S+)", steps).groups():
+                self.assertEqual(os.stat(f"{folder}/{name}").st_mode & 0o777, 0o600)
+            hub = Daemon("reseal-hub", f"{folder}/hub.conf", None, f"{folder}/hub.log").start()
+            hub.wait_event(lambda event: event["message"] == "listening")
+            hub.stop()
 
 
 if __name__ == "__main__":
