@@ -46,6 +46,9 @@ struct error {
  * reads as what it is. Control characters and bytes that are not UTF-8 are replaced in the text. */
 bool error_set(struct error *err, enum failure kind, const char *format, ...) PRINTF_LIKE(3, 4);
 
+/* Sets the text of what could not be opened from errno: FAIL_NOT_FOUND where it is not there, else
+ * FAIL_IO. Where the user may not, the hint names that user. Always false. */
+bool error_open(struct error *err, const char *what);
 /* Sets the hint of an error that has been set. Returns false. */
 bool error_hint(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
 

@@ -113,8 +113,10 @@ static bool run_add(const struct invocation *invocation, struct error *err)
               make_credential(name, rights, &credential, err) &&
               hand_out(&file, &credential, profile, output, err);
     if (ok)
-        fprintf(stderr, "added the key %s [%s] to %s; a running hub takes it by itself\n",
-                credential.access_key_id, name, file.path);
+        fprintf(stderr, "added the key %s [%s] to %s; %s\n", credential.access_key_id, name,
+                file.path,
+                file.all != NULL ? "a running hub takes it by itself"
+                                 : "the file is new: give it to the hub's user (chown)");
     if (ok && file.wrap == NULL)
         print_warning("%s has the secret half in clear: see access_key_wrap in [hub]", file.path);
     secret_free(&credential.secret_access_key);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <openssl/err.h>
 #include "reseal/text.h"
 
@@ -102,6 +103,18 @@ bool error_errno(struct error *err, enum failure kind, const char *format, ...)
         snprintf(reason, sizeof reason, "error %d", number);
     append_reason(err, reason);
     errno = number;
+    return false;
+}
+
+bool error_open(struct error *err, const char *what)
+{
+    int number = errno;
+    error_errno(err, number == ENOENT ? FAIL_NOT_FOUND : FAIL_IO, "cannot open %s", what);
+    if (number == EACCES)
+        error_hint(err,
+                   "this program runs as the user with number %lu: let that user read the file and "
+                   "enter its folder",
+                   (unsigned long)geteuid());
     return false;
 }
 

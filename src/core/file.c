@@ -48,10 +48,8 @@ bool file_read(const char *path, struct buf *out, struct error *err)
     if (strcmp(path, "-") == 0)
         return fd_read_all(STDIN_FILENO, "standard input", out, err);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) {
-        error_errno(err, errno == ENOENT ? FAIL_NOT_FOUND : FAIL_IO, "cannot open %s", path);
-        return false;
-    }
+    if (fd < 0)
+        return error_open(err, path);
     bool ok = fd_read_all(fd, path, out, err);
     close(fd);
     return ok;

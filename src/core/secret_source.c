@@ -148,9 +148,10 @@ static bool read_file(const char *path, bool guarded, size_t max, struct secret 
     snprintf(what, sizeof what, "secret file %s", path);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) {
-        error_errno(err, errno == ENOENT ? FAIL_NOT_FOUND : FAIL_IO, "cannot open %s", what);
-        return error_hint(err,
-                          "create it with mode 0600, readable by the user who runs this program");
+        (void)error_open(err, what);
+        if (err->kind == FAIL_NOT_FOUND)
+            error_hint(err, "create it with mode 0600, readable by the user who runs this program");
+        return false;
     }
     if (fstat(fd, &st) != 0) {
         error_errno(err, FAIL_IO, "cannot examine %s", what);

@@ -170,7 +170,10 @@ bool settings_load(const char *path, struct config **out, struct error *err)
     if (config_load(SETTINGS_DEFAULT_PATH, reseal_settings, out, err))
         return true;
     if (err->kind == FAIL_NOT_FOUND)
-        error_hint(err, "give the configuration with --config FILE");
+        error_hint(err,
+                   "give the configuration with --config FILE, or begin %s with "
+                   "reseal.conf.example",
+                   SETTINGS_DEFAULT_PATH);
     return false;
 }
 

@@ -160,8 +160,11 @@ bool hub_keys_token_good(const struct hub_keys *keys, enum token_kind kind, cons
 static bool load_credentials(struct hub_keys *keys, struct error *err)
 {
     struct credentials *fresh = NULL;
-    if (!credentials_load_hub(keys->credentials_path, keys->wrap, &fresh, err))
+    if (!credentials_load_hub(keys->credentials_path, keys->wrap, &fresh, err)) {
+        if (err->kind == FAIL_NOT_FOUND)
+            error_hint(err, "`reseal access add` makes it; it must be readable by the hub's user");
         return false;
+    }
     credentials_free(&keys->credentials);
     keys->credentials = fresh;
     return true;

@@ -125,6 +125,15 @@ class Commands(AccessTest):
         self.assertFalse(os.path.exists(self.path("x")))
         self.assertEqual(self.read("credentials"), before)
 
+    def test_a_file_that_the_first_key_makes_is_to_be_given_to_the_hub(self):
+        config = self.path("fresh.conf")
+        write_private(config, f"[hub]\ncredentials = {self.path('fresh')}\n")
+        for name, told in (("one", "give it to the hub's user"), ("two", "takes it by itself")):
+            done = subprocess.run([RESEAL, "access", "add", name, "--output", self.path(f"fresh-{name}"),
+                                   "--config", config], capture_output=True, text=True, timeout=SLOW)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(told, done.stderr)
+
     def test_the_last_key_stays(self):
         only = self.path("only")
         write_private(only, "[last]\naws_access_key_id = AKLAST\n"

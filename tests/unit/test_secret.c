@@ -78,6 +78,25 @@ static void a_secret_file_open_to_every_user_is_refused(void **state)
     assert_non_null(strstr(err.hint, "chmod 600"));
 }
 
+static void a_secret_file_of_another_user_is_refused_with_who_wants_it(void **state)
+{
+    (void)state;
+    const uid_t before = geteuid(), reader = before != 0 ? before : 65534;
+    struct error err = ERROR_INIT;
+    struct secret *secret = NULL;
+    char number[24];
+    put("TopSecretPin", 12, 0000);
+    assert_int_equal(seteuid(reader), 0); /* root may read everything */
+    bool ok = secret_read(source, "", 255, &secret, &err);
+    assert_int_equal(seteuid(before), 0);
+    assert_int_equal(prctl(PR_SET_DUMPABLE, 1), 0); /* which the change of user took away */
+    assert_false(ok);
+    assert_null(secret);
+    assert_int_equal(err.kind, FAIL_IO);
+    snprintf(number, sizeof number, "number %lu:", (unsigned long)reader);
+    assert_non_null(strstr(err.hint, number));
+}
+
 static void a_secret_longer_than_its_bound_is_refused(void **state)
 {
     (void)state;
@@ -220,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_line_end_is_not_part_of_a_secret),
         cmocka_unit_test(a_secret_file_open_to_every_user_is_refused),
+        cmocka_unit_test(a_secret_file_of_another_user_is_refused_with_who_wants_it),
         cmocka_unit_test(a_secret_longer_than_its_bound_is_refused),
         cmocka_unit_test(a_descriptor_is_read_to_its_end),
         cmocka_unit_test(a_credential_comes_from_the_service_manager),
