@@ -17,8 +17,10 @@ bool access_file_open(const struct config *config, const char *from, struct acce
     struct stat status = {.st_mode = 0600};
     const char *wrap = config_text(config, "hub", "access_key_wrap");
     *file = (struct access_file){.text = BUF_INIT(FILE_BYTES), .mode = 0600};
-    if (!config_want(config, "hub", "credentials", &file->path, err) ||
-        (wrap != NULL && !key_wrap_read(wrap, &file->wrap, err)) ||
+    if (!config_want(config, "hub", "credentials", &file->path, err))
+        return error_hint(err, "where the hub has settings of its own, name them: --config "
+                               "/etc/reseal/hub.conf");
+    if ((wrap != NULL && !key_wrap_read(wrap, &file->wrap, err)) ||
         (from != NULL && !key_wrap_read(from, &old, err)))
         return false;
     bool ok = stat(file->path, &status) != 0 && errno == ENOENT; /* the first key makes it */

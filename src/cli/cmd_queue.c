@@ -170,6 +170,12 @@ static bool run_redrive(const struct invocation *invocation, struct error *err)
     }
     ok = print_done(invocation, queue, from, "moved", moved, err);
 done:
+    if (!ok && err->kind == FAIL_AUTH)
+        error_hint(err,
+                   "it takes an access key that may receive from the dead-letter queue and send to "
+                   "\"%s\": --profile names one; where this one may, check secret key, region and "
+                   "clock",
+                   queue);
     queue_service_close(&service);
     return ok;
 }

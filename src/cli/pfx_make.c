@@ -26,7 +26,7 @@ static bool want(const char *value, const char *option, const char *key, struct 
         return true;
     error_set(err, FAIL_USAGE, "--%s is missing", option);
     if (key == NULL)
-        return error_hint(err, "see: reseal pfx new --help");
+        return error_hint(err, "see: reseal pfx new --help; pfx import takes the same");
     return error_hint(err, "give it, or %s in section [client] of the configuration", key);
 }
 

@@ -119,9 +119,13 @@ static bool peek_hub(const struct config *config, const char *name, long count,
     if (!client_web(config, &web, err) || !queue_messages_url(config, web, name, &url, err))
         goto done;
     buf_printf(&url, "?count=%ld&body=%d", count, showing->body);
-    if (!buf_check(&url, "the URL of a queue", err) ||
-        !web_call(web, "GET", buf_text(&url), NULL, &answer, err))
+    if (!buf_check(&url, "the URL of a queue", err))
         goto done;
+    if (!web_call(web, "GET", buf_text(&url), NULL, &answer, err)) {
+        if (err->kind == FAIL_NOT_FOUND)
+            error_hint(err, "`reseal queue stat` names those that are there");
+        goto done;
+    }
     if (answer.json == NULL ||
         !json_want_array(json_root(answer.json), "", "messages", &messages, err)) {
         error_set(err, FAIL_REMOTE, "%s does not answer like a hub", buf_text(&url));

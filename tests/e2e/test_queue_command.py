@@ -86,7 +86,7 @@ class QueueCommands(StageTest):
     def test_what_is_not_there_or_not_allowed_has_its_exit_status(self):
         self.assertIn("no-such-queue", self.fails(1, "stat", "no-such-queue"))
         self.assertIn("no-such-queue", self.fails(1, "stat", "no-such-queue", "--service"))
-        self.assertIn("no-such-queue", self.fails(1, "peek", "no-such-queue"))
+        self.assertIn("`reseal queue stat` names", self.fails(1, "peek", "no-such-queue"))
         self.assertIn("no section [other]", self.fails(2, "redrive", "q", "--profile", "other"))
         away = self.stage.config("away", queue={"endpoint": "http://127.0.0.1:1"})
         self.fails(5, "stat", "--service", config=away)

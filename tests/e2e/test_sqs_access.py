@@ -134,6 +134,18 @@ class Commands(AccessTest):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn(told, done.stderr)
 
+    def test_a_key_that_may_not_move_dead_letters_is_told_of_profiles(self):
+        self.add("taker", "--rights", "receive:reseal-requests send:reseal-results")
+        config = self.path("taker.conf")
+        write_private(config, f"[queue]\nendpoint = http://127.0.0.1:{self.hub.port}\n"
+                              f"credentials = {self.path('taker')}\n")
+        for words, status, told in ((("queue", "redrive"), 5, "--profile names one"),
+                                    (("access", "list"), 2, "--config /etc/reseal/hub.conf")):
+            done = subprocess.run([RESEAL, *words, "--config", config], stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, timeout=SLOW)
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertIn(told, done.stderr)
+
     def test_the_last_key_stays(self):
         only = self.path("only")
         write_private(only, "[last]\naws_access_key_id = AKLAST\n"
