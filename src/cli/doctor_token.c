@@ -101,14 +101,6 @@ static void judge_pin_length(struct doctor *doctor, const struct token *token,
                    "what [%s] pin names can be read, and its length is possible", doctor->section);
 }
 
-/* A descriptor or a credential belongs to the service that gets it; here is nothing to read. */
-static bool pin_is_elsewhere(const char *source)
-{
-    if (strncmp(source, "fd:", 3) == 0)
-        return true;
-    return strncmp(source, "credential:", 11) == 0 && getenv("CREDENTIALS_DIRECTORY") == NULL;
-}
-
 static const char *pin_source(const struct doctor *doctor)
 {
     const char *option = invocation_option(doctor->invocation, "pin");
@@ -206,7 +198,8 @@ static void examine_section(struct doctor *doctor)
              (pin_is_for_pad(token, pin_source(doctor)) || !token_wants_login(token)))
         log_in(doctor, token, NULL);
     else if (!proved && token != NULL)
-        doctor_say(doctor, DOCTOR_KEY, MARK_WARNING, login_hint,
+        doctor_say(doctor, DOCTOR_KEY, MARK_WARNING,
+                   doctor->login ? "see to the PIN first, above" : login_hint,
                    "PIN, keys and custody were not tried");
     secret_free(&pin);
     token_close(&token);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "token_options.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -104,6 +105,15 @@ static bool pin_source(const struct invocation *invocation, const char **out, st
     return true;
 }
 
+bool pin_is_elsewhere(const char *source)
+{
+    if (source == NULL)
+        return false;
+    if (strncmp(source, "fd:", 3) == 0)
+        return true;
+    return strncmp(source, "credential:", 11) == 0 && getenv("CREDENTIALS_DIRECTORY") == NULL;
+}
+
 bool token_options_pin(const struct invocation *invocation, struct secret **out, struct error *err)
 {
     const char *source = NULL;
@@ -112,6 +122,9 @@ bool token_options_pin(const struct invocation *invocation, struct secret **out,
         return false;
     if (secret_read(source != NULL ? source : "prompt", PIN_PROMPT, PIN_MAX, out, err))
         return true;
+    if (invocation_option(invocation, "pin") == NULL && pin_is_elsewhere(source))
+        error_hint(err, "only the service itself can read %s: give the PIN with --pin SOURCE",
+                   source);
     return error_context(err, "the PIN of the token");
 }
 

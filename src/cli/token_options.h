@@ -41,6 +41,9 @@ bool token_options_fault(struct error *err);
 bool token_options_pin(const struct invocation *invocation, struct secret **out,
                        struct error *err) MUST_USE;
 
+/* A descriptor or a credential belongs to the service that gets it; here is nothing to read. */
+bool pin_is_elsewhere(const char *source) MUST_USE;
+
 #define PIN_PAD_NOTE "type the PIN on the pad of the token"
 /* True where the PIN is not for us to ask for: no source is named (or `prompt`), and the token has
  * a pad of its own. */

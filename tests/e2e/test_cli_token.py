@@ -114,6 +114,15 @@ class Missing(TokenTest):
                           "public_key = plan.pem\ntranscript = plan.jsonl\n")
         self.fails(4, "ceremony", "run", plan, "--yes", env=token.env)
 
+    def test_a_pin_that_only_the_service_has_is_to_be_given(self):
+        token = self.softhsm()
+        config = self.write("reseal.conf", token.section().replace(f"file:{token.pin_file}", "credential:pin"))
+        done = self.fails(2, "key", "list", "--config", config, env=token.env)
+        self.assertIn("give the PIN with --pin SOURCE", done.stderr)
+        self.succeeds("key", "list", "--config", config, "--pin", f"file:{token.pin_file}", env=token.env)
+        done = self.fails(4, "doctor", "--login", "--config", config, env=token.env)
+        self.assertIn("see to the PIN first", done.stdout)
+
     def test_a_missing_configuration_is_no_trouble_of_the_token(self):
         for words in (["key", "list"], ["token", "list"], ["token", "probe", "k"]):
             self.fails(1, *words, "--config", f"{self.folder}/nowhere.conf")
