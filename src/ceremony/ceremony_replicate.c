@@ -170,6 +170,24 @@ static bool read_record(struct replication *replication, struct error *err)
 
 /* -- the two tokens -- */
 
+/* The key of the record, by its CKA_ID and its public half: another one may have its label by now.
+ */
+static bool check_key(const struct replication *replication, struct error *err)
+{
+    struct key_finding found;
+    if (!sealing_key_describe(replication->from, replication->key, &found, err))
+        return false;
+    if (strcmp(found.id, replication->id) == 0 &&
+        strcmp(found.fingerprint, replication->result->fingerprint) == 0)
+        return true;
+    error_set(err, FAIL_POLICY,
+              "the key \"%s\" on the token \"%s\" is not the one of the transcript: the SHA-256 of "
+              "its public half is %s",
+              replication->result->label, replication->result->from.label, found.fingerprint);
+    return error_hint(err, "nothing was done; `reseal key inventory TRANSCRIPT` shows what is on "
+                           "the token");
+}
+
 /* The security officer before the user: his key for the journey is what wraps the sealing key. */
 static bool open_from(struct replication *replication, struct error *err)
 {
@@ -189,7 +207,8 @@ static bool open_from(struct replication *replication, struct error *err)
         return false;
     if (!options->from.login(options->from.context, replication->from_token, err) ||
         !session_open(replication->from_token, SESSION_READ_WRITE, &replication->from, err) ||
-        !sealing_key_find(replication->from, result->label, &replication->key, err))
+        !sealing_key_find(replication->from, result->label, &replication->key, err) ||
+        !check_key(replication, err))
         return false;
     return options->so_pin != NULL ||
            transport_secret_make(replication->from, &replication->secret, err);

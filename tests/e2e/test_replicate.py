@@ -186,6 +186,22 @@ transcript = {self.folder}/shared.jsonl
         self.run_reseal("ceremony", "verify", self.transcript)
         self.run_reseal("ceremony", "commit", self.transcript, "--yes")
 
+    def test_another_key_of_the_same_label_is_not_taken_for_the_key_of_the_record(self):
+        self.hold("rule = transport\ntransport_key = to-second")
+        with open(self.transcript, "rb") as file:
+            record = file.read()
+        self.destroy("first")
+        for name in ("shared.pem", "shared.jsonl"):
+            os.unlink(f"{self.folder}/{name}")
+        self.hold("rule = transport\ntransport_key = to-second")
+        with open(self.transcript, "wb") as file:
+            file.write(record)
+        self.assertIn("is not the one of the transcript",
+                      self.replicate("second", "to-second", code=3))
+        self.assertEqual(self.fingerprint_on("second"), set())
+        with open(self.transcript, "rb") as file:
+            self.assertEqual(file.read(), record)
+
     def destroy(self, name):
         self.run_reseal("key", "destroy", self.transcript, "--token", name, "--yes", "--force",
                         "--config", self.config)
