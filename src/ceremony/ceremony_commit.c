@@ -68,6 +68,16 @@ static bool check_state(const struct commit *commit, struct error *err)
     return error_set(err, FAIL_INTERNAL, "the state of %s", path);
 }
 
+/* Its key was on a token that is thrown away; and what it says is not held against the plan. */
+static bool check_earnest(const struct commit *commit, struct error *err)
+{
+    if (!json_true(json_get(commit->first->facts, "rehearsal")))
+        return true;
+    error_set(err, FAIL_POLICY, "%s is the record of a rehearsal: there is no key to commit",
+              commit->options->transcript);
+    return error_hint(err, "`reseal ceremony run PLAN` without --rehearse makes the key");
+}
+
 static bool check_findings(const struct commit *commit, struct error *err)
 {
     const struct verification *verification = commit->verification;
@@ -199,8 +209,8 @@ static bool look(struct commit *commit, struct error *err)
     const struct transcript_line *pending = transcript_record_pending(commit->verification->record);
     if (pending != NULL && strcmp(pending->step, "commit") == 0)
         commit->announced = pending;
-    return check_signatures(commit, err) && check_backup(commit, err) && may_confirm(commit, err) &&
-           make_descriptor(commit, err);
+    return check_earnest(commit, err) && check_signatures(commit, err) &&
+           check_backup(commit, err) && may_confirm(commit, err) && make_descriptor(commit, err);
 }
 
 static bool confirm(const struct commit *commit, struct error *err)

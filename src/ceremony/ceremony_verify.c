@@ -203,6 +203,17 @@ static void say_limits(struct verification *verification)
                    "hold the SHA-256 of a line against what was written down (--head)");
 }
 
+/* Nothing is judged of a key in such a record, so nothing may be told of one. */
+static bool tells_init_alone(const struct transcript_record *record)
+{
+    for (size_t i = 0; i < transcript_record_count(record); i++) {
+        const struct transcript_line *line = transcript_record_at(record, i);
+        if (strcmp(line->step, "init-token") != 0 && line->outcome != LINE_NOTED)
+            return false;
+    }
+    return true;
+}
+
 /* The record of a token's initialisation is one act, bound like any other. */
 static bool verify_init(struct verification *verification, const struct verify_options *options)
 {
@@ -210,7 +221,7 @@ static bool verify_init(struct verification *verification, const struct verify_o
     const struct transcript_line *first = transcript_record_at(record, 0);
     const char *format = transcript_text(first, NULL, "format");
     const struct transcript_line *done = transcript_record_find(record, "init-token", LINE_DONE);
-    if (format == NULL || strcmp(format, "reseal-token-init-1") != 0)
+    if (format == NULL || strcmp(format, "reseal-token-init-1") != 0 || !tells_init_alone(record))
         return false;
     verify_say(verification, VERIFIED_PROVEN, "chain",
                "%zu lines, each bound to the one before it by SHA-256; the last one is %s",

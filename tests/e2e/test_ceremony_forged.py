@@ -90,6 +90,8 @@ LIES = {
     "nobody compared": (lambda lines: without(lines, "fingerprint"), 'the step "fingerprint"'),
     "two ends": (lambda lines: lines + lines[-1:], "cannot come after"),
     "a key that was made afterwards": (lambda lines: lines + lines[3:5], "cannot come after"),
+    "a token's initialisation": (lambda lines: lines[0].update(format="reseal-token-init-1"),
+                                 "does not begin a ceremony"),
     "steps turned": (lambda lines: lines[:5] + [lines[6], lines[5]] + lines[7:], "what must follow"),
     "a plan that is none": (lambda lines: lines[0]["plan"].update(
         text="none", sha256=hashlib.sha256(b"none").hexdigest()), "is no plan"),
@@ -136,6 +138,17 @@ class Forged(CeremonyTest):
         change(lines)
         self.assertTrue(any(words in text for text in self.wrong(lines)))
         self.fails(3, "ceremony", "commit", self.write("again.jsonl", sealed(lines)), "--yes")
+
+    def test_what_is_no_record_of_a_ceremony_in_earnest_is_not_committed(self):
+        """Of neither is the first line held against the plan: rules could be left out of both."""
+        lines = self.hold()
+        for name, told in (("initialisation", {"format": "reseal-token-init-1"}),
+                           ("rehearsal", {"rehearsal": True})):
+            with self.subTest(name):
+                changed = copy.deepcopy(lines)
+                changed[0].update(told)
+                self.fails(3, "ceremony", "commit", self.write("other.jsonl", sealed(changed)), "--yes")
+                self.assertFalse(os.path.exists(changed[0]["outputs"]["descriptor"]))
 
     def test_a_commit_of_another_key_is_found(self):
         self.hold()
