@@ -44,7 +44,28 @@ static bool check_confirmation(const struct ceremony *ceremony, struct error *er
                            "--rehearse, for a machine [ceremony] allow_yes = yes");
 }
 
-/* A transcript that is there is one to go on with; act_open looks whether it is. */
+/* Whether the record is of an unfinished ceremony of this plan. */
+static bool goes_on(const struct ceremony *ceremony, struct error *err)
+{
+    enum ceremony_state state = transcript_record_state(ceremony->record);
+    const char *plan = transcript_text(transcript_record_at(ceremony->record, 0), "plan", "sha256");
+    if (state != CEREMONY_UNFINISHED) {
+        error_set(err, FAIL_EXISTS, "the ceremony of transcript %s was held already (it is %s)",
+                  ceremony->plan->transcript, ceremony_state_name(state));
+        return error_hint(err, "nothing was done; a new ceremony needs new outputs in its plan%s",
+                          state == CEREMONY_ACCEPTED
+                              ? "; this one's key waits for `reseal ceremony commit`"
+                              : "");
+    }
+    if (plan == NULL || strcmp(plan, ceremony->plan->sha256) != 0) {
+        error_set(err, FAIL_POLICY, "the unfinished ceremony of %s had another plan",
+                  ceremony->plan->transcript);
+        return error_hint(err, "go on with the plan as it was: its text is in the first line");
+    }
+    return true;
+}
+
+/* A transcript that is there is one to go on with; act_open looks at it again. */
 static bool outputs_ready(struct ceremony *ceremony, struct error *err)
 {
     struct stat st;
@@ -63,22 +84,7 @@ static bool outputs_ready(struct ceremony *ceremony, struct error *err)
         return error_hint(err, "a new ceremony needs a transcript of its own: name another in the "
                                "plan");
     }
-    enum ceremony_state state = transcript_record_state(ceremony->record);
-    const char *plan = transcript_text(transcript_record_at(ceremony->record, 0), "plan", "sha256");
-    if (state != CEREMONY_UNFINISHED) {
-        error_set(err, FAIL_EXISTS, "the ceremony of transcript %s was held already (it is %s)",
-                  ceremony->plan->transcript, ceremony_state_name(state));
-        return error_hint(err, "nothing was done; a new ceremony needs new outputs in its plan%s",
-                          state == CEREMONY_ACCEPTED
-                              ? "; this one's key waits for `reseal ceremony commit`"
-                              : "");
-    }
-    if (plan == NULL || strcmp(plan, ceremony->plan->sha256) != 0) {
-        error_set(err, FAIL_POLICY, "the unfinished ceremony of %s had another plan",
-                  ceremony->plan->transcript);
-        return error_hint(err, "go on with the plan as it was: its text is in the first line");
-    }
-    return true;
+    return goes_on(ceremony, err);
 }
 
 /* Everything that can fail without the token fails here. */
@@ -211,8 +217,11 @@ bool act_open(struct ceremony *ceremony, struct error *err)
         return transcript_create(path, &ceremony->transcript, err);
     /* Read once more under the lock: what another process has added since counts. */
     transcript_record_free(&ceremony->record);
-    return transcript_open(path, &ceremony->transcript, &ceremony->cut_off, err) &&
-           transcript_read(path, &ceremony->record, NULL, err);
+    if (transcript_open(path, &ceremony->transcript, &ceremony->cut_off, err) &&
+        transcript_read(path, &ceremony->record, NULL, err) && goes_on(ceremony, err))
+        return true;
+    transcript_close(&ceremony->transcript); /* nothing is written to it, nor undone by it */
+    return false;
 }
 
 bool act_login(struct ceremony *ceremony, struct error *err)

@@ -97,6 +97,36 @@ class Killed(CutTest):
         self.assertEqual(steps(lines).count(("resume", "done")), resumed or 1)
         return lines
 
+    def test_a_ceremony_that_another_process_has_ended_meanwhile_is_left_alone(self):
+        token = self.softhsm()
+        plan, pin = self.plan(token, key=KEY), f"{self.folder}/pipe"
+        os.mkfifo(pin, 0o600)
+
+        def clear():
+            self.succeeds("key", "destroy", f"{self.folder}/plan.jsonl", "--yes", "--force",
+                          *token.options(), env=token.env)
+            for path in self.outputs():
+                os.unlink(path)
+        self.run_plan(token, plan)
+        with open(f"{self.folder}/plan.jsonl", "rb") as file:
+            begun = file.readline()
+        clear()
+        for more in ([], ["--abandon"]):
+            with self.subTest(more):
+                with open(f"{self.folder}/plan.jsonl", "wb") as file:
+                    file.write(begun)
+                process = subprocess.Popen([f"{BIN}/reseal", "ceremony", "run", plan, "--yes", "--pin",
+                                            f"file:{pin}", *more], env=token.env, text=True,
+                                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                with open(pin, "w") as out:  # opened when it has looked at the record
+                    self.run_plan(token, plan)
+                    out.write(token.pin)
+                said = process.communicate(timeout=300)[1]
+                self.one_recorded_key(token)
+                self.assertIn("was held already", said)
+                self.assertEqual(process.returncode, 1, said)
+                clear()
+
     def test_before_the_first_line(self):
         token = self.softhsm()
         plan = self.plan(token, key=KEY)
