@@ -71,6 +71,23 @@ static bool is_whole(struct verification *verification, const struct story *stor
     return true;
 }
 
+/* A step that failed, or a key that was destroyed, ends a ceremony: no key of it is accepted. */
+static bool is_unbroken(struct verification *verification, const struct story *story)
+{
+    const size_t last = story->lines[STORY_CLOSED]->number;
+    for (size_t i = story->lines[STORY_ANNOUNCED]->number; i < last; i++) {
+        const struct transcript_line *line = transcript_record_at(verification->record, i);
+        bool goes_on = strcmp(line->step, "login") == 0 || strcmp(line->step, "resume") == 0;
+        if ((line->outcome != LINE_FAILED || goes_on) && strcmp(line->step, "destroy") != 0)
+            continue;
+        verify_say(verification, VERIFIED_WRONG, "key",
+                   "line %zu says \"%s\": %s, and the key was accepted all the same", line->number,
+                   line->step, line_outcome_name(line->outcome));
+        return false;
+    }
+    return true;
+}
+
 static void verify_identity(struct verification *verification, const struct story *story)
 {
     const struct json_value *compared = json_get(story->first->facts, "compared");
@@ -209,7 +226,7 @@ static void verify_confined(struct verification *verification, const struct tran
     bool all = refused == json_count(attempts);
     if (refused == 0 && all)
         verify_say(verification, VERIFIED_WRONG, "key",
-                   "the plan has no backup, and no line tells of an attempt to wrap the key");
+                   "the key must stay where it is, and no line tells of an attempt to wrap it");
     else if (all != json_true(json_get(line->facts, "confined")))
         verify_say(verification, VERIFIED_WRONG, "key",
                    "line %zu says of the attempts to wrap the key what they do not bear out",
@@ -277,6 +294,49 @@ static void verify_replicas(struct verification *verification, const struct stor
     }
 }
 
+static const struct transcript_line *replica_for(const struct transcript_record *record,
+                                                 const char *transport_label)
+{
+    for (size_t i = 0; i < transcript_record_count(record); i++) {
+        const struct transcript_line *line = transcript_record_at(record, i);
+        if (line->outcome == LINE_DONE && strcmp(line->step, "replicate") == 0 &&
+            text_is(json_get(line->facts, "transportKey"), "label", transport_label))
+            return line;
+    }
+    return NULL;
+}
+
+/* A plan with transport keys wants a replica for each, after that nobody wraps the key, and only
+ * then the commit. */
+static void verify_backup(struct verification *verification, const struct story *story)
+{
+    const struct transcript_record *record = verification->record;
+    const struct json_value *rules = json_get(story->first->facts, "rules");
+    const struct json_value *labels = json_get(rules, "transportKeys");
+    const struct transcript_line *backup = transcript_record_find(record, "backup", LINE_DONE);
+    const struct transcript_line *commit = transcript_record_find(record, "commit", LINE_DONE);
+    const struct transcript_line *end = backup != NULL ? backup : commit;
+    size_t before = story->lines[STORY_CLOSED]->number;
+    if (!text_is(rules, "backup", "transport") || end == NULL)
+        return;
+    for (size_t i = 0; i < json_count(labels); i++) {
+        const char *label = json_text(json_at(labels, i), NULL);
+        const struct transcript_line *line = replica_for(record, label);
+        if (line != NULL && line->number > before && line->number < end->number)
+            continue;
+        verify_say(
+            verification, VERIFIED_WRONG, "key",
+            "line %zu, \"%s\", comes without a replica for the transport key \"%s\" before it",
+            end->number, end->step, label != NULL ? label : "?");
+        return;
+    }
+    if (backup == NULL || (commit != NULL && commit->number < backup->number))
+        verify_say(verification, VERIFIED_WRONG, "key",
+                   "the key was committed before the backup that the plan wants");
+    else
+        verify_confined(verification, backup);
+}
+
 void verify_key(struct verification *verification)
 {
     struct story story;
@@ -284,7 +344,7 @@ void verify_key(struct verification *verification)
     find_story(verification->record, &story);
     verify_identity(verification, &story);
     if (verification->state == CEREMONY_UNFINISHED || verification->state == CEREMONY_FAILED ||
-        !is_whole(verification, &story))
+        !is_whole(verification, &story) || !is_unbroken(verification, &story))
         return;
     const char *manufacturer = transcript_text(story.first, "token", "manufacturer");
     if (!verify_key_plan(verification->record, &plan) || manufacturer == NULL) {
@@ -300,4 +360,5 @@ void verify_key(struct verification *verification)
         verify_confined(verification, story.lines[STORY_UNREADABLE]);
     verify_proofs(verification, &story);
     verify_replicas(verification, &story, &plan);
+    verify_backup(verification, &story);
 }

@@ -90,6 +90,10 @@ LIES = {
     "nobody compared": (lambda lines: without(lines, "fingerprint"), 'the step "fingerprint"'),
     "two ends": (lambda lines: lines + lines[-1:], "cannot come after"),
     "a key that was made afterwards": (lambda lines: lines + lines[3:5], "cannot come after"),
+    "a key that was destroyed": (lambda lines: lines[:-1] + [
+        dict(lines[-1], step="destroy")] + lines[-1:], '"destroy": done, and the key was accepted'),
+    "a step that failed": (lambda lines: lines[:-1] + [
+        dict(the(lines, "proof"), outcome="failed")] + lines[-1:], '"proof": failed, and the key was'),
     "a token's initialisation": (lambda lines: lines[0].update(format="reseal-token-init-1"),
                                  "does not begin a ceremony"),
     "steps turned": (lambda lines: lines[:5] + [lines[6], lines[5]] + lines[7:], "what must follow"),

@@ -8,6 +8,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from test_ceremony_forged import sealed  # noqa: E402
 from token_support import TokenTest, find_nss, make_nss, write_secret  # noqa: E402
 
 
@@ -117,6 +118,11 @@ transcript = {self.folder}/shared.jsonl
             objects = json.loads(done.stdout)["objects"]
             self.assertEqual({entry["judgement"] for entry in objects}, {"known"}, objects)
             self.assertEqual({entry["label"] for entry in objects}, labels)
+        # A record that leaves out what was done for the backup does not verify.
+        for left_out in ("replicate", "backup"):
+            with open(f"{self.folder}/forged.jsonl", "w") as file:
+                file.write(sealed([line for line in self.lines() if line["step"] != left_out]))
+            self.run_reseal("ceremony", "verify", f"{self.folder}/forged.jsonl", code=1)
         # And too late.
         self.assertIn("between the end of its ceremony",
                       self.replicate("second", "to-second", code=3))
