@@ -268,14 +268,32 @@ static bool confirm(const struct replication *replication, struct error *err)
 
 /* -- the journey -- */
 
+/* Whether a replication for this transport key was begun, and the last one is not known as done. */
+static bool was_begun(const struct replication *replication)
+{
+    for (size_t i = transcript_record_count(replication->record); i > 0; i--) {
+        const struct transcript_line *line = transcript_record_at(replication->record, i - 1);
+        const char *label = transcript_text(line, "transportKey", "label");
+        if (strcmp(line->step, "replicate") == 0 && label != NULL &&
+            strcmp(label, replication->options->transport_label) == 0)
+            return line->outcome != LINE_DONE;
+    }
+    return false;
+}
+
 /* A replication before this one may have been cut off: what it has left of this key is destroyed,
- * and its transport key is used. */
+ * and its transport key is used. A replica that came for another transport key is none of that. */
 static bool clear_way(struct replication *replication, struct error *err)
 {
     struct error missing = ERROR_INIT;
-    const struct transcript_line *pending = transcript_record_pending(replication->record);
-    if (pending != NULL && strcmp(pending->step, "replicate") == 0 &&
-        !key_remains_destroy(replication->to, replication->id, replication->result->label, err))
+    const struct replicate_result *result = replication->result;
+    if (was_begun(replication) &&
+        transcript_record_arrival(replication->record, result->to.serial) != NULL)
+        return error_set(err, FAIL_EXISTS,
+                         "a replica of the key \"%s\" is on the token \"%s\" already",
+                         result->label, result->to.label);
+    if (was_begun(replication) &&
+        !key_remains_destroy(replication->to, replication->id, result->label, err))
         return false;
     if (sealing_key_find(replication->to, replication->options->transport_label,
                          &replication->transport, &missing))
@@ -345,9 +363,13 @@ static bool go(struct replication *replication, struct error *err)
                         replication, NULL, err))
         return false;
     if (!bring(replication, err) || !check_proof(replication, err)) {
-        struct error ignored = ERROR_INIT;
-        if (replication->replica != NULL)
-            (void)!key_destroy(replication->to, replication->replica, &ignored);
+        struct error left = ERROR_INIT;
+        if (replication->replica != NULL &&
+            !key_destroy(replication->to, replication->replica, &left))
+            error_hint(err,
+                       "the replica may STILL BE ON THE TOKEN: %.200s; replicate it again for this "
+                       "transport key, which destroys it first",
+                       left.text);
         return add_failure(replication, "replicate", err);
     }
     replication->result->done++;

@@ -174,6 +174,31 @@ transcript = {self.folder}/shared.jsonl
         self.assertTrue(self.replicate("third", "to-third")["shut"])
         self.run_reseal("ceremony", "commit", self.transcript, "--yes")
 
+    def cut_last_line(self):
+        with open(self.transcript, "rb") as file:
+            lines = file.read().splitlines(keepends=True)
+        with open(self.transcript, "wb") as file:
+            file.write(b"".join(lines[:-1]))
+
+    def test_what_was_cut_off_is_begun_again_after_another_one(self):
+        self.sections["third"] = self.softhsm_section("third")
+        self.hold("rule = transport\ntransport_key = to-second, to-third")
+        self.replicate("second", "to-second")
+        self.cut_last_line()
+        self.assertEqual(self.replicate("third", "to-third")["done"], 1)
+        told = self.replicate("second", "to-second")
+        self.assertEqual((told["done"], told["shut"]), (2, True))
+        self.run_reseal("ceremony", "verify", self.transcript)
+
+    def test_a_replica_that_is_recorded_is_not_what_was_cut_off(self):
+        self.hold("rule = transport\ntransport_key = to-second, to-third")
+        self.replicate("second", "to-second")
+        there = self.fingerprint_on("second")
+        self.replicate("second", "to-third", code=1)
+        self.cut_last_line()  # the one that says that it failed
+        self.assertIn("already", self.replicate("second", "to-third", code=1))
+        self.assertEqual(self.fingerprint_on("second") & there, there)
+
     def test_the_end_that_was_cut_off_is_made_up_for(self):
         self.hold("rule = transport\ntransport_key = to-second")
         self.replicate("second", "to-second")
