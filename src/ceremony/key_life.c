@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "reseal/clock.h"
 #include "reseal/file.h"
+#include "reseal/inventory.h"
 #include "reseal/key_descriptor.h"
 #include "run.h"
 
@@ -227,6 +229,31 @@ static bool is_done(const struct life *life)
     return pending != NULL && strcmp(pending->step, "destroy") == 0;
 }
 
+/* What is destroyed is what was shown: objects with the recorded CKA_ID that tell a public half
+ * must tell that of the record. */
+static bool check_public(struct session *session, const struct life *life, struct error *err)
+{
+    const struct key_life_result *result = life->result;
+    struct inventory_object *objects = NULL;
+    size_t count = 0;
+    bool same = true;
+    if (!token_inventory(session, &objects, &count, err))
+        return false;
+    for (size_t i = 0; i < count && same; i++) {
+        const struct inventory_object *object = &objects[i];
+        same = strcmp(object->id, result->id) != 0 || object->fingerprint[0] == '\0' ||
+               strcmp(object->fingerprint, result->fingerprint) == 0;
+        if (!same)
+            error_set(err, FAIL_POLICY,
+                      "the key with the recorded CKA_ID has another public half, SHA-256 %s, than "
+                      "the record says; it was left alone",
+                      object->fingerprint);
+    }
+    free(objects);
+    return same || error_hint(err, "`reseal key inventory` shows what is on the token, and "
+                                   "`reseal ceremony verify` what the record proves");
+}
+
 static bool find_remains(struct session *session, struct life *life, bool *done, struct error *err)
 {
     struct key_remains *found = &life->result->destroyed;
@@ -234,7 +261,7 @@ static bool find_remains(struct session *session, struct life *life, bool *done,
     if (!key_remains_find(session, life->result->id, found, err))
         return false;
     if (found->private_keys + found->public_keys > 0)
-        return true;
+        return check_public(session, life, err);
     *done = is_done(life);
     return *done || error_set(err, FAIL_NOT_FOUND, "the key \"%s\" is not on the token \"%s\"",
                               life->result->label, life->token->label);

@@ -109,7 +109,7 @@ class Forged(CeremonyTest):
         return [row["text"] for row in json.loads(done.stdout)["findings"] if row["verdict"] == "wrong"]
 
     def hold(self):
-        token = self.softhsm()
+        token = self.token = self.softhsm()
         subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", "ann.key"],
                        cwd=self.folder, check=True, capture_output=True)
         subprocess.run(["openssl", "pkey", "-in", "ann.key", "-pubout", "-out", "ann.pub"],
@@ -153,6 +153,19 @@ class Forged(CeremonyTest):
                 changed[0].update(told)
                 self.fails(3, "ceremony", "commit", self.write("other.jsonl", sealed(changed)), "--yes")
                 self.assertFalse(os.path.exists(changed[0]["outputs"]["descriptor"]))
+
+    def test_a_key_is_not_destroyed_by_a_record_that_shows_another(self):
+        lines = self.hold()
+        the(lines, "close")["spkiSha256"] = "0" * 64
+        path = self.write("forged.jsonl", sealed(lines))
+        there = self.keys(self.token)
+        done = self.fails(3, "key", "destroy", path, "--yes", "--force", *self.token.options(),
+                          env=self.token.env)
+        self.assertIn("another public half", done.stderr)
+        self.assertEqual(self.keys(self.token), there)
+        self.succeeds("key", "destroy", f"{self.folder}/plan.jsonl", "--yes", "--force",
+                      *self.token.options(), env=self.token.env)
+        self.assertEqual(self.keys(self.token), [])
 
     def test_a_commit_of_another_key_is_found(self):
         self.hold()

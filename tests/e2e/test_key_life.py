@@ -161,11 +161,21 @@ class SoftHsm(Life, LifeTest):
         self.assertTrue(any("another key" in entry["reason"] for entry in found), found)
         done = self.run_key("inventory", *(self.path(name) for name in names), code=1)
         self.assertIn("another key", done.stderr)
-        self.run_key("destroy", transcript, "--yes", "--force")
-        # One that is there although its record says that it is not.
-        self.tool("--keypairgen", "--key-type", "RSA:2048", "--id", identity, "--label", "changing")
-        found = [entry for entry in self.inventory(*names, code=1) if entry["label"] == "changing"]
-        self.assertTrue(all("destroyed" in entry["reason"] for entry in found), found)
+        self.assertIn("another public half",
+                      self.run_key("destroy", transcript, "--yes", "--force", code=3).stderr)
+        self.assertIn(("altered", "private key", "changing"), self.judgements(*names, code=1))
+        self.tool("--delete-object", "--type", "privkey", "--id", identity)
+        self.tool("--delete-object", "--type", "pubkey", "--id", identity)
+
+    def test_a_key_that_is_there_although_it_was_destroyed_is_told(self):
+        self.hold_another("ended")
+        with open(self.path("ended")) as file:
+            identity = next(line["id"] for line in map(json.loads, file) if line["step"] == "generate")
+        self.run_key("destroy", self.path("ended"), "--yes", "--force")
+        self.tool("--keypairgen", "--key-type", "RSA:2048", "--id", identity, "--label", "ended")
+        found = [entry for entry in self.inventory("first", "second", "ended", code=1)
+                 if entry["label"] == "ended"]
+        self.assertTrue(found and all("destroyed" in entry["reason"] for entry in found), found)
         self.tool("--delete-object", "--type", "privkey", "--id", identity)
         self.tool("--delete-object", "--type", "pubkey", "--id", identity)
 
