@@ -205,14 +205,18 @@ static bool check_keys(struct rotation *rotation, struct error *err)
     return true;
 }
 
-static bool serves(const struct json_value *root, const char *name)
+/* The key of that name, which is the one that the helper here has: by its public half. */
+static bool serves(const struct json_value *root, const struct key_finding *key)
 {
     const struct json_value *tokens = json_get(root, "tokens");
     for (size_t i = 0; i < json_count(tokens); i++) {
         const struct json_value *keys = json_get(json_at(tokens, i), "keys");
         for (size_t j = 0; j < json_count(keys); j++) {
-            const char *found = json_text(json_get(json_at(keys, j), "name"), NULL);
-            if (found != NULL && strcmp(found, name) == 0)
+            const struct json_value *found = json_at(keys, j);
+            const char *name = json_text(json_get(found, "name"), NULL);
+            const char *fingerprint = json_text(json_get(found, "fingerprint"), NULL);
+            if (name != NULL && strcmp(name, key->name) == 0 && fingerprint != NULL &&
+                strcmp(fingerprint, key->fingerprint) == 0)
                 return true;
         }
     }
@@ -231,7 +235,9 @@ static bool check_connector(const struct rotation *rotation, struct error *err)
                       rotation->report.to);
         return true;
     }
-    bool ok = serves(json_root(status), rotation->report.to);
+    const struct key_finding *to =
+        probe_key(&rotate_helper_hello(rotation->helper)->report, rotation->report.to);
+    bool ok = to != NULL && serves(json_root(status), to);
     json_free(&status);
     if (ok)
         return true;

@@ -10,6 +10,7 @@ import os
 import random
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -120,6 +121,41 @@ class Rotation:
 class SoftHsm(Rotation, RotateTest):
     kind = "softhsm"
 
+    @property
+    def status_socket(self):
+        return f"{self.stage.folder}/connector.sock"
+
+    def read_status(self):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(self.status_socket)
+            return json.load(client.makefile())
+
+    def told_of_another_key(self):
+        """What a connector tells that has another key under the new name."""
+        keys = [key for token in self.told["tokens"] for key in token["keys"] if key["name"] == "new"]
+        self.assertTrue(keys)
+        for key in keys:
+            key["fingerprint"] = "0" * 64
+        return json.dumps(self.told).encode()
+
+    def rotate_beside(self, status):
+        """Rotates while that is what the connector of this machine tells."""
+        if os.path.exists(self.status_socket):
+            os.unlink(self.status_socket)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(self.status_socket)
+            server.listen()
+
+            def answer():
+                with server.accept()[0] as client:
+                    client.sendall(status)
+            thread = threading.Thread(target=answer, daemon=True)
+            thread.start()
+            said = self.rotate("old", "new", code=3)
+            thread.join(60)
+        os.unlink(self.status_socket)
+        return said
+
     def test_what_is_not_possible_is_refused_before_anything_is_done(self):
         identity = self.stage.escrow(b"stays", "old")
         for arguments, code, words in (
@@ -133,14 +169,19 @@ class SoftHsm(Rotation, RotateTest):
         narrow = f"{self.stage.folder}/narrow.conf"
         with open(narrow, "w") as file:
             file.write(text.replace("key = old, new, other", "key = old"))
+        self.told = self.read_status()
         self.connector.stop()
         connector = self.stage.daemon("reseald", narrow, "narrow.log")
         connector.start()
         self.stage.wait_ready(connector)
         try:
             self.assertIn("does not serve the key", self.rotate("old", "new", code=3))
-        finally:
             connector.stop()
+            connector = None
+            self.assertIn("does not serve the key", self.rotate_beside(self.told_of_another_key()))
+        finally:
+            if connector is not None:
+                connector.stop()
             self.connector.start()
             self.stage.wait_ready(self.connector)
         shown = self.stage.api.call("GET", f"{self.stage.api.RECORDS}/{identity}").json
