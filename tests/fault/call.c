@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -247,6 +248,24 @@ static void wait_ms(unsigned long ms)
         ;
 }
 
+static struct timespec in_ms(unsigned long ms)
+{
+    struct timespec then;
+    clock_gettime(CLOCK_MONOTONIC, &then);
+    long ns = then.tv_nsec + (long)(ms % 1000) * 1000000;
+    then.tv_sec += (time_t)(ms / 1000) + ns / 1000000000;
+    then.tv_nsec = ns % 1000000000;
+    return then;
+}
+
+/* Without the slack of 50 us that Linux gives itself: it would count in each operation. */
+static void wait_until(const struct timespec *until)
+{
+    (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, until, NULL) == EINTR)
+        ;
+}
+
 static void hang(void)
 {
     pthread_mutex_lock(&state_lock);
@@ -321,7 +340,10 @@ static bool prepare(struct fault_call *call, CK_RV *rv)
             state.faults++;
     }
     unsigned long delay = call->private_key ? state.script.private_key_delay_ms : 0;
+    unsigned long time = call->private_key ? state.script.private_key_time_ms : 0;
     pthread_mutex_unlock(&state_lock);
+    if (ok && time > 0)
+        call->not_before = in_ms(time);
     if (ok && delay > 0)
         wait_ms(delay);
     return ok;
@@ -434,6 +456,8 @@ CK_RV fault_call_end(struct fault_call *call, CK_RV rv)
         pthread_mutex_unlock(&state_lock);
         renumber(call, rv);
     }
+    if (call->not_before.tv_sec > 0)
+        wait_until(&call->not_before);
     for (CK_ULONG i = 0; i < call->row_count && i < FAULTS_AT_ONCE; i++)
         room[i] = call->rows[i].ulValueLen;
     if (after != NULL)

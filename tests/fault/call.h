@@ -3,6 +3,7 @@
 #ifndef RESEAL_TESTS_FAULT_CALL_H
 #define RESEAL_TESTS_FAULT_CALL_H
 
+#include <time.h>
 #include "script.h"
 
 #define FAULTS_AT_ONCE 8 /* rules that meet in one call */
@@ -31,6 +32,7 @@ struct fault_call {
     bool claim; /* counts as an open session before it is one */
     CK_ULONG slot_shift;
     CK_SLOT_ID real_slot;
+    struct timespec not_before; /* monotonic; it does not end earlier */
 };
 
 /* The real module's functions; NULL before the first C_Initialize. */

@@ -14,6 +14,8 @@
  *                           functions, when it returns; * is all of them
  *   private-key-delay MS    C_UnwrapKey, C_Decrypt and C_Sign take so much longer; the delay holds no
  *                           lock, so that sessions wait at once, as with a network HSM
+ *   private-key-time MS     they take so long altogether: what the real module leaves of it is waited
+ *                           for, in the same way
  *   sessions-max N          C_OpenSession answers CKR_SESSION_COUNT while N are open
  *   gone                    the token is away: all its sessions end, with them the login
  *   slot +N                 the token comes back in another slot: its number is higher by N

@@ -350,6 +350,8 @@ static bool take_statement(struct line *line, const char *word, struct fault_scr
         ok = take_log(line, out);
     else if (strcmp(word, "private-key-delay") == 0)
         ok = take_number(line, "", &out->private_key_delay_ms);
+    else if (strcmp(word, "private-key-time") == 0)
+        ok = take_number(line, "", &out->private_key_time_ms);
     else if (strcmp(word, "sessions-max") == 0)
         ok = take_number(line, "", &out->sessions_max);
     else if (strcmp(word, "gone") == 0)

@@ -310,6 +310,20 @@ static void delays_of_private_keys_pass_side_by_side(void **state)
     assert_in_range(took, DELAY_MS, SESSIONS * DELAY_MS / 2);
 }
 
+/* The delay is what the real module takes: it counts in the time, and does not come on top. */
+static void the_time_of_a_private_key_is_that_of_the_whole_operation(void **state)
+{
+    (void)state;
+    enum {
+        TIME_MS = 400
+    };
+    CK_SESSION_HANDLE handle = open_session();
+    fault_set(fault, "private-key-delay 300\nprivate-key-time 400");
+    int64_t begun = clock_monotonic_ms();
+    decrypt_nothing(&handle);
+    assert_in_range(clock_monotonic_ms() - begun, TIME_MS, TIME_MS + 299);
+}
+
 static void a_process_dies_of_it_as_told(void **state)
 {
     (void)state;
@@ -381,6 +395,7 @@ static void a_script_that_is_misused_is_refused_with_its_line(void **state)
         "slot 5",
         "sessions-max many",
         "private-key-delay 25ms",
+        "private-key-time 25ms",
         "gone away",
         "log",
         "log /nonexistent/place/log *",
@@ -428,6 +443,7 @@ int main(void)
         cmocka_unit_test_setup(an_attribute_lies_alone, calm),
         cmocka_unit_test_setup(a_call_that_hangs_holds_up_no_other_and_ends_with_the_script, calm),
         cmocka_unit_test_setup(delays_of_private_keys_pass_side_by_side, calm),
+        cmocka_unit_test_setup(the_time_of_a_private_key_is_that_of_the_whole_operation, calm),
         cmocka_unit_test_setup(a_process_dies_of_it_as_told, calm),
         cmocka_unit_test_setup(calls_are_logged_as_the_script_asks, calm),
         cmocka_unit_test_setup(a_script_in_a_file_is_read_again_when_it_is_another, calm),
