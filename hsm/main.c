@@ -78,8 +78,8 @@ int main(int argc, char **argv)
         return 2;
     }
     log_open("reseal-hsm", LOG_AUTO, LEVEL_INFO);
-    /* Each arena of malloc keeps memory of its own; with few threads two are as fast as many. */
-    mallopt(M_ARENA_MAX, 2);
+    /* Each arena of malloc keeps memory of its own; more of them hold up no more threads. */
+    mallopt(M_ARENA_MAX, 4);
     struct token_service *service = calloc(1, sizeof *service);
     if (service == NULL)
         return 1;

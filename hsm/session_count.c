@@ -3,7 +3,8 @@
  * How many sessions to work with, where the configuration leaves it to us: as many as the token has
  * and as pay off. A software token gains nothing beyond the processor's cores, a network HSM wants
  * a few dozen, for each waits for the network. So the number is doubled as long as the whole of
- * them does clearly more jobs in the same time, with secrets of our own.
+ * them does clearly more jobs in the same time, with secrets of our own. Then come a few more: a
+ * thread that has a session may be without the processor, or wait for another in the module.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -14,6 +15,7 @@
 #include "service.h"
 #include "trial.h"
 
+#define SPARE         2    /* beyond those that pay off: one may have to wait for the processor */
 #define FEWEST        2    /* even a busy machine measures no less than it has use for */
 #define GAIN_PERCENT  115  /* the doubled number must do so much of the single one */
 #define SPAN_LEAST_MS 60   /* of one measurement */
@@ -193,8 +195,7 @@ unsigned session_count_choose(struct token_service *service)
     for (unsigned i = 0; i < measurement->open; i++)
         close_runner(&measurement->runners[i]);
     free(measurement);
-    if (count > most)
-        count = most;
+    count = count + SPARE < most ? count + SPARE : most;
     log_event(LEVEL_INFO, EVENT_NOTE, "sessions were chosen by what they gain",
               LOG_NUMBER("sessions", count), LOG_NUMBER("most", most));
     return count;
