@@ -96,6 +96,20 @@ static bool may_move(struct exchange *exchange, const struct database *database,
     return why == NULL;
 }
 
+/* Without a destination the letters go back to the queues that lead theirs here: that is sending to
+ * each of these. */
+static bool may_send_back(struct exchange *exchange, const struct database *database,
+                          const struct queue_row *source)
+{
+    for (size_t i = 0; i < database->queue_count; i++) {
+        const struct queue_row *queue = &database->queues[i];
+        if (queue->dead_letter == source->id &&
+            !queue_permit(exchange, RIGHT_MANAGE | RIGHT_SEND, queue->name))
+            return false;
+    }
+    return true;
+}
+
 enum job_verdict run_start_move(struct job *job, struct database *database, struct error *err)
 {
     struct exchange *exchange = job->context;
@@ -113,7 +127,8 @@ enum job_verdict run_start_move(struct job *job, struct database *database, stru
     struct move move = {.source = source->id,
                         .destination = destination != NULL ? destination->id : 0,
                         .rate = call->rate};
-    if (!may_move(exchange, database, source, move.destination))
+    if (!may_move(exchange, database, source, move.destination) ||
+        (destination == NULL && !may_send_back(exchange, database, source)))
         return JOB_DONE;
     if (!stored_queue_count(database, source->id, &counts, err))
         return JOB_FAILED;

@@ -109,6 +109,19 @@ class Commands(AccessTest):
                                   Attributes=policy("reseal-requests")), "AccessDeniedException")
         self.assertEqual(self.ask(key, "GetQueueUrl", QueueName="led-2"), "QueueDoesNotExist")
 
+    def test_dead_letters_go_back_only_where_the_key_may_send(self):
+        owner = self.add("owner", "--rights", "all:back-*")
+        keeper = self.add("keeper", "--rights", "manage:back-dead")
+        sender = self.add("sender", "--rights", "manage:back-dead send:back-1")
+        arn = "arn:aws:sqs:local:000000000000:back-dead"
+        policy = {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 1})}
+        self.assertEqual(self.ask(owner, "CreateQueue", QueueName="back-dead"), "done")
+        self.assertEqual(self.ask(owner, "CreateQueue", QueueName="back-1", Attributes=policy), "done")
+        for key, kind in ((keeper, "AccessDeniedException"), (sender, "done")):
+            self.assertEqual(self.ask(key, "StartMessageMoveTask", SourceArn=arn), kind)
+        self.assertEqual(self.ask(owner, "CreateQueue", QueueName="back-2", Attributes=policy), "done")
+        self.assertEqual(self.ask(sender, "StartMessageMoveTask", SourceArn=arn), "AccessDeniedException")
+
     def test_what_would_be_no_key_is_refused(self):
         self.add("two")
         before = self.read("credentials")
