@@ -9,6 +9,7 @@
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include "custody.h"
+#include "key_promise.h"
 #include "reseal/text.h"
 #include "transport.h"
 
@@ -116,12 +117,47 @@ static bool try_hash(struct session *session, const struct sealing_key *key,
     return sealed_well && (*works || !session_lost(session));
 }
 
+/* A transport key that came from elsewhere opens what is wrapped for it there as well. One that was
+ * there before is taken by its label, so it is asked where it was born. */
+static bool check_born_here(struct session *session, const struct sealing_key *key,
+                            struct error *err)
+{
+    static const CK_ATTRIBUTE_TYPE types[] = {CKA_SENSITIVE, CKA_ALWAYS_SENSITIVE, CKA_EXTRACTABLE,
+                                              CKA_NEVER_EXTRACTABLE, CKA_LOCAL};
+    const struct key_plan plan = {.custody = CUSTODY_TOKEN, .wrapping = KEY_WRAPPED_NEVER};
+    const struct promised_flag *flag;
+    for (size_t i = 0; (flag = promised_flag_at(i)) != NULL; i++) {
+        const char *wanted = promised_flag_wanted(flag, &plan);
+        bool asked = false;
+        for (size_t j = 0; j < ARRAY_LEN(types); j++)
+            asked = asked || (flag->half == HALF_PRIVATE && flag->type == types[j]);
+        if (!asked || wanted == NULL ||
+            promised_flag_mute(flag, session->token->facts.manufacturer) != NULL)
+            continue;
+        signed char found = attribute_flag(session, key->private_half, flag->type, NULL);
+        if (found < 0 ? !flag->must_tell : (strcmp(wanted, "true") == 0) == (found == 1))
+            continue;
+        error_set(
+            err, FAIL_POLICY,
+            "the transport key \"%s\" on token \"%s\" was not made there to stay there: %s is "
+            "%s",
+            key->label, session->token->facts.label, flag->name,
+            found < 0    ? FOUND_NOT_TOLD
+            : found == 1 ? "true"
+                         : "false");
+        return error_hint(err, "give a label that no key there has: one is then made");
+    }
+    return true;
+}
+
 bool transport_offer_make(struct session *session, const struct sealing_key *transport_key,
                           struct transport_offer *out, struct error *err)
 {
     static const enum transport_hash hashes[] = {TRANSPORT_SHA256, TRANSPORT_SHA1};
     struct error reason = ERROR_INIT;
     memset(out, 0, sizeof *out);
+    if (!check_born_here(session, transport_key, err))
+        return false;
     for (size_t i = 0; i < ARRAY_LEN(hashes); i++) {
         struct error answer = ERROR_INIT;
         bool works;

@@ -43,7 +43,8 @@ bool transport_key_make(struct session *session, const char *label, int bits,
                         struct key_birth *birth, struct sealing_key **out,
                         struct error *err) MUST_USE;
 /* Finds out by doing with which hashes the token unwraps an AES key that nobody can read
- * afterwards; FAIL_UNSUPPORTED where with none. */
+ * afterwards; FAIL_UNSUPPORTED where with none. FAIL_POLICY where the key was not made on this
+ * token, or may leave it. */
 bool transport_offer_make(struct session *session, const struct sealing_key *transport_key,
                           struct transport_offer *out, struct error *err) MUST_USE;
 

@@ -111,6 +111,25 @@ static void the_replica_serves_what_was_sealed_for_the_first(void **state)
     sealing_key_free(&replica);
 }
 
+/* Who has its private half elsewhere would open what is wrapped for it. */
+static void nothing_is_wrapped_for_a_key_that_came_from_elsewhere(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct key_birth birth;
+    struct transport_offer offer;
+    struct sealing_key *key =
+        wrappable_key(&first, "planted", 2048, CUSTODY_TOKEN, KEY_WRAPPED_BY_TRUSTED);
+    struct sealing_key *replica =
+        bring(&first, key, trusted, &second, transport, CUSTODY_TOKEN, &birth);
+    assert_false(transport_offer_make(second.session, replica, &offer, &err));
+    assert_int_equal(err.kind, FAIL_POLICY);
+    assert_non_null(strstr(err.text, "was not made there"));
+    transport_offer_free(&offer);
+    sealing_key_free(&key);
+    sealing_key_free(&replica);
+}
+
 static void only_a_key_of_the_security_officer_wraps_a_guarded_one(void **state)
 {
     (void)state;
@@ -260,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_without_backup_can_be_wrapped_in_no_way),
         cmocka_unit_test(the_replica_serves_what_was_sealed_for_the_first),
+        cmocka_unit_test(nothing_is_wrapped_for_a_key_that_came_from_elsewhere),
         cmocka_unit_test(only_a_key_of_the_security_officer_wraps_a_guarded_one),
         cmocka_unit_test(a_key_that_is_open_until_shut_is_wrapped_by_the_user),
         cmocka_unit_test(what_is_damaged_or_for_another_key_leaves_nothing_behind),
