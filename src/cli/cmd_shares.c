@@ -52,6 +52,25 @@ static bool write_sheet(const char *folder, const struct share_facts *facts,
     return ok;
 }
 
+/* All of them. Where one fails, those before it are shares of the PIN all the same. */
+static bool write_sheets(const char *folder, struct share_facts *facts, struct secret *const *lines,
+                         struct error *err)
+{
+    char path[PATH_MAX];
+    for (unsigned i = 0; i < facts->count; i++) {
+        facts->number = i + 1;
+        if (write_sheet(folder, facts, lines[i], path, sizeof path, err))
+            continue;
+        if (i > 0)
+            error_hint(err,
+                       "%u of the %u shares are in %s already, and %u give the PIN: remove them, "
+                       "and make all anew",
+                       i, facts->count, folder, facts->needed);
+        return false;
+    }
+    return true;
+}
+
 static bool tell(const struct share_facts *facts, const char *folder, bool as_json,
                  struct error *err)
 {
@@ -82,7 +101,6 @@ static bool make(const struct invocation *invocation, struct error *err)
     struct secret *pin = NULL, *lines[SHARES_MAX] = {NULL};
     struct share_facts facts;
     unsigned needed, count;
-    char path[PATH_MAX];
     bool ok = false;
     if (invocation_count(invocation) > 1)
         return error_set(err, FAIL_USAGE, "`shares make` takes no files");
@@ -96,11 +114,7 @@ static bool make(const struct invocation *invocation, struct error *err)
         goto done;
     if (!shares_make(pin, needed, count, lines, &facts, err))
         goto done;
-    ok = true;
-    for (unsigned i = 0; ok && i < count; i++) {
-        facts.number = i + 1;
-        ok = write_sheet(folder, &facts, lines[i], path, sizeof path, err);
-    }
+    ok = write_sheets(folder, &facts, lines, err);
     ok = ok && tell(&facts, folder, invocation_json(invocation), err);
 done:
     for (unsigned i = 0; i < SHARES_MAX; i++)

@@ -166,6 +166,15 @@ class Shares(TokenTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn("exists", done.stderr)
 
+    def test_shares_that_were_made_before_a_failure_are_told_of(self):
+        with open(f"{self.folder}/shares/share-3-of-5.txt", "w", encoding="ascii"):
+            pass
+        done = self.reseal("ceremony", "shares", "make", "--needed", "2", "--count", "5", "--pin",
+                           f"file:{self.pin_file}", "--out", f"{self.folder}/shares")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("2 of the 5 shares are in", done.stderr)
+        self.assertIn("2 give the PIN", done.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()
