@@ -22,6 +22,6 @@ int main(int argc, char **argv)
             fprintf(stderr, "hint: %s\n", err.hint);
         return error_exit_status(err.kind);
     }
-    log_open("reseal", LOG_AUTO, LEVEL_WARNING);
+    log_open("reseal", LOG_AS_TEXT, LEVEL_WARNING);
     return command_main(tables, argc, argv);
 }
