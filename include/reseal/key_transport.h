@@ -2,11 +2,11 @@
 /*
  * A sealing key goes to a second token, so that several connectors serve the same records.
  *
- *   second token   makes a transport key: RSA, it may unwrap and nothing else
- *   first token    makes an AES-256 key for this one journey; wraps the sealing key under it (AES
- * key wrap with padding, RFC 5649), and it under the transport key (RSA-OAEP) second token unwraps
- * both in turn; what came is read back like a key that was made there both           shut the
- * sealing key: it can be wrapped never again
+ * 1. The second token makes a transport key: RSA, it may unwrap and nothing else.
+ * 2. The first token makes an AES-256 key for this one journey; it wraps the sealing key under it
+ *    (AES key wrap with padding, RFC 5649), and it under the transport key (RSA-OAEP).
+ * 3. The second token unwraps both in turn; what came is read back like a key that was made there.
+ * 4. Both shut the sealing key: it can be wrapped never again.
  *
  * Key material is outside a token only as the output of C_WrapKey. What the journey's AES key can
  * be wrapped for is what the caller names: he compares the fingerprint of the transport key.

@@ -33,12 +33,15 @@ void memory_wipe(void *data, size_t len);
 
 /*
  * Reads a secret from where a person or a service keeps it; it is never taken from argv,
- * environment or the configuration itself. `source` is one of file:PATH          the file's
- * content; refused where others may read the file fd:N               what descriptor N gives until
- * its end credential:NAME    the systemd credential of that name ($CREDENTIALS_DIRECTORY/NAME)
- *   prompt             asked on the terminal without echo, `prompt` being the question
- *   shares:prompt      shares of it, asked for one by one (reseal/shares.h)
- *   shares:fd:N        the same, one a line, from descriptor N
+ * environment or the configuration itself. `source` is one of
+ *
+ * - file:PATH, the file's content; refused where others may read the file
+ * - fd:N, what descriptor N gives until its end
+ * - credential:NAME, the systemd credential of that name ($CREDENTIALS_DIRECTORY/NAME)
+ * - prompt, asked on the terminal without echo, `prompt` being the question
+ * - shares:prompt, shares of it, asked for one by one (reseal/shares.h)
+ * - shares:fd:N, the same, one a line, from descriptor N
+ *
  * One line end at the end (LF or CRLF) is not part of the secret. At most `max` bytes.
  */
 bool secret_read(const char *source, const char *prompt, size_t max, struct secret **out,
