@@ -188,10 +188,7 @@ static bool pick(struct database *database, int64_t queue, int64_t now_ms, size_
 {
     bool row;
     out->count = 0;
-    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_PICK);
-    bind_integer(database, statement, 1, queue);
-    bind_integer(database, statement, 2, now_ms);
-    bind_integer(database, statement, 3, (int64_t)max);
+    sqlite3_stmt *statement = stored_queue_pick(database, queue, now_ms, max);
     while (true) {
         if (!database_step(database, statement, &row, err))
             return false;

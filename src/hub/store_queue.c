@@ -126,6 +126,35 @@ bool stored_queue_send(struct database *database, int64_t queue, const struct ou
     return true;
 }
 
+/* Messages that were sent at that time or before are purged and only wait to be deleted. */
+static int64_t purged_until(const struct database *database, int64_t queue)
+{
+    const struct queue_row *settings = stored_queue_by_id(database, queue);
+    return settings != NULL && settings->purging ? settings->purged_ms : INT64_MIN;
+}
+
+/* One of two statements about the messages of a queue: `spared` while a purge goes on. */
+static sqlite3_stmt *choose(struct database *database, int64_t queue, enum statement all,
+                            enum statement spared)
+{
+    int64_t purged_ms = purged_until(database, queue);
+    bool purging = purged_ms != INT64_MIN;
+    sqlite3_stmt *statement = database_statement(database, purging ? spared : all);
+    bind_integer(database, statement, 1, queue);
+    if (purging)
+        bind_integer(database, statement, 9, purged_ms);
+    return statement;
+}
+
+sqlite3_stmt *stored_queue_pick(struct database *database, int64_t queue, int64_t now_ms,
+                                size_t max)
+{
+    sqlite3_stmt *statement = choose(database, queue, SQL_MESSAGE_PICK, SQL_MESSAGE_PICK_SPARED);
+    bind_integer(database, statement, 2, now_ms);
+    bind_integer(database, statement, 3, (int64_t)max);
+    return statement;
+}
+
 /* A message that may be leased, copied out of the cursor: leasing moves it in the very index that
  * the cursor walks along. */
 struct candidate {
@@ -139,10 +168,7 @@ static bool pick(struct database *database, int64_t queue, int64_t now, size_t m
 {
     bool row;
     *count = 0;
-    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_PICK);
-    bind_integer(database, statement, 1, queue);
-    bind_integer(database, statement, 2, now);
-    bind_integer(database, statement, 3, (int64_t)max);
+    sqlite3_stmt *statement = stored_queue_pick(database, queue, now, max);
     while (true) {
         if (!database_step(database, statement, &row, err))
             return false;
@@ -341,9 +367,10 @@ static bool find_why(struct database *database, int64_t queue, const struct hold
     if (!database_step(database, statement, &row, err))
         return false;
     struct bytes newest = row ? column_bytes(statement, 2) : (struct bytes){NULL, 0};
-    if (!row)
+    bool here = row && sqlite3_column_int64(statement, 0) == queue;
+    if (!row || (here && sqlite3_column_int64(statement, 1) <= purged_until(database, queue)))
         *state = RECEIPT_GONE;
-    else if (sqlite3_column_int64(statement, 0) != queue || newest.len != RECEIPT_BYTES ||
+    else if (!here || newest.len != RECEIPT_BYTES ||
              memcmp(newest.data, holding->receipt, RECEIPT_BYTES) != 0)
         *state = RECEIPT_OTHER;
     else
@@ -381,6 +408,7 @@ bool stored_queue_extend(struct database *database, int64_t queue, const char *r
     sqlite3_stmt *statement = held_statement(database, SQL_MESSAGE_EXTEND, queue, &holding);
     bind_integer(database, statement, 4, now + lease_s * 1000);
     bind_integer(database, statement, 5, now);
+    bind_integer(database, statement, 6, purged_until(database, queue));
     if (!database_run(database, statement, err))
         return false;
     if (sqlite3_changes(database->handle) == 0)
@@ -395,8 +423,7 @@ bool stored_queue_peek(struct database *database, int64_t queue, int64_t max,
                        stored_queue_seen *seen, void *context, struct error *err)
 {
     bool row;
-    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_PEEK);
-    bind_integer(database, statement, 1, queue);
+    sqlite3_stmt *statement = choose(database, queue, SQL_MESSAGE_PEEK, SQL_MESSAGE_PEEK_SPARED);
     bind_integer(database, statement, 2, max);
     while (true) {
         if (!database_step(database, statement, &row, err))
@@ -418,27 +445,25 @@ bool stored_queue_count(struct database *database, int64_t queue, struct queue_c
                         struct error *err)
 {
     bool row;
-    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_HIDDEN);
-    bind_integer(database, statement, 1, queue);
+    sqlite3_stmt *statement = choose(database, queue, SQL_QUEUE_HIDDEN, SQL_QUEUE_HIDDEN_SPARED);
     bind_integer(database, statement, 2, clock_real_ms());
     if (!database_step(database, statement, &row, err))
         return false;
     int64_t in_flight = sqlite3_column_int64(statement, 0);
     int64_t hidden = sqlite3_column_int64(statement, 1);
-    *out = (struct queue_counts){.visible = tally_messages(database->tally, queue) - hidden,
-                                 .in_flight = in_flight,
-                                 .delayed = hidden - in_flight};
+    int64_t all = sqlite3_column_count(statement) > 2 ? sqlite3_column_int64(statement, 2)
+                                                      : tally_messages(database->tally, queue);
+    *out = (struct queue_counts){
+        .visible = all - hidden, .in_flight = in_flight, .delayed = hidden - in_flight};
     database_end(statement);
     return true;
 }
 
 /* The one integer of the statement, or `fallback` where there is no row. */
-static bool ask_integer(struct database *database, enum statement which, int64_t queue,
-                        int64_t fallback, int64_t *out, struct error *err)
+static bool ask_integer(struct database *database, sqlite3_stmt *statement, int64_t fallback,
+                        int64_t *out, struct error *err)
 {
     bool row;
-    sqlite3_stmt *statement = database_statement(database, which);
-    bind_integer(database, statement, 1, queue);
     if (!database_step(database, statement, &row, err))
         return false;
     *out = row ? sqlite3_column_int64(statement, 0) : fallback;
@@ -449,11 +474,16 @@ static bool ask_integer(struct database *database, enum statement which, int64_t
 bool stored_queue_oldest(struct database *database, int64_t queue, int64_t *sent_ms,
                          struct error *err)
 {
-    return ask_integer(database, SQL_QUEUE_OLDEST, queue, 0, sent_ms, err);
+    sqlite3_stmt *statement = database_statement(database, SQL_QUEUE_OLDEST);
+    bind_integer(database, statement, 1, queue);
+    bind_integer(database, statement, 2, purged_until(database, queue));
+    return ask_integer(database, statement, 0, sent_ms, err);
 }
 
 bool stored_queue_next_visible(struct database *database, int64_t queue, int64_t *visible_ms,
                                struct error *err)
 {
-    return ask_integer(database, SQL_QUEUE_NEXT_VISIBLE, queue, INT64_MAX, visible_ms, err);
+    sqlite3_stmt *statement =
+        choose(database, queue, SQL_QUEUE_NEXT_VISIBLE, SQL_QUEUE_NEXT_VISIBLE_SPARED);
+    return ask_integer(database, statement, INT64_MAX, visible_ms, err);
 }

@@ -90,6 +90,11 @@ typedef void stored_queue_seen(void *context, const struct peeked *message);
 bool stored_queue_peek(struct database *database, int64_t queue, int64_t max,
                        stored_queue_seen *seen, void *context, struct error *err) MUST_USE;
 
+/* The statement that gives up to `max` visible messages in their order: id, receive_count, sent_ms,
+ * first_ms, message_id, md5, sender, source. What a purge under way has still to delete is not
+ * among them, here and in all that follows. */
+sqlite3_stmt *stored_queue_pick(struct database *database, int64_t queue, int64_t now_ms,
+                                size_t max) MUST_USE;
 /* The time that a message sent now gets: after the last purge, which must not take it. */
 int64_t sent_after_purge(const struct queue_row *queue, int64_t now_ms) MUST_USE;
 /* Tells who waits that a message of the queue has become visible. */

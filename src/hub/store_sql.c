@@ -88,6 +88,15 @@ const char schema_sql[] =
     "SELECT seq, id, upn, thumbprint, purpose, not_before_ms, not_after_ms, provider_name, "       \
     "key_name, padding, created_ms, modified_ms"
 
+#define PICKED_COLUMNS                                                                             \
+    "SELECT id, receive_count, sent_ms, first_ms, message_id, md5, sender, source "
+#define PEEKED_COLUMNS "SELECT message_id, sent_ms, visible_ms, receive_count, body "
+
+/* What a purge under way spares (?9: queue_row.purged_ms). The index of age leads past what it has
+ * still to delete, which may be a million rows; sorting what came since is little beside that. */
+#define SPARED    "FROM messages INDEXED BY messages_by_age "
+#define IS_SPARED "WHERE queue = ?1 AND sent_ms > ?9 "
+
 const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_COMMIT] = "COMMIT",
@@ -107,9 +116,15 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     /* As many rows as are leased or delayed; all the others are known without being read. */
     [SQL_QUEUE_HIDDEN] = "SELECT count(*) FILTER (WHERE receive_count > 0), count(*) FROM messages "
                          "WHERE queue = ?1 AND visible_ms > ?2",
-    [SQL_QUEUE_OLDEST] = "SELECT ifnull(min(sent_ms), 0) FROM messages WHERE queue = ?1",
+    [SQL_QUEUE_HIDDEN_SPARED] =
+        "SELECT count(*) FILTER (WHERE visible_ms > ?2 AND receive_count > 0), "
+        "count(*) FILTER (WHERE visible_ms > ?2), count(*) " SPARED IS_SPARED,
+    [SQL_QUEUE_OLDEST] =
+        "SELECT ifnull(min(sent_ms), 0) FROM messages WHERE queue = ?1 AND sent_ms > ?2",
     [SQL_QUEUE_NEXT_VISIBLE] =
         "SELECT visible_ms FROM messages WHERE queue = ?1 ORDER BY visible_ms LIMIT 1",
+    [SQL_QUEUE_NEXT_VISIBLE_SPARED] =
+        "SELECT visible_ms " SPARED IS_SPARED "ORDER BY visible_ms LIMIT 1",
     [SQL_QUEUE_ALLOW] = "SELECT redrive_allow FROM queues WHERE id = ?1",
     [SQL_QUEUE_SET_ALLOW] = "UPDATE queues SET redrive_allow = ?2 WHERE id = ?1",
     [SQL_QUEUE_PURGE] =
@@ -131,10 +146,10 @@ const char *const statement_sql[STATEMENT_COUNT] = {
         "VALUES(?7, ?1, ?2, ?3, ?4, ?5, ?6)",
     [SQL_MESSAGE_LAST] = "SELECT ifnull(max(id), 0) FROM messages",
     [SQL_BODY_INSERT] = "INSERT INTO bodies(id, body, attributes) VALUES(?1, ?2, ?3)",
-    [SQL_MESSAGE_PICK] =
-        "SELECT id, receive_count, sent_ms, first_ms, message_id, md5, sender, source "
-        "FROM messages WHERE queue = ?1 AND visible_ms <= ?2 "
-        "ORDER BY visible_ms, id LIMIT ?3",
+    [SQL_MESSAGE_PICK] = PICKED_COLUMNS "FROM messages WHERE queue = ?1 AND visible_ms <= ?2 "
+                                        "ORDER BY visible_ms, id LIMIT ?3",
+    [SQL_MESSAGE_PICK_SPARED] =
+        PICKED_COLUMNS SPARED IS_SPARED "AND visible_ms <= ?2 ORDER BY visible_ms, id LIMIT ?3",
     [SQL_BODY_SELECT] = "SELECT body, attributes FROM bodies WHERE id = ?1",
     [SQL_MESSAGE_LEASE] = "UPDATE messages SET visible_ms = ?2, receive_count = receive_count + 1, "
                           "receipt = ?3, first_ms = ?4 WHERE id = ?1",
@@ -144,14 +159,15 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_MESSAGE_REDRIVE] =
         "UPDATE messages SET queue = ?2, visible_ms = ?3, sent_ms = max(?3, ?4), message_id = ?5, "
         "receive_count = 0, first_ms = 0, receipt = NULL, source = 0 WHERE id = ?1",
-    [SQL_MESSAGE_SELECT] = "SELECT queue, visible_ms, receipt FROM messages WHERE id = ?1",
+    [SQL_MESSAGE_SELECT] = "SELECT queue, sent_ms, receipt FROM messages WHERE id = ?1",
     [SQL_MESSAGE_EXTEND] = "UPDATE messages SET visible_ms = ?4 WHERE id = ?1 AND queue = ?2 AND "
-                           "receipt = ?3 AND visible_ms > ?5",
+                           "receipt = ?3 AND visible_ms > ?5 AND sent_ms > ?6",
     [SQL_MESSAGE_OLD] =
         "SELECT id FROM messages WHERE queue = ?1 AND sent_ms <= ?2 ORDER BY sent_ms LIMIT 1",
-    [SQL_MESSAGE_PEEK] = "SELECT message_id, sent_ms, visible_ms, receive_count, body "
-                         "FROM messages JOIN bodies USING(id) WHERE queue = ?1 "
-                         "ORDER BY visible_ms, id LIMIT ?2",
+    [SQL_MESSAGE_PEEK] = PEEKED_COLUMNS "FROM messages JOIN bodies USING(id) WHERE queue = ?1 "
+                                        "ORDER BY visible_ms, id LIMIT ?2",
+    [SQL_MESSAGE_PEEK_SPARED] =
+        PEEKED_COLUMNS SPARED "JOIN bodies USING(id) " IS_SPARED "ORDER BY visible_ms, id LIMIT ?2",
     [SQL_MESSAGE_DELETE] = "DELETE FROM messages WHERE id = ?1",
     [SQL_MESSAGE_DELETE_HELD] =
         "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",

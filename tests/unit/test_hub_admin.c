@@ -87,7 +87,8 @@ static void a_long_purge_goes_on_over_a_restart_and_spares_what_came_after(void 
     send(setup, queue, 3000);
     send(setup, other, 7);
     in_transaction(setup, stored_queue_purge(setup->database, queue, &err), &err);
-    assert_int_equal(waiting(setup, queue), 2000); /* the rest is left to the background */
+    assert_int_equal(ask(setup, "SELECT count(*) FROM messages"), 2007); /* for the background */
+    assert_int_equal(waiting(setup, queue), 0);
     send(setup, queue, 5);
     reopen(setup);
     assert_true(setup->database->queue_work);
@@ -97,6 +98,106 @@ static void a_long_purge_goes_on_over_a_restart_and_spares_what_came_after(void 
     assert_int_equal(waiting(setup, queue), 5);
     assert_int_equal(waiting(setup, other), 7);
     assert_int_equal(ask(setup, "SELECT count(*) FROM bodies"), 12);
+}
+
+static bool pass_by(void *context, const struct leased *message)
+{
+    (void)context;
+    (void)message;
+    return true;
+}
+
+static size_t receive(struct setup *setup, int64_t queue, unsigned max, int64_t lease_s)
+{
+    struct error err = ERROR_INIT;
+    size_t count;
+    assert_ok(
+        stored_queue_receive(setup->database, queue, max, lease_s, pass_by, NULL, &count, &err),
+        &err);
+    return count;
+}
+
+static void count_peeked(void *context, const struct peeked *message)
+{
+    size_t *count = context;
+    (void)message;
+    ++*count;
+}
+
+static void what_is_being_purged_is_seen_by_nobody(void **state)
+{
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    int64_t queue = make(setup, "work", 0), visible_ms, sent_ms;
+    size_t peeked = 0;
+    send(setup, queue, 1500);
+    in_transaction(setup, stored_queue_purge(setup->database, queue, &err), &err);
+    assert_int_equal(receive(setup, queue, 10, 60), 0);
+    assert_ok(stored_queue_next_visible(setup->database, queue, &visible_ms, &err), &err);
+    assert_true(visible_ms == INT64_MAX); /* who waits there would be woken over and over */
+    assert_ok(stored_queue_oldest(setup->database, queue, &sent_ms, &err), &err);
+    assert_int_equal(sent_ms, 0);
+    assert_ok(stored_queue_peek(setup->database, queue, 10, count_peeked, &peeked, &err), &err);
+    assert_int_equal(peeked, 0);
+    send(setup, queue, 5);
+    assert_ok(stored_queue_next_visible(setup->database, queue, &visible_ms, &err), &err);
+    assert_true(visible_ms != INT64_MAX);
+    assert_ok(stored_queue_peek(setup->database, queue, 10, count_peeked, &peeked, &err), &err);
+    assert_int_equal(peeked, 5);
+    assert_int_equal(receive(setup, queue, 10, 60), 5);
+    assert_int_equal(waiting(setup, queue), 5);
+    work(setup);
+    assert_int_equal(waiting(setup, queue), 5);
+}
+
+static bool keep_receipt(void *context, const struct leased *message)
+{
+    memcpy(context, message->receipt_handle, RECEIPT_HANDLE_TEXT);
+    return true;
+}
+
+static void a_lease_does_not_outlive_a_purge(void **state)
+{
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    int64_t queue = make(setup, "work", 0);
+    char receipt[RECEIPT_HANDLE_TEXT];
+    enum receipt_state found;
+    size_t count;
+    send(setup, queue, 1);
+    assert_ok(
+        stored_queue_receive(setup->database, queue, 1, 60, keep_receipt, receipt, &count, &err),
+        &err);
+    assert_int_equal(sqlite3_exec(setup->database->handle,
+                                  "UPDATE messages SET sent_ms = sent_ms + 60000", NULL, NULL,
+                                  NULL),
+                     SQLITE_OK); /* the last that the purge deletes */
+    send(setup, queue, 1500);
+    in_transaction(setup, stored_queue_purge(setup->database, queue, &err), &err);
+    assert_ok(stored_queue_extend(setup->database, queue, receipt, 60, &found, &err), &err);
+    assert_int_equal(found, RECEIPT_GONE);
+    work(setup);
+    assert_int_equal(ask(setup, "SELECT count(*) FROM messages"), 0);
+}
+
+static void what_is_being_purged_becomes_no_dead_letter_and_is_not_moved(void **state)
+{
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    int64_t pause_ms, dead = make(setup, "dead", 0), queue = make(setup, "work", dead);
+    struct move move = {.source = dead, .destination = queue};
+    send(setup, queue, 1500);
+    assert_int_equal(receive(setup, queue, 10, 0), 10); /* as often as the queue allows */
+    send(setup, dead, 1500);
+    in_transaction(setup, stored_queue_purge(setup->database, queue, &err), &err);
+    in_transaction(setup, stored_queue_purge(setup->database, dead, &err), &err);
+    assert_int_equal(receive(setup, queue, 10, 0), 0);
+    assert_ok(move_start(setup->database, &move, &err), &err);
+    for (int i = 0; i < 2; i++) /* while some is still there */
+        in_transaction(setup, moves_step(setup->database, clock_real_ms(), &pause_ms, &err), &err);
+    assert_int_equal(ask(setup, "SELECT moved FROM moves"), 0);
+    work(setup);
+    assert_int_equal(ask(setup, "SELECT count(*) FROM messages"), 0);
 }
 
 static void a_purge_by_a_clock_that_was_set_back_takes_all_and_spares_what_follows(void **state)
@@ -139,13 +240,6 @@ static void a_removed_queue_leaves_nothing_and_its_id_is_not_used_again(void **s
     in_transaction(setup, stored_queue_remove(setup->database, again, &err), &err);
     work(setup);
     assert_true(make(setup, "work", 0) > again);
-}
-
-static bool pass_by(void *context, const struct leased *message)
-{
-    (void)context;
-    (void)message;
-    return true;
 }
 
 static void a_removed_dead_letter_queue_frees_its_source(void **state)
@@ -259,6 +353,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ADMIN_TEST(a_long_purge_goes_on_over_a_restart_and_spares_what_came_after),
+        ADMIN_TEST(what_is_being_purged_is_seen_by_nobody),
+        ADMIN_TEST(a_lease_does_not_outlive_a_purge),
+        ADMIN_TEST(what_is_being_purged_becomes_no_dead_letter_and_is_not_moved),
         ADMIN_TEST(a_purge_by_a_clock_that_was_set_back_takes_all_and_spares_what_follows),
         ADMIN_TEST(a_removed_queue_leaves_nothing_and_its_id_is_not_used_again),
         ADMIN_TEST(a_removed_dead_letter_queue_frees_its_source),
