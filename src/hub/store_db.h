@@ -63,6 +63,7 @@ enum statement {
     SQL_MOVE_LIST,
     SQL_MOVE_UPDATE,
     SQL_MOVE_FORGET,
+    SQL_MOVE_FORGET_ALL,
     /* records */
     SQL_RECORD_INSERT,
     SQL_BLOB_INSERT,

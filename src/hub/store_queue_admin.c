@@ -170,7 +170,9 @@ static bool empty_removed(struct database *database, struct error *err)
             return true;
         if (!delete_messages(database, id, INT64_MAX, left, &count, err))
             return false;
-        if (count < left && !run_for(database, SQL_QUEUE_FORGET, id, err))
+        /* Its moves go first: where the row goes, too, nobody finds them again. */
+        if (count < left && (!run_for(database, SQL_MOVE_FORGET_ALL, id, err) ||
+                             !run_for(database, SQL_QUEUE_FORGET, id, err)))
             return false;
         left -= count;
     }

@@ -183,6 +183,7 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_MOVE_UPDATE] = "UPDATE moves SET state = ?2, moved = ?3, failure = ?4 WHERE id = ?1",
     [SQL_MOVE_FORGET] = "DELETE FROM moves WHERE source = ?1 AND id <= (SELECT id FROM moves "
                         "WHERE source = ?1 ORDER BY id DESC LIMIT 1 OFFSET 10)",
+    [SQL_MOVE_FORGET_ALL] = "DELETE FROM moves WHERE source = ?1",
 
     [SQL_RECORD_INSERT] =
         "INSERT INTO records(id, upn, upn_folded, thumbprint, purpose, not_before_ms, "

@@ -335,6 +335,30 @@ static void a_move_ends_where_its_queue_is_removed(void **state)
     assert_int_equal(refused.kind, FAIL_NOT_FOUND);
 }
 
+static void a_removed_queue_takes_its_moves_along(void **state)
+{
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    int64_t dead = make(setup, "dead", 0), other = make(setup, "other", 0);
+    int64_t queue = make(setup, "work", dead), pause_ms;
+    struct move move = {.source = dead, .destination = queue};
+    struct move kept = {.source = other, .destination = queue};
+    send(setup, dead, 600);
+    assert_ok(move_start(setup->database, &kept, &err), &err);
+    for (int i = 0; i < 2; i++) { /* one that has ended, one under way */
+        assert_ok(move_start(setup->database, &move, &err), &err);
+        if (i == 0)
+            work(setup);
+    }
+    send(setup, dead, 600);
+    in_transaction(setup, stored_queue_remove(setup->database, dead, &err), &err);
+    in_transaction(setup, queue_work_step(setup->database, clock_real_ms(), &pause_ms, &err), &err);
+    assert_int_equal(ask(setup, "SELECT count(*) FROM moves"), 3); /* it is not empty yet */
+    work(setup);
+    assert_int_equal(ask(setup, "SELECT count(*) FROM moves"), 1);
+    assert_int_equal(ask(setup, "SELECT source FROM moves"), other);
+}
+
 static void who_may_send_dead_letters_is_told_by_name(void **state)
 {
     (void)state;
@@ -363,6 +387,7 @@ int main(void)
         ADMIN_TEST(a_lost_transaction_takes_purge_and_sender_with_it),
         ADMIN_TEST(a_move_goes_on_over_a_restart),
         ADMIN_TEST(a_move_ends_where_its_queue_is_removed),
+        ADMIN_TEST(a_removed_queue_takes_its_moves_along),
         cmocka_unit_test(who_may_send_dead_letters_is_told_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
