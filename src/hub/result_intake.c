@@ -2,8 +2,12 @@
 #include "result_intake.h"
 
 #include <openssl/evp.h>
+#include "message_attributes.h"
 #include "reseal/log.h"
+#include "reseal/queue.h"
 #include "store_deliveries.h"
+
+#define KEPT_MAX (QUEUE_MESSAGE_MAX / 3 * 4 + 4) /* bytes of base64 */
 
 static const char *const fates[] = {
     [RESULT_EFFECTIVE] = "result taken",
@@ -12,15 +16,36 @@ static const char *const fates[] = {
     [RESULT_STRAY] = "result for no delivery of this hub kept in the dead-letter queue",
 };
 
+/* Whether it may be the body of a message here. Another engine may carry any bytes. */
+static bool is_text(struct bytes body)
+{
+    return utf8_is_strict(body.data, body.len) && xml_legal((const char *)body.data, body.len);
+}
+
+/* What is no text is kept as base64 of its bytes: who receives it would get no answer otherwise,
+ * nor any of the dead letters beside it. */
 static bool keep(const struct hub *hub, struct database *database, const struct outgoing *message,
                  char id[static UUID_TEXT], struct error *err)
 {
     struct outgoing kept = *message;
+    struct buf text = BUF_INIT(KEPT_MAX);
     unsigned len = 0;
+    bool ok = false;
     kept.delay_s = 0;
-    if (EVP_Digest(kept.body.data, kept.body.len, kept.md5, &len, hub->md5, NULL) != 1)
-        return error_openssl(err, FAIL_INTERNAL, "cannot digest a result");
-    return stored_queue_send(database, hub->results_dead_id, &kept, id, err);
+    if (!is_text(kept.body)) {
+        base64_encode(&text, kept.body.data, kept.body.len);
+        kept.body = buf_bytes(&text);
+    }
+    if (!buf_check(&text, "a result in base64", err))
+        goto done;
+    if (EVP_Digest(kept.body.data, kept.body.len, kept.md5, &len, hub->md5, NULL) != 1) {
+        error_openssl(err, FAIL_INTERNAL, "cannot digest a result");
+        goto done;
+    }
+    ok = stored_queue_send(database, hub->results_dead_id, &kept, id, err);
+done:
+    buf_free(&text);
+    return ok;
 }
 
 bool result_intake(const struct hub *hub, struct database *database, const struct outgoing *message,
@@ -41,6 +66,7 @@ bool result_intake(const struct hub *hub, struct database *database, const struc
         return false;
     const char *why = reason.text;
     log_event(LEVEL_WARNING, EVENT_NOTE, fates[fate], LOG_TEXT("message", id),
+              LOG_TEXT("keptAs", is_text(message->body) ? "text" : "base64"),
               LOG_TEXT("text", why));
     return true;
 }

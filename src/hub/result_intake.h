@@ -8,7 +8,7 @@
 
 /* Ends the delivery that the result is for, once: a second result for it changes nothing. What is
  * no result, or for no delivery of this hub, is kept in the dead-letter queue of results, for
- * people. `id` is that of the message, given in any case. */
+ * people; where it is no text, as base64. `id` is that of the message, given in any case. */
 bool result_intake(const struct hub *hub, struct database *database, const struct outgoing *message,
                    char id[static UUID_TEXT], struct error *err) MUST_USE;
 

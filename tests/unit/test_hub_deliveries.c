@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The hub's database: deliveries, one effective result for each, and how long they are kept. */
 #include "hub_store_scene.h"
+#include <openssl/evp.h>
 #include "reseal/json.h"
+#include "reseal/text.h"
+#include "src/hub/result_intake.h"
 #include "src/hub/store_deliveries.h"
 
 static void order_by(struct setup *setup, const char *upn, int64_t lifetime_ms,
@@ -325,6 +328,48 @@ static void an_order_for_no_record_makes_no_delivery(void **state)
     assert_int_equal(receive(setup, 1, 60, &seen), 0);
 }
 
+/* Its digest is that of the body that is shown. */
+static bool copy_body(void *context, const struct leased *message)
+{
+    struct buf *out = context;
+    uint8_t md5[MD5_BYTES];
+    buf_put(out, message->body.data, message->body.len);
+    assert_int_equal(EVP_Digest(message->body.data, message->body.len, md5, NULL, EVP_md5(), NULL),
+                     1);
+    assert_memory_equal(md5, message->md5, MD5_BYTES);
+    return true;
+}
+
+static void a_result_that_is_no_text_is_kept_as_base64(void **state)
+{
+    static const struct {
+        struct bytes body;
+        const char *kept;
+    } rows[] = {
+        {{(const uint8_t *)"plain text", 10}, "plain text"},
+        {{(const uint8_t *)"\xff\xfe\x00", 3}, "//4A"},
+        {{(const uint8_t *)"nul \0 inside", 12}, "bnVsIAAgaW5zaWRl"},
+        {{(const uint8_t *)"\x01", 1}, "AQ=="}, /* the protocol allows none of these */
+        {{(const uint8_t *)"\xef", 1}, "7w=="}, /* cut inside a character */
+    };
+    struct setup *setup = *state;
+    const struct hub hub = {.md5 = setup->database->md5, .results_dead_id = setup->dead};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct error err = ERROR_INIT;
+        const struct outgoing message = {.body = rows[i].body};
+        struct buf kept = BUF_INIT(1024);
+        char id[UUID_TEXT];
+        size_t count;
+        assert_ok(result_intake(&hub, setup->database, &message, id, &err), &err);
+        assert_ok(stored_queue_receive(setup->database, setup->dead, 1, 60, copy_body, &kept,
+                                       &count, &err),
+                  &err);
+        assert_int_equal(count, 1);
+        assert_string_equal(buf_text(&kept), rows[i].kept);
+        buf_free(&kept);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +377,7 @@ int main(void)
         HUB_TEST(exactly_one_result_is_effective),
         HUB_TEST(a_failed_result_is_final_and_carries_its_error),
         HUB_TEST(stray_and_unreadable_results_change_nothing),
+        HUB_TEST(a_result_that_is_no_text_is_kept_as_base64),
         HUB_TEST(a_delivery_that_nobody_answers_fails_in_time),
         HUB_TEST(a_delivery_keeps_the_pfx_that_its_payload_belongs_to),
         HUB_TEST(a_request_that_is_given_up_ends_its_delivery),
