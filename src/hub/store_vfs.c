@@ -40,6 +40,15 @@ static int flush(struct gathering *gathering)
                                              gathering->offset);
 }
 
+/* The same, for what is no write itself. Where a read finds the disk full, SQLite undoes that one
+ * statement and goes on with the transaction, of which pages have been dropped here; after an error
+ * of the disk it undoes all of it. */
+static int flush_aside(struct gathering *gathering)
+{
+    int status = flush(gathering);
+    return status == SQLITE_FULL ? SQLITE_IOERR_WRITE : status;
+}
+
 static int on_write(sqlite3_file *file, const void *data, int amount, sqlite3_int64 offset)
 {
     struct gathering *gathering = gathering_of(file);
@@ -63,7 +72,7 @@ static int on_read(sqlite3_file *file, void *data, int amount, sqlite3_int64 off
     struct gathering *gathering = gathering_of(file);
     bool apart = offset + amount <= gathering->offset ||
                  offset >= gathering->offset + (sqlite3_int64)gathering->len;
-    int status = apart ? SQLITE_OK : flush(gathering);
+    int status = apart ? SQLITE_OK : flush_aside(gathering);
     if (status != SQLITE_OK)
         return status;
     return gathering->file->pMethods->xRead(gathering->file, data, amount, offset);
@@ -90,7 +99,7 @@ static int on_sync(sqlite3_file *file, int flags)
 static int on_file_size(sqlite3_file *file, sqlite3_int64 *size)
 {
     struct gathering *gathering = gathering_of(file);
-    int status = flush(gathering);
+    int status = flush_aside(gathering);
     if (status != SQLITE_OK)
         return status;
     return gathering->file->pMethods->xFileSize(gathering->file, size);
@@ -115,7 +124,7 @@ static int on_lock(sqlite3_file *file, int level)
 static int on_unlock(sqlite3_file *file, int level)
 {
     struct gathering *gathering = gathering_of(file);
-    int status = flush(gathering); /* others may read from now on */
+    int status = flush_aside(gathering); /* others may read from now on */
     if (status != SQLITE_OK)
         return status;
     return gathering->file->pMethods->xUnlock(gathering->file, level);
