@@ -165,7 +165,7 @@ enum job_verdict queue_answer(struct exchange *exchange, struct json_writer **js
 
 enum job_verdict queue_answer_empty(struct exchange *exchange)
 {
-    buf_reset(&exchange->answer.body);
+    answer_reset(&exchange->answer);
     buf_put_text(&exchange->answer.body, "{}");
     exchange->answer.status = MHD_HTTP_OK;
     exchange->answer.content_type = SQS_JSON_TYPE;

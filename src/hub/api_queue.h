@@ -33,6 +33,7 @@ struct entry {
     size_t size;           /* of the message with its attributes */
     const char *receipt_handle;
     int64_t lease_s;
+    bool malformed; /* it failed before any run */
     /* what came of it */
     bool failed;
     enum sqs_error error;
@@ -132,6 +133,8 @@ job_run run_start_move, run_list_moves, run_cancel_move;
 typedef void parse_entry(const struct json_value *object, const char *where, struct entry *entry);
 /* Marks one entry as failed; the others of the batch go on. */
 void entry_fail(struct entry *entry, enum sqs_error error, const char *why);
+/* Forgets what came of the entries in a run before, whose transaction was lost. */
+void entries_renew(struct queue_call *call);
 bool parse_one(struct exchange *exchange, const struct json_value *root, struct queue_call *call,
                parse_entry *parse) MUST_USE;
 bool parse_batch(struct exchange *exchange, const struct json_value *root, struct queue_call *call,

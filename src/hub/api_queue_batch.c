@@ -11,6 +11,12 @@ void entry_fail(struct entry *entry, enum sqs_error error, const char *why)
     snprintf(entry->why, sizeof entry->why, "%.*s", (int)sizeof entry->why - 1, why);
 }
 
+void entries_renew(struct queue_call *call)
+{
+    for (size_t i = 0; i < call->count; i++)
+        call->entries[i].failed = call->entries[i].malformed;
+}
+
 /* A call that is not a batch is a batch of one, whose failure is the call's. */
 bool parse_one(struct exchange *exchange, const struct json_value *root, struct queue_call *call,
                parse_entry *parse)
@@ -73,8 +79,10 @@ bool parse_batch(struct exchange *exchange, const struct json_value *root, struc
     if (!read_entry_ids(exchange, list, call))
         return false;
     for (size_t i = 0; i < call->count; i++) {
-        parse(json_at(list, i), call->entries[i].id, &call->entries[i]);
-        total += call->entries[i].size;
+        struct entry *entry = &call->entries[i];
+        parse(json_at(list, i), entry->id, entry);
+        entry->malformed = entry->failed;
+        total += entry->size;
     }
     if (total <= MESSAGE_SIZE_LIMIT)
         return true;

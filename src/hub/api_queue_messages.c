@@ -214,16 +214,17 @@ enum job_verdict run_send(struct job *job, struct database *database, struct err
     int64_t sender;
     if (!sender_number(database, call->access_key, &sender, err))
         return JOB_FAILED;
+    entries_renew(call);
     for (size_t i = 0; i < call->count; i++) {
         struct entry *entry = &call->entries[i];
         if (entry->failed || too_large(entry, queue) || !digest_body(exchange->hub, entry))
             continue;
-        if (entry->message.delay_s < 0)
-            entry->message.delay_s = queue->delay_s;
-        entry->message.sender = sender;
-        if (results
-                ? !result_intake(exchange->hub, database, &entry->message, entry->message_id, err)
-                : !stored_queue_send(database, queue->id, &entry->message, entry->message_id, err))
+        struct outgoing message = entry->message;
+        if (message.delay_s < 0)
+            message.delay_s = queue->delay_s;
+        message.sender = sender;
+        if (results ? !result_intake(exchange->hub, database, &message, entry->message_id, err)
+                    : !stored_queue_send(database, queue->id, &message, entry->message_id, err))
             return JOB_FAILED;
     }
     return answer_entries(exchange, put_sent, err);
@@ -260,6 +261,7 @@ enum job_verdict run_change(struct job *job, struct database *database, struct e
     const struct queue_row *queue = queue_of_call(exchange, database);
     if (queue == NULL)
         return JOB_DONE;
+    entries_renew(call);
     for (size_t i = 0; i < call->count; i++) {
         struct entry *entry = &call->entries[i];
         enum receipt_state state;
@@ -280,6 +282,7 @@ enum job_verdict run_delete(struct job *job, struct database *database, struct e
     const struct queue_row *queue = queue_of_call(exchange, database);
     if (queue == NULL)
         return JOB_DONE;
+    entries_renew(call);
     for (size_t i = 0; i < call->count; i++) {
         struct entry *entry = &call->entries[i];
         enum receipt_state state;

@@ -51,6 +51,7 @@ bool answer_json(struct answer *answer, unsigned status, const char *content_typ
                  struct json_writer *json, struct error *err)
 {
     buf_reset(&answer->body);
+    answer->query_error[0] = '\0'; /* of a run before, whose transaction was lost */
     if (!json_finish(json, &answer->body, err))
         return false;
     answer->status = status;

@@ -19,7 +19,7 @@ static inline int begin(void **state)
     return 0;
 }
 
-static inline void send(struct setup *setup, const char *text)
+static inline void send_text(struct setup *setup, const char *text)
 {
     struct error err = ERROR_INIT;
     char id[UUID_TEXT];

@@ -254,7 +254,7 @@ static void a_request_that_is_given_up_ends_its_delivery(void **state)
     size_t count;
     setup->database->requests_queue = setup->queue;
     setup->database->events.message_given_up = delivery_give_up;
-    send(setup, "no request"); /* a dead letter like any other */
+    send_text(setup, "no request"); /* a dead letter like any other */
     order(setup, 60000, id);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(state_of(setup, id), DELIVERY_PENDING);

@@ -7,7 +7,7 @@ static void a_leased_message_is_hidden_until_it_is_given_back(void **state)
 {
     struct setup *setup = *state;
     struct seen first, second;
-    send(setup, "one");
+    send_text(setup, "one");
     assert_int_equal(receive(setup, 10, 60, &first), 1);
     assert_string_equal(first.bodies[0], "one");
     assert_int_equal(receive(setup, 10, 60, &second), 0);
@@ -24,7 +24,7 @@ static void messages_come_in_the_order_in_which_they_were_sent(void **state)
     struct seen seen;
     const char *const texts[] = {"a", "b", "c", "d"};
     for (size_t i = 0; i < 4; i++)
-        send(setup, texts[i]);
+        send_text(setup, texts[i]);
     assert_int_equal(receive(setup, 3, 60, &seen), 3);
     for (size_t i = 0; i < 3; i++)
         assert_string_equal(seen.bodies[i], texts[i]);
@@ -56,7 +56,7 @@ static void only_the_newest_receipt_holds(void **state)
 {
     struct setup *setup = *state;
     struct seen old, new;
-    send(setup, "one");
+    send_text(setup, "one");
     assert_int_equal(receive(setup, 1, 0, &old), 1); /* back at once */
     assert_int_equal(receive(setup, 1, 60, &new), 1);
     assert_string_not_equal(old.receipts[0], new.receipts[0]);
@@ -71,7 +71,7 @@ static void an_ended_lease_cannot_be_extended_but_still_deletes(void **state)
 {
     struct setup *setup = *state;
     struct seen seen;
-    send(setup, "one");
+    send_text(setup, "one");
     assert_int_equal(receive(setup, 1, 0, &seen), 1);
     assert_int_equal(extend(setup, seen.receipts[0], 60), RECEIPT_EXPIRED);
     assert_int_equal(remove_by(setup, seen.receipts[0]), RECEIPT_GOOD);
@@ -91,7 +91,7 @@ static void receipts_that_are_none_are_told(void **state)
                                       "ffffffffffffffff00000000000000000000000000000000",
                                       "0000000000000001 0000000000000000000000000000000",
                                       "00000000000000010000000000000000000000000000000000"};
-    send(setup, "one");
+    send_text(setup, "one");
     assert_int_equal(receive(setup, 1, 60, &seen), 1);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_true(remove_by(setup, bad[i]) == RECEIPT_MALFORMED ||
@@ -106,12 +106,12 @@ static void a_message_received_too_often_goes_to_the_dead_letters(void **state)
 {
     struct setup *setup = *state;
     struct seen seen;
-    send(setup, "poison");
+    send_text(setup, "poison");
     for (int64_t i = 1; i <= 3; i++) {
         assert_int_equal(receive(setup, 1, 0, &seen), 1);
         assert_int_equal(seen.receive_counts[0], i);
     }
-    send(setup, "good");
+    send_text(setup, "good");
     assert_int_equal(receive(setup, 1, 60, &seen), 1); /* the good one takes its place */
     assert_string_equal(seen.bodies[0], "good");
     assert_int_equal(receive_from(setup, setup->dead, 10, 60, &seen), 1);
@@ -125,10 +125,10 @@ static void what_was_committed_is_there_after_a_restart_and_nothing_else(void **
     struct error err = ERROR_INIT;
     struct seen seen;
     assert_ok(database_begin(setup->database, &err), &err);
-    send(setup, "kept");
+    send_text(setup, "kept");
     assert_ok(database_commit(setup->database, &err), &err);
     assert_ok(database_begin(setup->database, &err), &err);
-    send(setup, "rolled back");
+    send_text(setup, "rolled back");
     database_rollback(setup->database);
     reopen(setup);
     assert_int_equal(receive(setup, 10, 60, &seen), 1);
@@ -144,7 +144,7 @@ static void a_transaction_tells_whether_anything_was_written(void **state)
     const struct database_mark start = database_mark(setup->database);
     assert_int_equal(receive(setup, 1, 60, &seen), 0);
     assert_true(database_unchanged(setup->database, start));
-    send(setup, "one");
+    send_text(setup, "one");
     assert_false(database_unchanged(setup->database, start));
     const struct database_mark later = database_mark(setup->database);
     assert_true(database_unchanged(setup->database, later));
@@ -169,7 +169,7 @@ static void one_database_is_held_by_one_process_only(void **state)
 {
     struct setup *setup = *state;
     sqlite3 *other = NULL;
-    send(setup, "one");
+    send_text(setup, "one");
     assert_int_equal(sqlite3_open(setup->path, &other), SQLITE_OK);
     assert_int_equal(sqlite3_exec(other, "SELECT * FROM queues", NULL, NULL, NULL), SQLITE_BUSY);
     sqlite3_close(other);
@@ -200,10 +200,10 @@ static void one_receive_hands_out_no_message_twice(void **state)
 {
     struct setup *setup = *state;
     struct seen seen;
-    send(setup, "tired");
+    send_text(setup, "tired");
     for (int i = 0; i < 3; i++)
         assert_int_equal(receive(setup, 1, 0, &seen), 1);
-    send(setup, "fresh");
+    send_text(setup, "fresh");
     assert_int_equal(receive(setup, 10, 0, &seen), 1);
     assert_string_equal(seen.bodies[0], "fresh");
     assert_int_equal(seen.receive_counts[0], 1);
@@ -216,7 +216,7 @@ static void messages_go_when_their_retention_is_over(void **state)
     struct setup *setup = *state;
     struct seen seen;
     for (int i = 0; i < 120; i++)
-        send(setup, "old");
+        send_text(setup, "old");
     assert_int_equal(receive(setup, 10, 3600, &seen), 10); /* leased ones go as well */
     assert_int_equal(sweep(setup, 4 * DAY_MS - 60000).messages, 0);
     struct retention_counts first = sweep(setup, 4 * DAY_MS + 1);
