@@ -152,6 +152,8 @@ struct database {
      * message that is gone must not seem to be one of another. */
     int64_t next_message;
     bool queue_work;       /* a purge, a removed queue or a move may have something left to do */
+    int64_t paced_ms;      /* monotonic; moves with a rate have moved what it gives until then; 0:
+                              none ran */
     bool queues_changed;   /* or senders, in this transaction: read again if it is rolled back */
     bool commit_failed;    /* what was to be written last is not on disk */
     int64_t complained_ms; /* monotonic; when a failing checkpoint was told last; 0: never */

@@ -6,8 +6,9 @@
 #include "reseal/clock.h"
 #include "store_queue.h"
 
-#define STEP_ROWS  100 /* messages that one step of a move takes */
-#define SLOW_PAUSE 100 /* milliseconds between two steps of a move with a rate */
+#define STEP_ROWS  100  /* messages that one step of a move takes */
+#define SLOW_PAUSE 100  /* milliseconds between two steps of a move with a rate */
+#define PACE_MOST  1000 /* milliseconds whose messages one step catches up with */
 
 const char *move_state_name(enum move_state state)
 {
@@ -25,7 +26,7 @@ const char *move_state_name(enum move_state state)
 }
 
 struct running {
-    int64_t id, source, destination, rate, started_ms, moved;
+    int64_t id, source, destination, rate, moved;
 };
 
 /* The first running move after that id; id 0 in `out` where there is none. */
@@ -43,8 +44,7 @@ static bool next_running(struct database *database, int64_t after, struct runnin
                                 .source = sqlite3_column_int64(statement, 1),
                                 .destination = sqlite3_column_int64(statement, 2),
                                 .rate = sqlite3_column_int64(statement, 3),
-                                .started_ms = sqlite3_column_int64(statement, 4),
-                                .moved = sqlite3_column_int64(statement, 5)};
+                                .moved = sqlite3_column_int64(statement, 4)};
     database_end(statement);
     return true;
 }
@@ -201,20 +201,35 @@ static bool pick(struct database *database, int64_t queue, int64_t now_ms, size_
     return true;
 }
 
-/* How many messages the rate leaves for this step. */
-static size_t allowance(const struct running *move, int64_t now_ms)
+/* The time whose messages a step moves; monotonic, as the wall clock may be set. */
+struct span {
+    int64_t from_ms, to_ms;
+};
+
+static struct span next_span(const struct database *database)
+{
+    int64_t now_ms = clock_monotonic_ms(), from_ms = database->paced_ms;
+    if (from_ms == 0)
+        from_ms = now_ms - SLOW_PAUSE;
+    if (from_ms < now_ms - PACE_MOST) /* a long stall is not made up for by a flood */
+        from_ms = now_ms - PACE_MOST;
+    return (struct span){from_ms, now_ms};
+}
+
+/* How many messages the rate gives in that time; none is lost or given twice between two. */
+static size_t allowance(const struct running *move, struct span span)
 {
     if (move->rate == 0)
         return STEP_ROWS;
-    int64_t due = (now_ms - move->started_ms + SLOW_PAUSE) * move->rate / 1000 - move->moved;
-    return due <= 0 ? 0 : due < STEP_ROWS ? (size_t)due : STEP_ROWS;
+    int64_t due = span.to_ms * move->rate / 1000 - span.from_ms * move->rate / 1000;
+    return due < STEP_ROWS ? (size_t)due : STEP_ROWS;
 }
 
 static bool step_one(struct database *database, struct running *move, int64_t now_ms,
-                     struct error *err)
+                     struct span span, struct error *err)
 {
     struct step step;
-    size_t max = allowance(move, now_ms);
+    size_t max = allowance(move, span);
     database->queue_work = true;
     if (max == 0)
         return true;
@@ -243,14 +258,17 @@ static bool step_one(struct database *database, struct running *move, int64_t no
 bool moves_step(struct database *database, int64_t now_ms, int64_t *pause_ms, struct error *err)
 {
     struct running move = {.id = 0};
+    const struct span span = next_span(database);
     bool quick = database->queue_work; /* others want to go on soon */
+    database->paced_ms = 0;
     while (true) {
         if (!next_running(database, move.id, &move, err))
             return false;
         if (move.id == 0)
             break;
         quick = quick || move.rate == 0;
-        if (!step_one(database, &move, now_ms, err))
+        database->paced_ms = span.to_ms; /* also where this is undone: slower, never a flood */
+        if (!step_one(database, &move, now_ms, span, err))
             return false;
     }
     if (!quick)

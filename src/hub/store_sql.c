@@ -175,7 +175,7 @@ const char *const statement_sql[STATEMENT_COUNT] = {
 
     [SQL_MOVE_INSERT] = "INSERT INTO moves(handle, state, source, destination, rate, started_ms, "
                         "to_move) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    [SQL_MOVE_RUNNING] = "SELECT id, source, destination, rate, started_ms, moved FROM moves "
+    [SQL_MOVE_RUNNING] = "SELECT id, source, destination, rate, moved FROM moves "
                          "WHERE state = 0 AND id > ?1 ORDER BY id LIMIT 1",
     [SQL_MOVE_SELECT] = "SELECT id, state, source, moved FROM moves WHERE handle = ?1",
     [SQL_MOVE_LIST] = "SELECT handle, state, destination, rate, started_ms, to_move, moved, "

@@ -315,6 +315,41 @@ static void a_move_goes_on_over_a_restart(void **state)
     assert_int_equal(ask(setup, "SELECT count(*) FROM messages WHERE receive_count > 0"), 0);
 }
 
+/* One step of a move, by a wall clock that is so far off; how many it has moved in all. */
+static int64_t move_some(struct setup *setup, int64_t off_ms)
+{
+    struct error err = ERROR_INIT;
+    int64_t pause_ms;
+    in_transaction(setup, moves_step(setup->database, clock_real_ms() + off_ms, &pause_ms, &err),
+                   &err);
+    return ask(setup, "SELECT moved FROM moves");
+}
+
+static void a_move_keeps_its_rate_whatever_the_clock_says(void **state)
+{
+    static const int64_t off_ms[] = {0, 3600000, -3600000};
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    int64_t dead = make(setup, "dead", 0), queue = make(setup, "work", dead);
+    struct move move = {.source = dead, .destination = queue, .rate = 20};
+    send(setup, dead, 200);
+    assert_int_equal(sqlite3_exec(setup->database->handle, "UPDATE messages SET visible_ms = 0",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_ok(move_start(setup->database, &move, &err), &err);
+    int64_t moved = move_some(setup, 0);
+    assert_int_equal(moved, 2);
+    for (size_t i = 0; i < ARRAY_LEN(off_ms); i++) {
+        setup->database->paced_ms = clock_monotonic_ms() - 500; /* the last step was then */
+        int64_t now = move_some(setup, off_ms[i]);
+        assert_in_range(now - moved, 10, 15);
+        moved = now;
+    }
+    setup->database->paced_ms = 1; /* and after a long stall, a second's worth */
+    assert_in_range(move_some(setup, 0) - moved, 20, 21);
+    assert_int_equal(ask(setup, "SELECT state FROM moves"), MOVE_RUNNING);
+}
+
 static void a_move_ends_where_its_queue_is_removed(void **state)
 {
     struct setup *setup = *state;
@@ -386,6 +421,7 @@ int main(void)
         ADMIN_TEST(a_dead_letter_that_comes_during_a_purge_is_spared),
         ADMIN_TEST(a_lost_transaction_takes_purge_and_sender_with_it),
         ADMIN_TEST(a_move_goes_on_over_a_restart),
+        ADMIN_TEST(a_move_keeps_its_rate_whatever_the_clock_says),
         ADMIN_TEST(a_move_ends_where_its_queue_is_removed),
         ADMIN_TEST(a_removed_queue_takes_its_moves_along),
         cmocka_unit_test(who_may_send_dead_letters_is_told_by_name),
