@@ -340,15 +340,17 @@ static bool run_plain(struct database *database, enum statement which, struct er
 
 bool database_begin(struct database *database, struct error *err)
 {
-    database->queues_changed = false;
+    if (database->queues_stale && !database_load_queues(database, err))
+        return false;
+    database->queues_stale = database->queues_changed = false;
     return run_plain(database, SQL_BEGIN, err);
 }
 
 static void queues_after_undo(struct database *database)
 {
-    struct error ignored = ERROR_INIT; /* the old list then stays */
+    struct error ignored = ERROR_INIT;
     if (database->queues_changed)
-        (void)!database_load_queues(database, &ignored);
+        database->queues_stale = !database_load_queues(database, &ignored);
 }
 
 bool database_commit(struct database *database, struct error *err)

@@ -155,6 +155,7 @@ struct database {
     int64_t paced_ms;      /* monotonic; moves with a rate have moved what it gives until then; 0:
                               none ran */
     bool queues_changed;   /* or senders, in this transaction: read again if it is rolled back */
+    bool queues_stale;     /* that reading failed: again before the next transaction */
     bool commit_failed;    /* what was to be written last is not on disk */
     int64_t complained_ms; /* monotonic; when a failing checkpoint was told last; 0: never */
     bool bind_failed;      /* a value could not be bound; the next step fails */

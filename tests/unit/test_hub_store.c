@@ -165,6 +165,30 @@ static void queues_made_in_a_lost_transaction_are_forgotten(void **state)
     assert_null(stored_queue_find(setup->database, "brief"));
 }
 
+/* Ends every statement outside of a transaction. */
+static int give_up(void *context)
+{
+    return sqlite3_get_autocommit(context);
+}
+
+static void queues_that_could_not_be_read_again_are_read_before_the_next_transaction(void **state)
+{
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    struct queue_row queue;
+    assert_ok(database_begin(setup->database, &err), &err);
+    stored_queue_defaults(&queue, "brief");
+    assert_ok(stored_queue_create(setup->database, &queue, &err), &err);
+    sqlite3_progress_handler(setup->database->handle, 1, give_up, setup->database->handle);
+    database_rollback(setup->database);
+    assert_non_null(stored_queue_find(setup->database, "brief")); /* it could not be read */
+    assert_refused(database_begin(setup->database, &err), &err, FAIL_IO);
+    sqlite3_progress_handler(setup->database->handle, 0, NULL, NULL);
+    assert_ok(database_begin(setup->database, &err), &err);
+    assert_null(stored_queue_find(setup->database, "brief"));
+    database_rollback(setup->database);
+}
+
 static void one_database_is_held_by_one_process_only(void **state)
 {
     struct setup *setup = *state;
@@ -258,6 +282,7 @@ int main(void)
         HUB_TEST(what_was_committed_is_there_after_a_restart_and_nothing_else),
         HUB_TEST(a_transaction_tells_whether_anything_was_written),
         HUB_TEST(queues_made_in_a_lost_transaction_are_forgotten),
+        HUB_TEST(queues_that_could_not_be_read_again_are_read_before_the_next_transaction),
         HUB_TEST(one_database_is_held_by_one_process_only),
         HUB_TEST(a_file_that_is_no_hub_database_is_refused_and_left_alone),
         HUB_TEST(messages_go_when_their_retention_is_over),
