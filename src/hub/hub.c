@@ -40,6 +40,31 @@ static bool read_public_url(struct hub *hub, const struct config *config, struct
     return true;
 }
 
+static bool is_dead_of(const char *name, const char *queue)
+{
+    size_t len = strlen(queue);
+    return strncmp(name, queue, len) == 0 && strcmp(name + len, DEAD_SUFFIX) == 0;
+}
+
+/* The hub has four queues: requests, results and the dead letters of both. */
+static bool check_distinct(const char *requests, const char *results, const char *path,
+                           struct error *err)
+{
+    const char *clash = NULL;
+    if (strcmp(requests, results) == 0)
+        clash = "they are the same queue";
+    else if (is_dead_of(requests, results))
+        clash = "the first is the queue for the dead letters of the second";
+    else if (is_dead_of(results, requests))
+        clash = "the second is the queue for the dead letters of the first";
+    if (clash == NULL)
+        return true;
+    error_set(err, FAIL_USAGE, "%s: hub.requests \"%s\" and hub.results \"%s\": %s", path, requests,
+              results, clash);
+    return error_hint(err, "give one of them another name; the dead letters of NAME go to "
+                           "NAME" DEAD_SUFFIX);
+}
+
 static bool read_settings(struct hub *hub, const struct config *config, struct error *err)
 {
     const char *requests = config_text(config, "hub", "requests");
@@ -55,9 +80,8 @@ static bool read_settings(struct hub *hub, const struct config *config, struct e
             return error_hint(err, "use 1 to 75 letters, digits, '-' and '_'");
         }
     }
-    if (strcmp(requests, results) == 0)
-        return error_set(err, FAIL_USAGE, "%s: hub.requests and hub.results are the same queue",
-                         config_path(config));
+    if (!check_distinct(requests, results, config_path(config), err))
+        return false;
     snprintf(hub->requests, sizeof hub->requests, "%s", requests);
     snprintf(hub->results, sizeof hub->results, "%s", results);
     hub->request_lifetime_ms = (int64_t)config_number(config, "hub", "request_lifetime") * 1000;
