@@ -22,6 +22,7 @@
 #define REQUEST_MAX    32
 #define REQUEST_WAIT_S 5
 #define ANSWER_MAX_LEN 1024
+#define ACCEPT_PAUSE   100 /* milliseconds after a client that could not be taken */
 
 struct control {
     struct store *store;
@@ -150,14 +151,21 @@ static void *control_main(void *argument)
     struct pollfd fds[] = {{.fd = control->stop, .events = POLLIN},
                            {.fd = control->listener, .events = POLLIN}};
     while (true) {
-        if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
-            return NULL;
+        if (poll(fds, ARRAY_LEN(fds), -1) < 0) {
+            if (errno != EINTR)
+                return NULL;
+            continue;
+        }
         if (fds[0].revents != 0)
             return NULL;
-        int peer = fds[1].revents != 0 ? accept4(control->listener, NULL, NULL, SOCK_CLOEXEC) : -1;
+        if (fds[1].revents == 0)
+            continue;
+        int peer = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
         if (peer >= 0) {
             serve(control, peer);
             close(peer);
+        } else { /* without a free descriptor it would be asked for over and over */
+            (void)poll(fds, 1, ACCEPT_PAUSE);
         }
     }
 }
