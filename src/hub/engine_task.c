@@ -43,8 +43,8 @@ static enum job_verdict run_lease(struct task *task, struct database *database, 
 {
     size_t count = 0;
     drop_items(task); /* of a try before */
-    if (!stored_queue_receive(database, task->hub->requests_id, task->max, PARCEL_LEASE_S,
-                              take_leased, task, &count, err))
+    if (!stored_queue_carry(database, task->hub->requests_id, task->max, PARCEL_LEASE_S,
+                            take_leased, task, &count, err))
         return JOB_FAILED;
     for (size_t i = 0; i < task->count; i++) {
         if (!buf_check(&task->items[i].body, "a request", err))

@@ -236,6 +236,7 @@ static void write_receipt_handle(int64_t row, const uint8_t receipt[static RECEI
 struct receive {
     struct database *database;
     int64_t now, lease_s;
+    bool carried; /* by the hub itself, to another engine */
     stored_queue_each *each;
     void *context;
     bool more; /* as `each` said last */
@@ -249,11 +250,15 @@ static bool lease(struct receive *receive, const struct candidate *item, struct 
     if (RAND_bytes(receipt, sizeof receipt) != 1)
         return error_openssl(err, FAIL_INTERNAL, "no random numbers");
     int64_t first_ms = item->first_ms != 0 ? item->first_ms : receive->now;
+    /* What is carried counts as received once: so it is seen to be in flight. */
+    int64_t receive_count =
+        receive->carried && item->receive_count > 0 ? item->receive_count : item->receive_count + 1;
     sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_LEASE);
     bind_integer(database, statement, 1, item->row);
     bind_integer(database, statement, 2, receive->now + receive->lease_s * 1000);
     bind_bytes(database, statement, 3, (struct bytes){receipt, sizeof receipt});
     bind_integer(database, statement, 4, first_ms);
+    bind_integer(database, statement, 5, receive_count);
     if (!database_run(database, statement, err))
         return false;
     statement = database_statement(database, SQL_BODY_SELECT);
@@ -268,7 +273,7 @@ static bool lease(struct receive *receive, const struct candidate *item, struct 
                              .source = item->source,
                              .sent_ms = item->sent_ms,
                              .first_received_ms = first_ms,
-                             .receive_count = item->receive_count + 1};
+                             .receive_count = receive_count};
     memcpy(message.md5, item->md5, MD5_BYTES);
     write_receipt_handle(item->row, receipt, message.receipt_handle);
     receive->more = receive->each(receive->context, &message);
@@ -297,31 +302,49 @@ static bool pick_and_clear(struct database *database, const struct queue_row *qu
     return true;
 }
 
-bool stored_queue_receive(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
-                          stored_queue_each *each, void *context, size_t *count, struct error *err)
+static bool lease_some(struct receive *receive, int64_t queue, unsigned max, size_t *count,
+                       struct error *err)
 {
-    struct receive receive = {.database = database,
-                              .now = clock_real_ms(),
-                              .lease_s = lease_s,
-                              .each = each,
-                              .context = context,
-                              .more = true};
+    struct database *database = receive->database;
     const struct queue_row *settings = stored_queue_by_id(database, queue);
     struct candidate candidates[RECEIVE_MAX];
     size_t found;
     *count = 0;
+    receive->more = true;
+    receive->now = clock_real_ms();
     if (settings == NULL || max > RECEIVE_MAX)
         return error_set(err, FAIL_INTERNAL, "a receive from no queue");
-    if (!pick_and_clear(database, settings, receive.now, max, candidates, &found, err))
+    if (receive->carried
+            ? !pick(database, queue, receive->now, max, candidates, &found, err)
+            : !pick_and_clear(database, settings, receive->now, max, candidates, &found, err))
         return false;
-    while (*count < found && receive.more) {
-        if (!lease(&receive, &candidates[*count], err))
+    while (*count < found && receive->more) {
+        if (!lease(receive, &candidates[*count], err))
             return false;
         ++*count;
     }
-    if (lease_s == 0 && *count > 0)
+    if (receive->lease_s == 0 && *count > 0)
         stored_queue_tell(database, queue);
     return true;
+}
+
+bool stored_queue_receive(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
+                          stored_queue_each *each, void *context, size_t *count, struct error *err)
+{
+    struct receive receive = {
+        .database = database, .lease_s = lease_s, .each = each, .context = context};
+    return lease_some(&receive, queue, max, count, err);
+}
+
+bool stored_queue_carry(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
+                        stored_queue_each *each, void *context, size_t *count, struct error *err)
+{
+    struct receive receive = {.database = database,
+                              .lease_s = lease_s,
+                              .carried = true,
+                              .each = each,
+                              .context = context};
+    return lease_some(&receive, queue, max, count, err);
 }
 
 /* What a receipt handle says. */

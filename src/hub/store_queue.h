@@ -65,6 +65,11 @@ typedef bool stored_queue_each(void *context, const struct leased *message);
 bool stored_queue_receive(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
                           stored_queue_each *each, void *context, size_t *count,
                           struct error *err) MUST_USE;
+/* The same for the hub itself, which carries messages to another engine. That is no try, however
+ * often it begins anew: it makes no dead letters. */
+bool stored_queue_carry(struct database *database, int64_t queue, unsigned max, int64_t lease_s,
+                        stored_queue_each *each, void *context, size_t *count,
+                        struct error *err) MUST_USE;
 
 enum receipt_state {
     RECEIPT_GOOD,      /* done */

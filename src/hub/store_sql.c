@@ -151,8 +151,8 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_MESSAGE_PICK_SPARED] =
         PICKED_COLUMNS SPARED IS_SPARED "AND visible_ms <= ?2 ORDER BY visible_ms, id LIMIT ?3",
     [SQL_BODY_SELECT] = "SELECT body, attributes FROM bodies WHERE id = ?1",
-    [SQL_MESSAGE_LEASE] = "UPDATE messages SET visible_ms = ?2, receive_count = receive_count + 1, "
-                          "receipt = ?3, first_ms = ?4 WHERE id = ?1",
+    [SQL_MESSAGE_LEASE] = "UPDATE messages SET visible_ms = ?2, receipt = ?3, first_ms = ?4, "
+                          "receive_count = ?5 WHERE id = ?1",
     [SQL_MESSAGE_MOVE] =
         "UPDATE messages SET queue = ?2, visible_ms = ?3, receipt = NULL, source = ?4, "
         "sent_ms = max(sent_ms, ?5) WHERE id = ?1",

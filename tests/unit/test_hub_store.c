@@ -119,6 +119,28 @@ static void a_message_received_too_often_goes_to_the_dead_letters(void **state)
     assert_int_equal(receive(setup, 10, 60, &seen), 0);
 }
 
+static void what_is_carried_to_another_engine_becomes_no_dead_letter(void **state)
+{
+    struct setup *setup = *state;
+    struct error err = ERROR_INIT;
+    struct queue_counts counts;
+    size_t count;
+    send_text(setup, "request");
+    for (int i = 0; i < 10; i++) { /* the hub is started again, and the engine is down */
+        struct seen seen = {.count = 0};
+        assert_ok(
+            stored_queue_carry(setup->database, setup->queue, 1, 60, see, &seen, &count, &err),
+            &err);
+        assert_int_equal(count, 1);
+        assert_int_equal(seen.receive_counts[0], 1);
+        assert_ok(stored_queue_count(setup->database, setup->queue, &counts, &err), &err);
+        assert_int_equal(counts.in_flight, 1);
+        assert_int_equal(extend(setup, seen.receipts[0], 0), RECEIPT_GOOD);
+    }
+    assert_ok(stored_queue_count(setup->database, setup->dead, &counts, &err), &err);
+    assert_int_equal(counts.visible, 0);
+}
+
 static void what_was_committed_is_there_after_a_restart_and_nothing_else(void **state)
 {
     struct setup *setup = *state;
@@ -279,6 +301,7 @@ int main(void)
         HUB_TEST(receipts_that_are_none_are_told),
         HUB_TEST(a_message_received_too_often_goes_to_the_dead_letters),
         HUB_TEST(one_receive_hands_out_no_message_twice),
+        HUB_TEST(what_is_carried_to_another_engine_becomes_no_dead_letter),
         HUB_TEST(what_was_committed_is_there_after_a_restart_and_nothing_else),
         HUB_TEST(a_transaction_tells_whether_anything_was_written),
         HUB_TEST(queues_made_in_a_lost_transaction_are_forgotten),
