@@ -21,6 +21,7 @@ struct showing {
     struct table *table;      /* NULL with --json */
     struct json_writer *json; /* NULL without */
     struct buf bodies;        /* what is printed below the table */
+    bool cut;                 /* the hub has more of them than one answer takes */
 };
 
 struct seen {
@@ -132,6 +133,7 @@ static bool peek_hub(const struct config *config, const char *name, long count,
         goto done;
     }
     ok = true;
+    showing->cut = json_true(json_get(json_root(answer.json), "cut"));
     for (size_t i = 0; ok && i < json_count(messages); i++)
         ok = show_told(showing, json_at(messages, i), err);
 done:
@@ -213,6 +215,7 @@ static bool end(struct showing *showing, struct error *err)
 {
     if (showing->json != NULL) {
         json_array_end(showing->json);
+        json_put_bool(showing->json, "cut", showing->cut);
         json_object_end(showing->json);
         return print_json(showing->json, err);
     }
@@ -242,6 +245,9 @@ bool queue_peek_run(const struct invocation *invocation, struct error *err)
     }
     ok = hub ? peek_hub(config, name, count, &showing, err)
              : peek_service(invocation, config, name, count, &showing, err);
+    if (ok && showing.cut)
+        print_warning("the bodies are large, and the hub shows as many as one answer takes; "
+                      "without --body it shows all");
     ok = ok && end(&showing, err);
 done:
     table_free(&showing.table);

@@ -22,7 +22,7 @@
 #define TRANSFER_TIMEOUT 90L   /* seconds; a long poll takes 20 */
 
 static const struct json_limits answer_limits = {
-    .bytes = WEB_BODY_MAX, .string = 512 * 1024, .values = 200000};
+    .bytes = WEB_BODY_MAX, .string = 2 * 1024 * 1024, .values = 200000};
 
 struct web {
     CURL *curl;

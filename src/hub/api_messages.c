@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * /v1/queues/NAME/messages, for people. GET: a look that changes nothing, and so does not count as
- * a receive; SQS has no such operation. What is in messages is only shown where body=1 asks for it.
+ * a receive; SQS has no such operation. What is in messages is only shown where body=1 asks for it;
+ * where not all that were asked for fit into the answer, its "cut" is true.
  * DELETE: a purge, those that somebody works on included.
  */
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 #include "uri.h"
 
 #define PEEK_MAX        100
-#define PEEK_BODIES_MAX 10 /* bodies of 256 KiB, twice as long where JSON escapes them */
+#define PEEK_BODIES_MAX 10
+#define PEEK_BYTES      (3 * 1024 * 1024) /* of bodies in one answer, of which a client takes 4 MiB */
 
 struct peeking {
     char queue[QUEUE_NAME_MAX + 1];
@@ -54,12 +56,33 @@ static void put_message(struct json_writer *json, const struct peeked *message, 
 struct page {
     struct json_writer *json;
     bool body;
+    size_t bytes; /* of bodies, as they are written */
+    bool cut;     /* the next one did not fit */
 };
 
-static void add_message(void *context, const struct peeked *message)
+/* What a text takes in JSON, or more. */
+static size_t written_size(struct bytes text)
 {
-    const struct page *page = context;
+    size_t size = text.len;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] < 0x20)
+            size += strlen("u0000");
+        else if (text.data[i] == '"' || text.data[i] == '\\')
+            size++;
+    }
+    return size;
+}
+
+static bool add_message(void *context, const struct peeked *message)
+{
+    struct page *page = context;
+    size_t size = page->body ? written_size(message->body) : 0;
+    page->cut = page->bytes > 0 && size > PEEK_BYTES - page->bytes;
+    if (page->cut)
+        return false;
     put_message(page->json, message, page->body);
+    page->bytes = size < PEEK_BYTES - page->bytes ? page->bytes + size : PEEK_BYTES;
+    return true;
 }
 
 static enum job_verdict run_peek(struct job *job, struct database *database, struct error *err)
@@ -79,6 +102,7 @@ static enum job_verdict run_peek(struct job *job, struct database *database, str
     json_array(page.json, "messages");
     bool ok = stored_queue_peek(database, queue->id, peeking->count, add_message, &page, err);
     json_array_end(page.json);
+    json_put_bool(page.json, "cut", page.cut);
     json_object_end(page.json);
     ok = ok && answer_json(&exchange->answer, MHD_HTTP_OK, JSON_TYPE, page.json, err);
     json_writer_free(&page.json);

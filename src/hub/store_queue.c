@@ -453,12 +453,13 @@ bool stored_queue_peek(struct database *database, int64_t queue, int64_t max,
             return false;
         if (!row)
             break;
-        struct peeked message = {.message_id = column_text(statement, 0),
-                                 .sent_ms = sqlite3_column_int64(statement, 1),
-                                 .visible_ms = sqlite3_column_int64(statement, 2),
-                                 .receive_count = sqlite3_column_int64(statement, 3),
-                                 .body = column_bytes(statement, 4)};
-        seen(context, &message);
+        const struct peeked message = {.message_id = column_text(statement, 0),
+                                       .sent_ms = sqlite3_column_int64(statement, 1),
+                                       .visible_ms = sqlite3_column_int64(statement, 2),
+                                       .receive_count = sqlite3_column_int64(statement, 3),
+                                       .body = column_bytes(statement, 4)};
+        if (!seen(context, &message))
+            break;
     }
     database_end(statement);
     return true;

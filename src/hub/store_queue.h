@@ -90,7 +90,8 @@ struct peeked {
     struct bytes body; /* valid during the call */
     int64_t sent_ms, visible_ms, receive_count;
 };
-typedef void stored_queue_seen(void *context, const struct peeked *message);
+/* False ends it. */
+typedef bool stored_queue_seen(void *context, const struct peeked *message);
 /* Shows up to `max` messages, those first that will be received next, and changes nothing. */
 bool stored_queue_peek(struct database *database, int64_t queue, int64_t max,
                        stored_queue_seen *seen, void *context, struct error *err) MUST_USE;

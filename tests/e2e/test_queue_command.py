@@ -138,6 +138,26 @@ class QueueCommands(StageTest):
             messages = self.data("peek", name, "--body", *way)["messages"]
             self.assertEqual({m["body"] for m in messages}, {body, "no JSON \u202e at all"})
 
+    def test_peek_shows_as_many_bodies_as_one_answer_takes(self):
+        name = "large"
+        url = self.sqs.create(name, MaximumMessageSize=str(1 << 20))
+        for letter in "abcde":
+            self.sqs.send(url, letter * 900_000)
+        for _ in range(2):
+            self.sqs.send(url, '"' * 1_000_000)
+        found = self.data("peek", name, "--body")
+        self.assertEqual([m["body"][0] for m in found["messages"]], ["a", "b", "c"])
+        self.assertIs(found["cut"], True)
+        done = self.says("peek", name, "--body", "--count", "3")
+        self.assertNotIn("as many as one answer takes", done.stderr)
+        self.assertIn("as many as one answer takes", self.says("peek", name, "--body").stderr)
+        found = self.data("peek", name)
+        self.assertEqual((len(found["messages"]), found["cut"]), (7, False))
+        self.says("purge", name, "--yes")
+        self.sqs.send(url, '"' * 1_000_000)  # twice as long in JSON
+        [message] = self.data("peek", name, "--body")["messages"]
+        self.assertEqual(len(message["body"]), 1_000_000)
+
     def test_peek_at_a_queue_service_counts_says_so_and_gives_back(self):
         name, dead, url = self.queues(receives=3)
         self.sqs.send(url, "text")

@@ -117,11 +117,12 @@ static size_t receive(struct setup *setup, int64_t queue, unsigned max, int64_t 
     return count;
 }
 
-static void count_peeked(void *context, const struct peeked *message)
+static bool count_peeked(void *context, const struct peeked *message)
 {
     size_t *count = context;
     (void)message;
     ++*count;
+    return true;
 }
 
 static void what_is_being_purged_is_seen_by_nobody(void **state)
