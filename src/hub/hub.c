@@ -13,6 +13,7 @@
 #include "server.h"
 #include "store_deliveries.h"
 #include "store_queue.h"
+#include "store_seals.h"
 #include "tls.h"
 
 #define DEAD_SUFFIX       "-dead"
@@ -134,12 +135,12 @@ static bool ensure_queues(struct hub *hub, const struct config *config, struct e
     ok = ok && ensure_queue(database, dead, DEAD_RETENTION_S, 0, 0, &hub->results_dead_id, err) &&
          ensure_queue(database, hub->results, 0, hub->results_dead_id, RESULT_RECEIVES,
                       &hub->results_id, err);
-    if (!ok) {
+    database->requests_queue = hub->requests_id;
+    if (!ok || !seal_note_waiting(database, err)) {
         database_rollback(database);
         return false;
     }
     database->delivery_retention_ms = hub->delivery_retention_ms;
-    database->requests_queue = hub->requests_id;
     database->results_queue = hub->results_id;
     database->events.message_given_up = delivery_give_up;
     return database_commit(database, err);

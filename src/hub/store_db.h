@@ -56,6 +56,9 @@ enum statement {
     SQL_MESSAGE_DELETE,
     SQL_MESSAGE_DELETE_HELD,
     SQL_BODY_DELETE,
+    SQL_MESSAGE_NOTE_KEY,
+    SQL_MESSAGE_NOTE_KEYS,
+    SQL_MESSAGE_KEYED,
     /* moves of dead letters */
     SQL_MOVE_INSERT,
     SQL_MOVE_RUNNING,

@@ -70,7 +70,7 @@ static bool insert_delivery(struct database *database, const struct delivery_ord
 static bool make_message(const struct database *database, const struct request *request,
                          struct buf *text, struct outgoing *message, struct error *err)
 {
-    *message = (struct outgoing){.delay_s = 0};
+    *message = (struct outgoing){.key_name = request->key_name};
     if (!request_write(request, text, err))
         return false;
     message->body = buf_bytes(text);

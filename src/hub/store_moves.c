@@ -172,7 +172,8 @@ static bool redrive(struct database *database, int64_t message, const struct que
     bind_integer(database, statement, 3, now_ms);
     bind_integer(database, statement, 4, target->purged_ms + 1);
     bind_text(database, statement, 5, message_id);
-    if (!database_run(database, statement, err))
+    if (!database_run(database, statement, err) ||
+        !stored_queue_note_key(database, target->id, message, err))
         return false;
     stored_queue_tell(database, target->id);
     return true;

@@ -92,6 +92,28 @@ int64_t sent_after_purge(const struct queue_row *queue, int64_t now_ms)
     return now_ms > queue->purged_ms ? now_ms : queue->purged_ms + 1;
 }
 
+bool stored_queue_note_key(struct database *database, int64_t queue, int64_t row, struct error *err)
+{
+    if (queue != database->requests_queue)
+        return true;
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_NOTE_KEY);
+    bind_integer(database, statement, 1, row);
+    return database_run(database, statement, err);
+}
+
+static bool insert_body(struct database *database, int64_t row, const struct outgoing *message,
+                        struct error *err)
+{
+    sqlite3_stmt *statement = database_statement(database, SQL_BODY_INSERT);
+    bind_integer(database, statement, 1, row);
+    bind_bytes(database, statement, 2, message->body);
+    if (message->attributes.len > 0)
+        bind_bytes(database, statement, 3, message->attributes);
+    else
+        bind_null(database, statement, 3);
+    return database_run(database, statement, err);
+}
+
 bool stored_queue_send(struct database *database, int64_t queue, const struct outgoing *message,
                        char message_id[static UUID_TEXT], struct error *err)
 {
@@ -110,16 +132,9 @@ bool stored_queue_send(struct database *database, int64_t queue, const struct ou
     bind_integer(database, statement, 6, message->sender);
     int64_t row = database->next_message++;
     bind_integer(database, statement, 7, row);
-    if (!database_run(database, statement, err))
-        return false;
-    statement = database_statement(database, SQL_BODY_INSERT);
-    bind_integer(database, statement, 1, row);
-    bind_bytes(database, statement, 2, message->body);
-    if (message->attributes.len > 0)
-        bind_bytes(database, statement, 3, message->attributes);
-    else
-        bind_null(database, statement, 3);
-    if (!database_run(database, statement, err))
+    bind_text(database, statement, 8, message->key_name);
+    if (!database_run(database, statement, err) || !insert_body(database, row, message, err) ||
+        (message->key_name == NULL && !stored_queue_note_key(database, queue, row, err)))
         return false;
     if (message->delay_s == 0)
         stored_queue_tell(database, queue);
@@ -220,7 +235,8 @@ static bool move_to_dead_letters(struct database *database, const struct candida
     const struct queue_row *dead = stored_queue_by_id(database, target);
     bool purging = dead != NULL && dead->purging; /* that purge is not meant for this one */
     bind_integer(database, statement, 5, purging ? dead->purged_ms + 1 : 0);
-    if (!database_run(database, statement, err))
+    if (!database_run(database, statement, err) ||
+        !stored_queue_note_key(database, target, item->row, err))
         return false;
     stored_queue_tell(database, target);
     return true;

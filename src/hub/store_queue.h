@@ -41,6 +41,7 @@ struct outgoing {
     int64_t delay_s;
     struct bytes attributes; /* packed (message_attributes.h); empty: none */
     int64_t sender;          /* senders.id; 0: the hub itself */
+    const char *key_name;    /* of a request, where it is known; NULL: the body is read for it */
 };
 /* Stores a message; `message_id` gets its UUID. */
 bool stored_queue_send(struct database *database, int64_t queue, const struct outgoing *message,
@@ -101,6 +102,10 @@ bool stored_queue_peek(struct database *database, int64_t queue, int64_t max,
  * among them, here and in all that follows. */
 sqlite3_stmt *stored_queue_pick(struct database *database, int64_t queue, int64_t now_ms,
                                 size_t max) MUST_USE;
+/* Notes under which key the message is that has come into that queue, where it is the queue of
+ * requests (seal_counts). */
+bool stored_queue_note_key(struct database *database, int64_t queue, int64_t row,
+                           struct error *err) MUST_USE;
 /* The time that a message sent now gets: after the last purge, which must not take it. */
 int64_t sent_after_purge(const struct queue_row *queue, int64_t now_ms) MUST_USE;
 /* Tells who waits that a message of the queue has become visible. */

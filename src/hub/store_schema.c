@@ -3,8 +3,8 @@
 
 /*
  * What each schema adds to the one before it. A step that has been released is never changed: a new
- * wish is a new step. A column that is added with a constant default costs no writing, so a step
- * takes no longer for a million messages than for none.
+ * wish is a new step. A column that is added with a constant default costs no writing, so that step
+ * takes no longer for a million messages than for none; an index takes some seconds for as many.
  */
 static const char *const steps[] = {
     /* 3: what Amazon SQS knows of queues and messages beyond their bodies. The attributes of a
@@ -36,6 +36,13 @@ static const char *const steps[] = {
     " failure TEXT NOT NULL DEFAULT ''"
     ") STRICT;"
     "CREATE INDEX moves_by_source ON moves(source, id);",
+
+    /* 4: what is under a sealing key, told without reading it all. */
+    /* keyName of a message that is or was in the queue of requests, '' where it names none. NULL:
+     * not looked at. */
+    "ALTER TABLE messages ADD COLUMN key_name TEXT;"
+    "CREATE INDEX messages_by_key ON messages(queue, key_name) WHERE key_name IS NOT NULL;"
+    "CREATE INDEX records_by_key ON records(key_name, seq);",
 };
 _Static_assert(ARRAY_LEN(steps) == SCHEMA_VERSION - SCHEMA_BASE, "one step for each version");
 

@@ -5,7 +5,9 @@
 #include <string.h>
 #include <openssl/evp.h>
 #include "reseal/clock.h"
+#include "reseal/log.h"
 #include "reseal/text.h"
+#include "store_tally.h"
 
 bool seal_tag(struct bytes sealed, char out[static SEAL_TAG], struct error *err)
 {
@@ -60,6 +62,22 @@ static bool read_count(struct database *database, sqlite3_stmt *statement, int64
     *out = row ? sqlite3_column_int64(statement, 0) : 0;
     database_end(statement);
     return true;
+}
+
+bool seal_note_waiting(struct database *database, struct error *err)
+{
+    int64_t noted, all = tally_messages(database->tally, database->requests_queue);
+    sqlite3_stmt *statement = database_statement(database, SQL_MESSAGE_KEYED);
+    bind_integer(database, statement, 1, database->requests_queue);
+    if (!read_count(database, statement, &noted, err))
+        return false;
+    if (noted == all)
+        return true;
+    log_event(LEVEL_INFO, EVENT_NOTE, "requests that wait are read for their sealing keys",
+              LOG_NUMBER("count", all - noted));
+    statement = database_statement(database, SQL_MESSAGE_NOTE_KEYS);
+    bind_integer(database, statement, 1, database->requests_queue);
+    return database_run(database, statement, err);
 }
 
 bool seal_counts(struct database *database, const char *key_name, int64_t *records,

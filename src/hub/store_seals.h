@@ -32,6 +32,9 @@ typedef bool seal_each(void *context, int64_t sequence, const struct seal_row *r
 bool seal_list(struct database *database, const char *key_name, int64_t after, int64_t limit,
                seal_each *each, void *context, struct error *err) MUST_USE;
 
+/* Before the hub works: notes the keys of requests that wait since before the database noted them,
+ * or in a queue that was not that of requests. */
+bool seal_note_waiting(struct database *database, struct error *err) MUST_USE;
 /* How many records are under that key, and how many requests that wait in the hub's queue. */
 bool seal_counts(struct database *database, const char *key_name, int64_t *records,
                  int64_t *requests, struct error *err) MUST_USE;

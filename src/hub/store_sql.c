@@ -91,6 +91,10 @@ const char schema_sql[] =
 #define PICKED_COLUMNS                                                                             \
     "SELECT id, receive_count, sent_ms, first_ms, message_id, md5, sender, source "
 #define PEEKED_COLUMNS "SELECT message_id, sent_ms, visible_ms, receive_count, body "
+#define NOTE_KEY                                                                                   \
+    "UPDATE messages SET key_name = ifnull((SELECT CASE WHEN json_valid(CAST(body AS TEXT)) "      \
+    "THEN json_extract(CAST(body AS TEXT), '$.data.keyName') END "                                 \
+    "FROM bodies WHERE bodies.id = messages.id), '') WHERE "
 
 /* What a purge under way spares (?9: queue_row.purged_ms). The index of age leads past what it has
  * still to delete, which may be a million rows; sorting what came since is little beside that. */
@@ -142,8 +146,8 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_SENDER_INSERT] = "INSERT INTO senders(name) VALUES(?1)",
 
     [SQL_MESSAGE_INSERT] =
-        "INSERT INTO messages(id, queue, visible_ms, sent_ms, message_id, md5, sender) "
-        "VALUES(?7, ?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO messages(id, queue, visible_ms, sent_ms, message_id, md5, sender, key_name) "
+        "VALUES(?7, ?1, ?2, ?3, ?4, ?5, ?6, ?8)",
     [SQL_MESSAGE_LAST] = "SELECT ifnull(max(id), 0) FROM messages",
     [SQL_BODY_INSERT] = "INSERT INTO bodies(id, body, attributes) VALUES(?1, ?2, ?3)",
     [SQL_MESSAGE_PICK] = PICKED_COLUMNS "FROM messages WHERE queue = ?1 AND visible_ms <= ?2 "
@@ -172,6 +176,9 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_MESSAGE_DELETE_HELD] =
         "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",
     [SQL_BODY_DELETE] = "DELETE FROM bodies WHERE id = ?1",
+    [SQL_MESSAGE_NOTE_KEY] = NOTE_KEY "id = ?1 AND key_name IS NULL",
+    [SQL_MESSAGE_NOTE_KEYS] = NOTE_KEY "queue = ?1 AND key_name IS NULL",
+    [SQL_MESSAGE_KEYED] = "SELECT count(*) FROM messages WHERE queue = ?1 AND key_name IS NOT NULL",
 
     [SQL_MOVE_INSERT] = "INSERT INTO moves(handle, state, source, destination, rate, started_ms, "
                         "to_move) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -208,10 +215,7 @@ const char *const statement_sql[STATEMENT_COUNT] = {
     [SQL_SEAL_LIST] = "SELECT seq, id, provider_name, padding, sealed FROM records "
                       "WHERE seq > ?1 AND key_name = ?3 ORDER BY seq LIMIT ?2",
     [SQL_SEAL_COUNT] = "SELECT count(*) FROM records WHERE key_name = ?1",
-    [SQL_SEAL_WAITING] =
-        "SELECT count(*) FROM messages m JOIN bodies b USING(id) WHERE m.queue = ?1 AND "
-        "CASE WHEN json_valid(CAST(b.body AS TEXT)) "
-        "THEN json_extract(CAST(b.body AS TEXT), '$.data.keyName') = ?2 ELSE 0 END",
+    [SQL_SEAL_WAITING] = "SELECT count(*) FROM messages WHERE queue = ?1 AND key_name = ?2",
     [SQL_SEAL_SELECT] = "SELECT sealed FROM records WHERE id = ?1",
     [SQL_SEAL_UPDATE] = "UPDATE records SET key_name = ?2, "
                         "provider_name = ifnull(?3, provider_name), padding = ?4, sealed = ?5, "

@@ -6,7 +6,7 @@
 #include "store_db.h"
 
 #define SCHEMA_BASE           2 /* what schema_sql makes; older ones are not known */
-#define SCHEMA_VERSION        3
+#define SCHEMA_VERSION        4
 #define SCHEMA_APPLICATION_ID 0x52534c31 /* "RSL1" */
 
 extern const char schema_sql[];
