@@ -3,6 +3,7 @@
 #ifndef RESEAL_TRANSCRIPT_READ_H
 #define RESEAL_TRANSCRIPT_READ_H
 
+#include "reseal/probe_report.h"
 #include "reseal/transcript.h"
 
 struct transcript_line {
@@ -54,12 +55,26 @@ enum ceremony_state {
     CEREMONY_DESTROYED,  /* step "destroy" after the ceremony was closed */
 };
 enum ceremony_state transcript_record_state(const struct transcript_record *record) MUST_USE;
-/* The line by which the key came to the token with that serial number, as a replica; or NULL. */
-const struct transcript_line *transcript_record_arrival(const struct transcript_record *record,
-                                                        const char *serial) MUST_USE;
+/* What tells one token from another. The serial number alone does not: NSS softokn gives all its
+ * tokens the same one. */
+struct token_identity {
+    const char *label, *serial, *manufacturer, *model; /* NULL: not told */
+};
+/* Of the group of a line: "token", "to"; valid as long as the record. */
+struct token_identity transcript_token(const struct transcript_line *line,
+                                       const char *group) MUST_USE;
+/* Valid as long as the facts. */
+struct token_identity token_identity_of(const struct token_facts *facts) MUST_USE;
+/* Of serial number and label both must tell; of the others what both tell must agree. */
+bool token_identity_same(const struct token_identity *one,
+                         const struct token_identity *other) MUST_USE;
+
+/* The line by which the key came to that token, as a replica; or NULL. */
+const struct transcript_line *transcript_record_arrival(
+    const struct transcript_record *record, const struct token_identity *token) MUST_USE;
 /* Whether a line tells that the accepted key was destroyed on that token. */
 bool transcript_record_destroyed(const struct transcript_record *record,
-                                 const char *serial) MUST_USE;
+                                 const struct token_identity *token) MUST_USE;
 /* The first line that may not come where it is: a second end of the ceremony, a step of the making
  * after it, a commit of no key. NULL: there is none. */
 const struct transcript_line *transcript_record_stray(

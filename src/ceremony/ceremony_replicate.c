@@ -193,14 +193,18 @@ static bool open_from(struct replication *replication, struct error *err)
 {
     const struct replicate_options *options = replication->options;
     struct replicate_result *result = replication->result;
-    const char *serial = transcript_text(replication->first, "token", "serial");
+    const struct token_identity recorded = transcript_token(replication->first, "token");
     if (!token_open(&options->from.address, &replication->from_token, err))
         return false;
     token_facts_get(replication->from_token, &result->from);
-    if (serial == NULL || strcmp(serial, result->from.serial) != 0)
-        return error_set(err, FAIL_POLICY,
-                         "the key \"%s\" is on the token with serial %s, and this one has %s",
-                         result->label, serial != NULL ? serial : "?", result->from.serial);
+    const struct token_identity found = token_identity_of(&result->from);
+    if (!token_identity_same(&recorded, &found))
+        return error_set(
+            err, FAIL_POLICY,
+            "the key \"%s\" is on the token \"%s\", serial %s, and this one is \"%s\", "
+            "serial %s",
+            result->label, recorded.label != NULL ? recorded.label : "?",
+            recorded.serial != NULL ? recorded.serial : "?", found.label, found.serial);
     if (options->so_pin != NULL &&
         !transport_secret_make_trusted(replication->from_token, options->so_pin,
                                        &replication->secret, err))
@@ -221,8 +225,9 @@ static bool open_to(struct replication *replication, struct error *err)
     if (!token_open(&options->to.address, &replication->to_token, err))
         return false;
     token_facts_get(replication->to_token, &result->to);
-    if (strcmp(result->to.serial, result->from.serial) == 0 &&
-        strcmp(result->to.manufacturer, result->from.manufacturer) == 0)
+    const struct token_identity from = token_identity_of(&result->from);
+    const struct token_identity to = token_identity_of(&result->to);
+    if (token_identity_same(&from, &to))
         return error_set(err, FAIL_USAGE, "both are one token, \"%s\"", result->to.label);
     return options->to.login(options->to.context, replication->to_token, err) &&
            session_open(replication->to_token, SESSION_READ_WRITE, &replication->to, err);
@@ -287,8 +292,8 @@ static bool clear_way(struct replication *replication, struct error *err)
 {
     struct error missing = ERROR_INIT;
     const struct replicate_result *result = replication->result;
-    if (was_begun(replication) &&
-        transcript_record_arrival(replication->record, result->to.serial) != NULL)
+    const struct token_identity to = token_identity_of(&result->to);
+    if (was_begun(replication) && transcript_record_arrival(replication->record, &to) != NULL)
         return error_set(err, FAIL_EXISTS,
                          "a replica of the key \"%s\" is on the token \"%s\" already",
                          result->label, result->to.label);

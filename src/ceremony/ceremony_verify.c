@@ -125,24 +125,26 @@ static void verify_chain(struct verification *verification, const struct verify_
                    "this was a REHEARSAL on a throw-away token");
 }
 
-static void verify_gone(struct verification *verification, const char *serial)
+static void verify_gone(struct verification *verification, const struct transcript_line *line,
+                        const char *group)
 {
-    if (serial != NULL && !transcript_record_destroyed(verification->record, serial))
+    const struct token_identity token = transcript_token(line, group);
+    if (token.serial != NULL && !transcript_record_destroyed(verification->record, &token))
         verify_say(verification, VERIFIED_NOT_PROVEN, "state",
-                   "that the key is gone from the token with serial %s: no line tells that it was "
-                   "destroyed there",
-                   serial);
+                   "that the key is gone from the token \"%s\", serial %s: no line tells that it "
+                   "was destroyed there",
+                   token.label != NULL ? token.label : "?", token.serial);
 }
 
 /* A replica outlives the key that it was made of. */
 static void verify_destroyed(struct verification *verification)
 {
     const struct transcript_record *record = verification->record;
-    verify_gone(verification, transcript_text(transcript_record_at(record, 0), "token", "serial"));
+    verify_gone(verification, transcript_record_at(record, 0), "token");
     for (size_t i = 0; i < transcript_record_count(record); i++) {
         const struct transcript_line *line = transcript_record_at(record, i);
         if (line->outcome == LINE_DONE && strcmp(line->step, "replicate") == 0)
-            verify_gone(verification, transcript_text(line, "to", "serial"));
+            verify_gone(verification, line, "to");
     }
 }
 

@@ -50,14 +50,15 @@ static bool read_told(struct told *told, const struct token_facts *token, bool *
     const struct transcript_line *first = transcript_record_at(told->record, 0);
     const struct transcript_line *made =
         transcript_record_find(told->record, "generate", LINE_DONE);
-    const char *serial = transcript_text(first, "token", "serial");
+    const struct token_identity here = token_identity_of(token);
+    const struct token_identity birthplace = transcript_token(first, "token");
     told->state = transcript_record_state(told->record);
     told->read_back = transcript_record_find(told->record, "read-back", LINE_DONE);
-    const struct transcript_line *arrival = transcript_record_arrival(told->record, token->serial);
-    if (serial == NULL || made == NULL || (strcmp(serial, token->serial) != 0 && arrival == NULL))
+    const struct transcript_line *arrival = transcript_record_arrival(told->record, &here);
+    if (made == NULL || (!token_identity_same(&birthplace, &here) && arrival == NULL))
         return true;
     told->shut = transcript_record_find(told->record, "backup", LINE_DONE) != NULL;
-    told->destroyed = transcript_record_destroyed(told->record, token->serial);
+    told->destroyed = transcript_record_destroyed(told->record, &here);
     if (arrival != NULL) {
         told->read_back = arrival;
         told->plan.replica = true;

@@ -52,6 +52,8 @@ static void facts(const void *context, struct json_writer *line)
     json_object(line, "token");
     json_put_text(line, "label", life->token->label);
     json_put_text(line, "serial", life->token->serial);
+    json_put_text(line, "manufacturer", life->token->manufacturer);
+    json_put_text(line, "model", life->token->model);
     json_object_end(line);
     json_put_integer(line, "privateKeys", (int64_t)result->destroyed.private_keys);
     json_put_integer(line, "publicKeys", (int64_t)result->destroyed.public_keys);
@@ -199,15 +201,17 @@ bool key_retire(const struct key_life_options *options, struct key_life_result *
 
 static bool check_token(const struct life *life, struct error *err)
 {
-    const char *serial = transcript_text(life->first, "token", "serial");
-    if (serial != NULL && strcmp(serial, life->token->serial) == 0)
-        return true;
-    if (transcript_record_arrival(life->record, life->token->serial) != NULL)
+    const struct token_identity birthplace = transcript_token(life->first, "token");
+    const struct token_identity here = token_identity_of(life->token);
+    if (token_identity_same(&birthplace, &here) ||
+        transcript_record_arrival(life->record, &here) != NULL)
         return true;
     error_set(err, FAIL_POLICY,
-              "the key \"%s\" was made on the token with serial %s, and this one has %s",
-              life->result->label, serial != NULL ? serial : "?", life->token->serial);
-    return error_hint(err, "name that token by --token, --module or --serial");
+              "the key \"%s\" was made on the token \"%s\", serial %s, and this one is \"%s\", "
+              "serial %s, to which no line of the record has brought it",
+              life->result->label, birthplace.label != NULL ? birthplace.label : "?",
+              birthplace.serial != NULL ? birthplace.serial : "?", here.label, here.serial);
+    return error_hint(err, "name that token by --token, --module, --label or --serial");
 }
 
 static bool check_state(const struct life *life, struct error *err)

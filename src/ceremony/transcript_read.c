@@ -281,30 +281,67 @@ const struct transcript_line *transcript_record_stray(const struct transcript_re
     return NULL;
 }
 
-/* The last line of that step that is done and names that serial number in that group. */
+struct token_identity transcript_token(const struct transcript_line *line, const char *group)
+{
+    return (struct token_identity){
+        .label = transcript_text(line, group, "label"),
+        .serial = transcript_text(line, group, "serial"),
+        .manufacturer = transcript_text(line, group, "manufacturer"),
+        .model = transcript_text(line, group, "model"),
+    };
+}
+
+struct token_identity token_identity_of(const struct token_facts *facts)
+{
+    return (struct token_identity){
+        .label = facts->label,
+        .serial = facts->serial,
+        .manufacturer = facts->manufacturer,
+        .model = facts->model,
+    };
+}
+
+static bool same_text(const char *one, const char *other)
+{
+    return one != NULL && other != NULL && strcmp(one, other) == 0;
+}
+
+static bool agrees(const char *one, const char *other)
+{
+    return one == NULL || other == NULL || strcmp(one, other) == 0;
+}
+
+bool token_identity_same(const struct token_identity *one, const struct token_identity *other)
+{
+    return same_text(one->serial, other->serial) && same_text(one->label, other->label) &&
+           agrees(one->manufacturer, other->manufacturer) && agrees(one->model, other->model);
+}
+
+/* The last line of that step that is done and names that token in that group. */
 static const struct transcript_line *find_of_token(const struct transcript_record *record,
                                                    const char *step, const char *group,
-                                                   const char *serial)
+                                                   const struct token_identity *token)
 {
     for (size_t i = record->count; i > 0; i--) {
         const struct transcript_line *line = &record->entries[i - 1].line;
-        const char *found = transcript_text(line, group, "serial");
-        if (line->outcome == LINE_DONE && strcmp(line->step, step) == 0 && found != NULL &&
-            strcmp(found, serial) == 0)
+        const struct token_identity found = transcript_token(line, group);
+        if (line->outcome == LINE_DONE && strcmp(line->step, step) == 0 &&
+            token_identity_same(&found, token))
             return line;
     }
     return NULL;
 }
 
 const struct transcript_line *transcript_record_arrival(const struct transcript_record *record,
-                                                        const char *serial)
+                                                        const struct token_identity *token)
 {
-    return find_of_token(record, "replicate", "to", serial);
+    return find_of_token(record, "replicate", "to", token);
 }
 
-bool transcript_record_destroyed(const struct transcript_record *record, const char *serial)
+bool transcript_record_destroyed(const struct transcript_record *record,
+                                 const struct token_identity *token)
 {
-    return find_of_token(record, "destroy", "token", serial) != NULL;
+    return find_of_token(record, "destroy", "token", token) != NULL;
 }
 
 const char *ceremony_state_name(enum ceremony_state state)

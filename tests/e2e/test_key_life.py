@@ -12,6 +12,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import BIN, StageTest  # noqa: E402
 from test_key_rotate import RotationStage  # noqa: E402
+from token_support import make_nss  # noqa: E402
 
 
 class LifeTest(StageTest):
@@ -242,6 +243,15 @@ class SoftHsm(Life, LifeTest):
 
 class Nss(Life, LifeTest):
     kind = "nss"
+
+    def test_another_database_is_not_taken_for_the_token_of_the_record(self):
+        """All of them tell the same serial number, maker and model."""
+        other = make_nss(f"{self.stage.folder}/other-nss")
+        args = f"{other.init_args} dbTokenDescription='another database'"
+        done = self.run_key("destroy", self.path("first"), "--yes", "--force", "--module",
+                            other.module, "--init-args", args, "--label", "another database",
+                            "--pin", f"file:{other.pin_file}", code=3)
+        self.assertIn('this one is "another database"', done.stderr)
 
 
 if __name__ == "__main__":

@@ -315,6 +315,54 @@ static void the_life_of_a_key_is_told_by_its_lines(void **state)
     transcript_close(&transcript);
 }
 
+static void put_tokens(const void *context, struct json_writer *line)
+{
+    const struct token_identity *token = context;
+    static const char *const groups[] = {"token", "to"};
+    for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
+        json_object(line, groups[i]);
+        json_put_text(line, "label", token->label);
+        json_put_text(line, "serial", token->serial);
+        if (token->model != NULL)
+            json_put_text(line, "model", token->model);
+        json_object_end(line);
+    }
+}
+
+/* As NSS softokn does, which gives all its tokens one serial number. */
+static void tokens_that_share_a_serial_number_are_told_apart(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    struct transcript *transcript = NULL;
+    struct transcript_record *record = NULL;
+    static const struct token_identity told = {.label = "east", .serial = "0", .model = "m1"};
+    static const struct token_identity older = {.label = "west", .serial = "0"};
+    unlink(path);
+    assert_ok(transcript_create(path, &transcript, &err), &err);
+    assert_ok(transcript_add(transcript, "replicate", LINE_DONE, put_tokens, &told, NULL, &err),
+              &err);
+    assert_ok(transcript_add(transcript, "destroy", LINE_DONE, put_tokens, &told, NULL, &err),
+              &err);
+    assert_ok(transcript_add(transcript, "destroy", LINE_DONE, put_tokens, &older, NULL, &err),
+              &err);
+    transcript_close(&transcript);
+    assert_ok(transcript_read(path, &record, NULL, &err), &err);
+    struct token_facts here = {.label = "east", .serial = "0", .model = "m1", .manufacturer = "x"};
+    struct token_identity token = token_identity_of(&here);
+    assert_int_equal(transcript_record_arrival(record, &token)->number, 1);
+    assert_true(transcript_record_destroyed(record, &token));
+    here.model[1] = '2';
+    assert_null(transcript_record_arrival(record, &token));
+    assert_false(transcript_record_destroyed(record, &token));
+    memcpy(here.label, "west", 5);
+    assert_null(transcript_record_arrival(record, &token));
+    assert_true(transcript_record_destroyed(record, &token)); /* that line tells of no model */
+    here.serial[0] = '1';
+    assert_false(transcript_record_destroyed(record, &token));
+    transcript_record_free(&record);
+}
+
 static void a_transcript_is_never_overwritten_and_readable_by_witnesses(void **state)
 {
     (void)state;
@@ -383,6 +431,7 @@ int main(void)
         cmocka_unit_test(only_an_empty_file_is_discarded_and_none_that_is_being_written),
         cmocka_unit_test(an_act_without_an_end_is_pending),
         cmocka_unit_test(the_life_of_a_key_is_told_by_its_lines),
+        cmocka_unit_test(tokens_that_share_a_serial_number_are_told_apart),
         cmocka_unit_test(a_transcript_is_never_overwritten_and_readable_by_witnesses),
         cmocka_unit_test(digests_are_spelled_for_reading_aloud),
         cmocka_unit_test(a_file_and_its_bytes_have_one_digest),
