@@ -84,6 +84,9 @@ const char *ceremony_state_name(enum ceremony_state state) MUST_USE;
 
 /* The member's text; NULL where there is none, or it is no string. A record may be anybody's. */
 const char *transcript_member(const struct json_value *object, const char *name) MUST_USE;
+/* Whether the member is that text; false where either is NULL. */
+bool transcript_member_is(const struct json_value *object, const char *name,
+                          const char *wanted) MUST_USE;
 /* A text of the line's facts: "tool", "version" is facts.tool.version. NULL where there is none, or
  * something else. `group` NULL: at the top. */
 const char *transcript_text(const struct transcript_line *line, const char *group,

@@ -266,6 +266,20 @@ static bool read_witnesses(struct ceremony_plan *plan, struct error *err)
     return plan_fault(plan, err);
 }
 
+/* One that is named twice would count for two replicas. */
+static bool transport_keys_differ(const struct ceremony_plan *plan, struct error *err)
+{
+    for (size_t i = 0; i < plan->transport_count; i++) {
+        const char *label = config_list_at(plan->config, "backup", "transport_key", i);
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(config_list_at(plan->config, "backup", "transport_key", j), label) == 0)
+                return error_set(err, FAIL_USAGE, "[backup] transport_key names \"%s\" twice",
+                                 label);
+        }
+    }
+    return true;
+}
+
 static bool read_backup(struct ceremony_plan *plan, struct error *err)
 {
     plan->backup = strcmp(config_text(plan->config, "backup", "rule"), "transport") == 0
@@ -275,6 +289,8 @@ static bool read_backup(struct ceremony_plan *plan, struct error *err)
     if (plan->backup == BACKUP_TRANSPORT &&
         !key_wrapping_parse(config_text(plan->config, "backup", "wrapping"), &plan->key.wrapping))
         return error_set(err, FAIL_INTERNAL, "wrapping of the plan");
+    if (!transport_keys_differ(plan, err))
+        return plan_fault(plan, err);
     if ((plan->backup == BACKUP_TRANSPORT) == (plan->transport_count > 0))
         return true;
     error_set(err, FAIL_USAGE, "[backup] rule = transport and transport_key go together");

@@ -293,7 +293,7 @@ static bool clear_way(struct replication *replication, struct error *err)
     struct error missing = ERROR_INIT;
     const struct replicate_result *result = replication->result;
     const struct token_identity to = token_identity_of(&result->to);
-    if (was_begun(replication) && transcript_record_arrival(replication->record, &to) != NULL)
+    if (transcript_record_arrival(replication->record, &to) != NULL)
         return error_set(err, FAIL_EXISTS,
                          "a replica of the key \"%s\" is on the token \"%s\" already",
                          result->label, result->to.label);

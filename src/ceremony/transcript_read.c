@@ -369,6 +369,11 @@ const char *transcript_member(const struct json_value *object, const char *name)
     return value != NULL && json_type(value) == JSON_STRING ? json_text(value, NULL) : NULL;
 }
 
+bool transcript_member_is(const struct json_value *object, const char *name, const char *wanted)
+{
+    return same_text(transcript_member(object, name), wanted);
+}
+
 const char *transcript_text(const struct transcript_line *line, const char *group, const char *name)
 {
     return transcript_member(group != NULL ? json_get(line->facts, group) : line->facts, name);

@@ -22,6 +22,11 @@ void verify_file(struct verification *verification, const struct verify_options 
 void verify_plan(struct verification *verification, const struct verify_options *options);
 /* -- verify_key.c: what the record says of the key, held against the first line -- */
 void verify_key(struct verification *verification);
+/* Judges the attempts to wrap the key of which that line tells. */
+void verify_confined(struct verification *verification, const struct transcript_line *line);
+/* -- verify_replicas.c: `closed` is the line by which the key was accepted -- */
+void verify_replicas(struct verification *verification, const struct transcript_line *closed,
+                     const struct key_plan *plan);
 /* -- verify_attributes.c -- */
 /* The plan of the key, by the first line. False where that does not tell it. */
 bool verify_key_plan(const struct transcript_record *record, struct key_plan *out) MUST_USE;

@@ -121,12 +121,6 @@ static const struct json_value *proof_of(const struct story *story, const char *
     return NULL;
 }
 
-static bool text_is(const struct json_value *object, const char *name, const char *wanted)
-{
-    const char *text = transcript_member(object, name);
-    return text != NULL && wanted != NULL && strcmp(text, wanted) == 0;
-}
-
 static bool is_refusal(const char *ck_rv)
 {
     return ck_rv != NULL && strcmp(ck_rv, "CKR_OK") != 0;
@@ -152,7 +146,7 @@ static void verify_proofs(struct verification *verification, const struct story 
     for (size_t i = 0; i < json_count(planned); i++) {
         const char *padding = json_text(json_at(planned, i), NULL);
         const struct json_value *proof = padding != NULL ? proof_of(story, padding) : NULL;
-        if (proof == NULL || !text_is(proof, "custody", custody)) {
+        if (proof == NULL || !transcript_member_is(proof, "custody", custody)) {
             verify_say(verification, VERIFIED_WRONG, "key",
                        "%s was planned, and was not proved with custody %s",
                        padding != NULL ? padding : "a padding", custody != NULL ? custody : "?");
@@ -176,10 +170,11 @@ static void verify_same(struct verification *verification, const struct story *s
     const char *fingerprint = transcript_text(story->lines[STORY_CLOSED], NULL, "spkiSha256");
     bool same = true;
     for (size_t i = 0; i < ARRAY_LEN(named); i++)
-        same = same && text_is(story->lines[named[i]]->facts, "id", id) &&
-               text_is(story->lines[named[i]]->facts, "label", label);
+        same = same && transcript_member_is(story->lines[named[i]]->facts, "id", id) &&
+               transcript_member_is(story->lines[named[i]]->facts, "label", label);
     for (size_t i = 0; i < ARRAY_LEN(printed); i++)
-        same = same && text_is(story->lines[printed[i]]->facts, "spkiSha256", fingerprint);
+        same = same &&
+               transcript_member_is(story->lines[printed[i]]->facts, "spkiSha256", fingerprint);
     if (!same) {
         verify_say(verification, VERIFIED_WRONG, "key",
                    "the key that was accepted is not the one that was made and read back");
@@ -200,8 +195,8 @@ static void verify_words(struct verification *verification, const struct story *
     if (fingerprint != NULL)
         digest_spell(&words, fingerprint, strlen(fingerprint));
     if (!buf_check(&words, "the words", &err) ||
-        !text_is(story->lines[STORY_FINGERPRINT]->facts, "words", buf_text(&words)) ||
-        !text_is(story->lines[STORY_CLOSED]->facts, "words", buf_text(&words)))
+        !transcript_member_is(story->lines[STORY_FINGERPRINT]->facts, "words", buf_text(&words)) ||
+        !transcript_member_is(story->lines[STORY_CLOSED]->facts, "words", buf_text(&words)))
         verify_say(verification, VERIFIED_WRONG, "key",
                    "the words that were read aloud are not those of the fingerprint");
     buf_free(&words);
@@ -217,7 +212,7 @@ static void verify_refusal(struct verification *verification, const struct trans
 
 /* A token that wraps the key all the same is told of; it is not hidden, and not the plan's fault.
  */
-static void verify_confined(struct verification *verification, const struct transcript_line *line)
+void verify_confined(struct verification *verification, const struct transcript_line *line)
 {
     const struct json_value *attempts = json_get(line->facts, "wrapAttempts");
     size_t refused = 0;
@@ -238,103 +233,6 @@ static void verify_confined(struct verification *verification, const struct tran
         verify_say(verification, VERIFIED_NOT_PROVEN, "key",
                    "that the key cannot leave its token: %zu of %zu attempts to wrap it succeeded",
                    json_count(attempts) - refused, json_count(attempts));
-}
-
-/* Every padding of the plan, in no lower custody than that of the plan. */
-static bool reaches(const struct json_value *found, const struct json_value *planned,
-                    enum custody custody)
-{
-    for (size_t i = 0; i < json_count(planned); i++) {
-        const char *padding = json_text(json_at(planned, i), NULL);
-        bool reached = false;
-        for (size_t j = 0; j < json_count(found); j++) {
-            enum custody of_replica;
-            const struct json_value *row = json_at(found, j);
-            const char *name = transcript_member(row, "custody");
-            reached = reached || (text_is(row, "padding", padding) && name != NULL &&
-                                  custody_parse(name, &of_replica) && of_replica >= custody);
-        }
-        if (!reached)
-            return false;
-    }
-    return true;
-}
-
-/* Each replica was read back on its token as the key was, and reaches what the plan wants. */
-static void verify_replica(struct verification *verification, const struct story *story,
-                           const struct transcript_line *line, const struct key_plan *plan)
-{
-    struct key_plan replica = *plan;
-    const char *fingerprint = transcript_text(story->lines[STORY_CLOSED], NULL, "spkiSha256");
-    const struct json_value *to = json_get(line->facts, "to");
-    const char *manufacturer = transcript_member(to, "manufacturer");
-    const char *serial = transcript_member(to, "serial");
-    char whose[96];
-    snprintf(whose, sizeof whose, "the replica on the token %s", serial != NULL ? serial : "?");
-    replica.replica = true;
-    replica.wrapping = KEY_WRAPPED_NEVER;
-    if (!text_is(line->facts, "spkiSha256", fingerprint) || manufacturer == NULL || serial == NULL)
-        verify_say(verification, VERIFIED_WRONG, "key",
-                   "line %zu tells of a replica that is not of this key", line->number);
-    else if (!reaches(json_get(line->facts, "paddings"),
-                      json_get(json_get(story->first->facts, "key"), "paddings"), plan->custody))
-        verify_say(verification, VERIFIED_WRONG, "key",
-                   "%s does not reach what the plan wants proved", whose);
-    else
-        verify_attributes(verification, line, &replica, manufacturer, whose);
-}
-
-static void verify_replicas(struct verification *verification, const struct story *story,
-                            const struct key_plan *plan)
-{
-    for (size_t i = 0; i < transcript_record_count(verification->record); i++) {
-        const struct transcript_line *line = transcript_record_at(verification->record, i);
-        if (line->outcome == LINE_DONE && strcmp(line->step, "replicate") == 0)
-            verify_replica(verification, story, line, plan);
-    }
-}
-
-static const struct transcript_line *replica_for(const struct transcript_record *record,
-                                                 const char *transport_label)
-{
-    for (size_t i = 0; i < transcript_record_count(record); i++) {
-        const struct transcript_line *line = transcript_record_at(record, i);
-        if (line->outcome == LINE_DONE && strcmp(line->step, "replicate") == 0 &&
-            text_is(json_get(line->facts, "transportKey"), "label", transport_label))
-            return line;
-    }
-    return NULL;
-}
-
-/* A plan with transport keys wants a replica for each, after that nobody wraps the key, and only
- * then the commit. */
-static void verify_backup(struct verification *verification, const struct story *story)
-{
-    const struct transcript_record *record = verification->record;
-    const struct json_value *rules = json_get(story->first->facts, "rules");
-    const struct json_value *labels = json_get(rules, "transportKeys");
-    const struct transcript_line *backup = transcript_record_find(record, "backup", LINE_DONE);
-    const struct transcript_line *commit = transcript_record_find(record, "commit", LINE_DONE);
-    const struct transcript_line *end = backup != NULL ? backup : commit;
-    size_t before = story->lines[STORY_CLOSED]->number;
-    if (!text_is(rules, "backup", "transport") || end == NULL)
-        return;
-    for (size_t i = 0; i < json_count(labels); i++) {
-        const char *label = json_text(json_at(labels, i), NULL);
-        const struct transcript_line *line = replica_for(record, label);
-        if (line != NULL && line->number > before && line->number < end->number)
-            continue;
-        verify_say(
-            verification, VERIFIED_WRONG, "key",
-            "line %zu, \"%s\", comes without a replica for the transport key \"%s\" before it",
-            end->number, end->step, label != NULL ? label : "?");
-        return;
-    }
-    if (backup == NULL || (commit != NULL && commit->number < backup->number))
-        verify_say(verification, VERIFIED_WRONG, "key",
-                   "the key was committed before the backup that the plan wants");
-    else
-        verify_confined(verification, backup);
 }
 
 void verify_key(struct verification *verification)
@@ -359,6 +257,5 @@ void verify_key(struct verification *verification)
     if (plan.wrapping == KEY_WRAPPED_NEVER)
         verify_confined(verification, story.lines[STORY_UNREADABLE]);
     verify_proofs(verification, &story);
-    verify_replicas(verification, &story, &plan);
-    verify_backup(verification, &story);
+    verify_replicas(verification, story.lines[STORY_CLOSED], &plan);
 }

@@ -193,11 +193,41 @@ transcript = {self.folder}/shared.jsonl
     def test_a_replica_that_is_recorded_is_not_what_was_cut_off(self):
         self.hold("rule = transport\ntransport_key = to-second, to-third")
         self.replicate("second", "to-second")
-        there = self.fingerprint_on("second")
-        self.replicate("second", "to-third", code=1)
-        self.cut_last_line()  # the one that says that it failed
+        there, steps = self.fingerprint_on("second"), len(self.lines())
         self.assertIn("already", self.replicate("second", "to-third", code=1))
-        self.assertEqual(self.fingerprint_on("second") & there, there)
+        self.assertEqual(self.fingerprint_on("second"), there)
+        self.assertEqual(len(self.lines()), steps)
+        # As if one for the other transport key had been cut off on the way.
+        begun = next(line for line in self.lines() if line["step"] == "replicate")
+        begun["transportKey"]["label"] = "to-third"
+        text = sealed(self.lines() + [begun])
+        with open(self.transcript, "w") as file:
+            file.write(text)
+        self.assertIn("already", self.replicate("second", "to-third", code=1))
+        self.assertEqual(self.fingerprint_on("second"), there)
+
+    def wrong(self, lines):
+        with open(f"{self.folder}/forged.jsonl", "w") as file:
+            file.write(sealed(lines))
+        done = self.run_reseal("ceremony", "verify", f"{self.folder}/forged.jsonl", "--json", code=1)
+        return [row["text"] for row in json.loads(done.stdout)["findings"] if row["verdict"] == "wrong"]
+
+    def test_what_stands_for_two_replicas_and_is_one_is_found(self):
+        self.sections["third"] = self.softhsm_section("third")
+        self.hold("rule = transport\ntransport_key = to-second, to-third")
+        self.replicate("second", "to-second")
+        self.replicate("third", "to-third")
+        self.run_reseal("ceremony", "verify", self.transcript)
+        lies = {"of one token": ("to", lambda one: one),
+                "of one transport key": ("transportKey", lambda one: dict(one, label="to-third")),
+                "where the key was made": ("to", lambda one: self.lines()[0]["token"])}
+        for words, (group, lie) in lies.items():
+            with self.subTest(words):
+                lines = self.lines()
+                one, other = [line for line in lines
+                              if (line["step"], line["outcome"]) == ("replicate", "done")]
+                other[group] = lie(one[group])
+                self.assertTrue(any(words in text for text in self.wrong(lines)))
 
     def test_the_end_that_was_cut_off_is_made_up_for(self):
         self.hold("rule = transport\ntransport_key = to-second")

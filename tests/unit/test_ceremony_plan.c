@@ -128,6 +128,7 @@ static void every_mistake_is_refused_and_named(void **state)
         {GOOD_PLAN "[witness ann]\nname = Ann\nkey = nowhere.pem\n", "nowhere.pem"},
         {GOOD_PLAN "[backup]\nrule = transport\n", "go together"},
         {GOOD_PLAN "[backup]\ntransport_key = x\n", "go together"},
+        {GOOD_PLAN "[backup]\nrule = transport\ntransport_key = x, y, x\n", "\"x\" twice"},
         {GOOD_PLAN "[backup]\nrule = copy\n", "none|transport"},
         {"[ceremony]\nname = n\n[token]\nmodule = x\n" GOOD_KEY GOOD_OUTPUT,
          "neither label nor serial"},
