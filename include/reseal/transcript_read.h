@@ -76,7 +76,8 @@ const struct transcript_line *transcript_record_arrival(
 bool transcript_record_destroyed(const struct transcript_record *record,
                                  const struct token_identity *token) MUST_USE;
 /* The first line that may not come where it is: a second end of the ceremony, a step of the making
- * after it, a commit of no key. NULL: there is none. */
+ * after it, a replica of a key that is not accepted or is committed, a commit of no key. NULL:
+ * there is none. */
 const struct transcript_line *transcript_record_stray(
     const struct transcript_record *record) MUST_USE;
 /* "unfinished", "failed" ... */

@@ -265,17 +265,27 @@ enum ceremony_state transcript_record_state(const struct transcript_record *reco
     return state;
 }
 
+static bool is_one_of(const struct transcript_line *line, const char *const *steps, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(line->step, steps[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 const struct transcript_line *transcript_record_stray(const struct transcript_record *record)
 {
     static const char *const of_the_key[] = {"login",      "confirm", "generate",   "read-back",
                                              "unreadable", "proof",   "public-key", "fingerprint"};
+    static const char *const of_the_backup[] = {"replicate", "backup"};
     enum ceremony_state state = CEREMONY_UNFINISHED;
     for (size_t i = 0; i < record->count; i++) {
         const struct transcript_line *line = &record->entries[i].line;
-        bool fits = state_after(line, &state);
-        for (size_t j = 0; j < ARRAY_LEN(of_the_key) && state != CEREMONY_UNFINISHED; j++)
-            fits = fits && strcmp(line->step, of_the_key[j]) != 0;
-        if (!fits)
+        if (!state_after(line, &state) ||
+            (state != CEREMONY_UNFINISHED && is_one_of(line, of_the_key, ARRAY_LEN(of_the_key))) ||
+            (state != CEREMONY_ACCEPTED &&
+             is_one_of(line, of_the_backup, ARRAY_LEN(of_the_backup))))
             return line;
     }
     return NULL;

@@ -90,6 +90,51 @@ static void verify_another(struct verification *verification, const struct trans
     }
 }
 
+static bool is_planned(const struct transcript_record *record, const struct transcript_line *line)
+{
+    const struct json_value *rules = json_get(transcript_record_at(record, 0)->facts, "rules");
+    const struct json_value *labels = json_get(rules, "transportKeys");
+    for (size_t i = 0; i < json_count(labels); i++) {
+        if (transcript_member_is(json_get(line->facts, "transportKey"), "label",
+                                 json_text(json_at(labels, i), NULL)))
+            return true;
+    }
+    return false;
+}
+
+/* The line before it, notes aside, says that this is about to be done. */
+static bool was_announced(const struct transcript_record *record,
+                          const struct transcript_line *line)
+{
+    for (size_t i = line->number - 1; i > 0; i--) {
+        const struct transcript_line *before = transcript_record_at(record, i - 1);
+        const struct token_identity there = transcript_token(before, "to");
+        const struct token_identity to = transcript_token(line, "to");
+        if (before->outcome == LINE_NOTED)
+            continue;
+        return before->outcome == LINE_ANNOUNCED && strcmp(before->step, line->step) == 0 &&
+               transcript_member_is(json_get(before->facts, "transportKey"), "label",
+                                    transcript_text(line, "transportKey", "label")) &&
+               token_identity_same(&there, &to);
+    }
+    return false;
+}
+
+/* A replica belongs to a replication that the plan wants and that was begun. */
+static void verify_begun(struct verification *verification, const struct transcript_line *line)
+{
+    const char *label = transcript_text(line, "transportKey", "label");
+    if (!is_planned(verification->record, line))
+        verify_say(verification, VERIFIED_WRONG, "key",
+                   "line %zu tells of a replica for the transport key \"%s\", which the plan does "
+                   "not name",
+                   line->number, label != NULL ? label : "?");
+    else if (!was_announced(verification->record, line))
+        verify_say(verification, VERIFIED_WRONG, "key",
+                   "line %zu tells of a replica that the line before it does not announce",
+                   line->number);
+}
+
 static const struct transcript_line *replica_for(const struct transcript_record *record,
                                                  const char *transport_label)
 {
@@ -142,6 +187,7 @@ void verify_replicas(struct verification *verification, const struct transcript_
             continue;
         verify_replica(verification, closed, line, plan);
         verify_another(verification, line);
+        verify_begun(verification, line);
     }
     verify_backup(verification, closed);
 }

@@ -229,6 +229,26 @@ transcript = {self.folder}/shared.jsonl
                 other[group] = lie(one[group])
                 self.assertTrue(any(words in text for text in self.wrong(lines)))
 
+    def test_a_replica_that_belongs_to_no_replication_is_found(self):
+        self.hold("rule = transport\ntransport_key = to-second")
+        self.replicate("second", "to-second")
+        self.run_reseal("ceremony", "commit", self.transcript, "--yes")
+        lines = self.lines()
+        at = next(i for i, line in enumerate(lines) if line["step"] == "replicate")
+        begun, done = lines[at:at + 2]
+        more = {group: dict(done[group], label="another") for group in ("to", "transportKey")}
+        other = [dict(line, **more) for line in (begun, done)]
+        note = {"time": done["time"], "step": "note", "outcome": "noted", "words": "a pause"}
+        lies = {"cannot come after": lines + [begun],
+                "does not announce": lines[:at] + lines[at + 1:],
+                "which the plan does not name": lines[:at + 2] + other + lines[at + 2:]}
+        for words, lie in lies.items():
+            with self.subTest(words):
+                self.assertTrue(any(words in text for text in self.wrong(lie)))
+        with open(f"{self.folder}/noted.jsonl", "w") as file:
+            file.write(sealed(lines[:at + 1] + [note] + lines[at + 1:at + 2]))
+        self.run_reseal("ceremony", "verify", f"{self.folder}/noted.jsonl")
+
     def test_the_end_that_was_cut_off_is_made_up_for(self):
         self.hold("rule = transport\ntransport_key = to-second")
         self.replicate("second", "to-second")
