@@ -55,6 +55,9 @@ struct verify_options {
 /* False only where it cannot be looked at at all; what is wrong with it is a finding. */
 bool ceremony_verify(const struct verify_options *options, struct verification **out,
                      struct error *err) MUST_USE;
+/* FAIL_POLICY, in the words of the first finding that is wrong; true where none is. */
+bool verification_check(const struct verification *verification, const char *transcript,
+                        struct error *err) MUST_USE;
 void verification_free(struct verification **verification);
 
 #endif

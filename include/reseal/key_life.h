@@ -32,14 +32,16 @@ struct key_life_options {
 
 struct key_life_result {
     char label[129], id[KEY_ID_TEXT], fingerprint[FINGERPRINT_TEXT];
-    char mark[1024]; /* retire: the file that keeps the connector from the key; empty: none */
+    char descriptor[1024]; /* retire: where the plan has put it */
+    char mark[1024]; /* retire: the file that keeps the connector from the key; empty: none was put,
+                        as the descriptor is not there */
     struct key_use use;
     struct key_remains destroyed;
     char head[DIGEST_TEXT]; /* of the transcript afterwards */
 };
 
-/* From committed to retired. FAIL_POLICY where records or requests need the key, or where that is
- * not known, unless forced. */
+/* From committed to retired. FAIL_POLICY where the record does not verify or is that of a
+ * rehearsal, and where records or requests need the key, or that is not known, unless forced. */
 bool key_retire(const struct key_life_options *options, struct key_life_result *out,
                 struct error *err) MUST_USE;
 

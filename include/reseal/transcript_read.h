@@ -55,6 +55,13 @@ enum ceremony_state {
     CEREMONY_DESTROYED,  /* step "destroy" after the ceremony was closed */
 };
 enum ceremony_state transcript_record_state(const struct transcript_record *record) MUST_USE;
+/* A rehearsal's key was on a token that is thrown away, and what the record says is not held
+ * against the plan. */
+bool transcript_record_rehearsed(const struct transcript_record *record) MUST_USE;
+/* FAIL_POLICY for the record of a rehearsal, which is at that path. */
+bool transcript_record_earnest(const struct transcript_record *record, const char *path,
+                               struct error *err) MUST_USE;
+
 /* What tells one token from another. The serial number alone does not: NSS softokn gives all its
  * tokens the same one. */
 struct token_identity {

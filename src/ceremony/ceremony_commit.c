@@ -68,31 +68,6 @@ static bool check_state(const struct commit *commit, struct error *err)
     return error_set(err, FAIL_INTERNAL, "the state of %s", path);
 }
 
-/* Its key was on a token that is thrown away; and what it says is not held against the plan. */
-static bool check_earnest(const struct commit *commit, struct error *err)
-{
-    if (!json_true(json_get(commit->first->facts, "rehearsal")))
-        return true;
-    error_set(err, FAIL_POLICY, "%s is the record of a rehearsal: there is no key to commit",
-              commit->options->transcript);
-    return error_hint(err, "`reseal ceremony run PLAN` without --rehearse makes the key");
-}
-
-static bool check_findings(const struct commit *commit, struct error *err)
-{
-    const struct verification *verification = commit->verification;
-    for (size_t i = 0; i < verification->count; i++) {
-        const struct verify_finding *finding = &verification->findings[i];
-        if (finding->verdict != VERIFIED_WRONG)
-            continue;
-        error_set(err, FAIL_POLICY, "the transcript does not verify: %s: %s", finding->about,
-                  finding->text);
-        return error_hint(err, "`reseal ceremony verify %.200s` tells all",
-                          commit->options->transcript);
-    }
-    return true;
-}
-
 static bool check_signatures(const struct commit *commit, struct error *err)
 {
     const struct verification *verification = commit->verification;
@@ -201,7 +176,8 @@ static bool write_descriptor(struct commit *commit, struct error *err)
 static bool look(struct commit *commit, struct error *err)
 {
     const struct verify_options options = {.transcript = commit->options->transcript};
-    if (!ceremony_verify(&options, &commit->verification, err) || !check_findings(commit, err) ||
+    if (!ceremony_verify(&options, &commit->verification, err) ||
+        !verification_check(commit->verification, options.transcript, err) ||
         !check_state(commit, err))
         return false;
     commit->first = transcript_record_at(commit->verification->record, 0);
@@ -209,8 +185,9 @@ static bool look(struct commit *commit, struct error *err)
     const struct transcript_line *pending = transcript_record_pending(commit->verification->record);
     if (pending != NULL && strcmp(pending->step, "commit") == 0)
         commit->announced = pending;
-    return check_earnest(commit, err) && check_signatures(commit, err) &&
-           check_backup(commit, err) && may_confirm(commit, err) && make_descriptor(commit, err);
+    return transcript_record_earnest(commit->verification->record, options.transcript, err) &&
+           check_signatures(commit, err) && check_backup(commit, err) && may_confirm(commit, err) &&
+           make_descriptor(commit, err);
 }
 
 static bool confirm(const struct commit *commit, struct error *err)

@@ -120,7 +120,7 @@ static void verify_chain(struct verification *verification, const struct verify_
                    "its first line does not begin a ceremony of this form");
     verify_times(verification);
     verify_head(verification, options->head);
-    if (json_true(json_get(first->facts, "rehearsal")))
+    if (transcript_record_rehearsed(verification->record))
         verify_say(verification, VERIFIED_NOT_PROVEN, "ceremony",
                    "this was a REHEARSAL on a throw-away token");
 }
@@ -272,6 +272,20 @@ bool ceremony_verify(const struct verify_options *options, struct verification *
     }
     verify_say(*out, VERIFIED_WRONG, "chain", "%s", err->text);
     *err = (struct error)ERROR_INIT;
+    return true;
+}
+
+bool verification_check(const struct verification *verification, const char *transcript,
+                        struct error *err)
+{
+    for (size_t i = 0; i < verification->count; i++) {
+        const struct verify_finding *finding = &verification->findings[i];
+        if (finding->verdict != VERIFIED_WRONG)
+            continue;
+        error_set(err, FAIL_POLICY, "the transcript does not verify: %s: %s", finding->about,
+                  finding->text);
+        return error_hint(err, "`reseal ceremony verify %.200s` tells all", transcript);
+    }
     return true;
 }
 

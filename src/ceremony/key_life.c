@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "reseal/ceremony_verify.h"
 #include "reseal/clock.h"
 #include "reseal/file.h"
 #include "reseal/inventory.h"
@@ -20,7 +21,6 @@ struct life {
     const struct transcript_line *first;
     enum ceremony_state state;
     const struct token_facts *token; /* destroy */
-    const char *descriptor;          /* path, as the plan named it; NULL: none */
 };
 
 static void take(char *out, size_t size, const char *text)
@@ -89,7 +89,8 @@ static bool begin(struct life *life, struct error *err)
     const struct transcript_line *closed = transcript_record_find(life->record, "close", LINE_DONE);
     life->first = transcript_record_at(life->record, 0);
     life->state = transcript_record_state(life->record);
-    life->descriptor = transcript_text(life->first, "outputs", "descriptor");
+    if (!transcript_record_earnest(life->record, path, err))
+        return false;
     if (made == NULL || closed == NULL)
         return error_set(err, FAIL_POLICY, "%s: the ceremony is %s, and there is no key of it",
                          path, ceremony_state_name(life->state));
@@ -161,6 +162,39 @@ static bool confirm(const struct life *life, const char *what, struct error *err
 
 /* -- retire -- */
 
+static bool check_committed(const struct life *life, struct error *err)
+{
+    if (life->state == CEREMONY_COMMITTED)
+        return true;
+    error_set(err, FAIL_POLICY, "the key \"%s\" is %s, and only a committed one is retired",
+              life->result->label, ceremony_state_name(life->state));
+    return life->state == CEREMONY_ACCEPTED &&
+           error_hint(err, "no connector uses it yet; `reseal key destroy --force` ends it");
+}
+
+static bool check_record(const struct life *life, struct error *err)
+{
+    const struct verify_options options = {.transcript = life->options->transcript};
+    struct verification *verification = NULL;
+    bool ok = ceremony_verify(&options, &verification, err) &&
+              verification_check(verification, options.transcript, err);
+    verification_free(&verification);
+    return ok;
+}
+
+/* The mark goes where the plan has put the descriptor, if that is here. */
+static bool find_descriptor(struct life *life, struct error *err)
+{
+    struct key_life_result *result = life->result;
+    take(result->descriptor, sizeof result->descriptor,
+         transcript_text(life->first, "outputs", "descriptor"));
+    if (access(result->descriptor, F_OK) == 0)
+        return key_descriptor_mark(result->descriptor, result->mark, sizeof result->mark, err);
+    if (errno == ENOENT || errno == ENOTDIR)
+        return true;
+    return error_errno(err, FAIL_IO, "cannot look for the descriptor %s", result->descriptor);
+}
+
 static bool put_mark(struct life *life, struct error *err)
 {
     char text[256], now[CLOCK_TEXT];
@@ -177,19 +211,10 @@ bool key_retire(const struct key_life_options *options, struct key_life_result *
                 struct error *err)
 {
     struct life life = {.options = options, .result = out};
-    bool ok = begin(&life, err);
-    if (ok && life.state != CEREMONY_COMMITTED) {
-        ok =
-            error_set(err, FAIL_POLICY, "the key \"%s\" is %s, and only a committed one is retired",
-                      out->label, ceremony_state_name(life.state));
-        if (life.state == CEREMONY_ACCEPTED)
-            error_hint(err, "no connector uses it yet; `reseal key destroy --force` ends it");
-    }
-    if (ok && life.descriptor != NULL && access(life.descriptor, F_OK) == 0)
-        ok = key_descriptor_mark(life.descriptor, out->mark, sizeof out->mark, err);
-    ok = ok && check_use(&life, err) &&
-         confirm(&life, "No connector will serve this key any more.", err) &&
-         add(&life, "retire", LINE_ANNOUNCED, NULL, err);
+    bool ok = begin(&life, err) && check_committed(&life, err) && check_record(&life, err) &&
+              find_descriptor(&life, err) && check_use(&life, err) &&
+              confirm(&life, "No connector shall serve this key any more.", err) &&
+              add(&life, "retire", LINE_ANNOUNCED, NULL, err);
     if (ok && out->mark[0] != '\0' && !put_mark(&life, err))
         ok = add_failure(&life, "retire", err);
     ok = ok && add(&life, "retire", LINE_DONE, NULL, err);

@@ -291,6 +291,20 @@ const struct transcript_line *transcript_record_stray(const struct transcript_re
     return NULL;
 }
 
+bool transcript_record_rehearsed(const struct transcript_record *record)
+{
+    return json_true(json_get(transcript_record_at(record, 0)->facts, "rehearsal"));
+}
+
+bool transcript_record_earnest(const struct transcript_record *record, const char *path,
+                               struct error *err)
+{
+    if (!transcript_record_rehearsed(record))
+        return true;
+    error_set(err, FAIL_POLICY, "%s is the record of a rehearsal: there is no key of it", path);
+    return error_hint(err, "`reseal ceremony run PLAN` without --rehearse makes the key");
+}
+
 struct token_identity transcript_token(const struct transcript_line *line, const char *group)
 {
     return (struct token_identity){

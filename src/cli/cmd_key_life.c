@@ -158,14 +158,9 @@ static struct key_life_options life_options(const struct invocation *invocation)
     };
 }
 
-static bool tell_life(const struct invocation *invocation, const struct key_life_result *result,
-                      const char *state, struct error *err)
+static bool life_as_json(const struct key_life_result *result, const char *state, struct error *err)
 {
     struct json_writer *json = NULL;
-    fprintf(stderr, "the key \"%s\" is %s; SHA-256 of the transcript's last line\n%s\n",
-            result->label, state, result->head);
-    if (!invocation_json(invocation))
-        return true;
     if (!json_writer_new(true, &json, err))
         return false;
     json_object(json, NULL);
@@ -173,6 +168,7 @@ static bool tell_life(const struct invocation *invocation, const struct key_life
     json_put_text(json, "label", result->label);
     json_put_text(json, "id", result->id);
     json_put_text(json, "fingerprint", result->fingerprint);
+    json_put_text(json, "descriptor", result->descriptor[0] != '\0' ? result->descriptor : NULL);
     json_put_text(json, "mark", result->mark[0] != '\0' ? result->mark : NULL);
     json_put_text(json, "head", result->head);
     json_object_end(json);
@@ -181,21 +177,39 @@ static bool tell_life(const struct invocation *invocation, const struct key_life
     return ok;
 }
 
+static void tell_head(const struct key_life_result *result, const char *state)
+{
+    fprintf(stderr, "recorded: the key \"%s\" is %s; SHA-256 of the transcript's last line\n%s\n",
+            result->label, state, result->head);
+}
+
+/* The record alone keeps no connector from the key. */
+static void tell_mark(const struct key_life_result *result)
+{
+    if (result->mark[0] != '\0')
+        fprintf(
+            stderr,
+            "put: %s\nIt keeps connectors from the key; put it beside the descriptor on each of "
+            "their machines, and start them anew\n",
+            result->mark);
+    else
+        fprintf(stderr,
+                "NOT put: the mark that keeps connectors from the key, as there is no descriptor "
+                "%s here\nConnectors SERVE THE KEY ON until an (empty) file with the name of their "
+                "descriptor and .retired behind is beside it, or the key is taken out of their "
+                "configuration, and they are started anew\n",
+                result->descriptor);
+}
+
 bool key_retire_run(const struct invocation *invocation, struct error *err)
 {
     const struct key_life_options options = life_options(invocation);
     struct key_life_result result;
-    if (!key_retire(&options, &result, err) || !tell_life(invocation, &result, "retired", err))
+    if (!key_retire(&options, &result, err))
         return false;
-    if (result.mark[0] != '\0')
-        fprintf(stderr,
-                "%s keeps connectors from it; put it beside the descriptor on each of their "
-                "machines, and start them anew\n",
-                result.mark);
-    else
-        fprintf(stderr, "its descriptor is not here: take the key out of the configuration of each "
-                        "connector, and start them anew\n");
-    return true;
+    tell_head(&result, "retired");
+    tell_mark(&result);
+    return !invocation_json(invocation) || life_as_json(&result, "retired", err);
 }
 
 bool key_destroy_run(const struct invocation *invocation, struct error *err)
@@ -204,8 +218,11 @@ bool key_destroy_run(const struct invocation *invocation, struct error *err)
     struct opened opened = {NULL};
     struct key_life_result result;
     bool ok = open_token(invocation, SESSION_READ_WRITE, &opened, err) &&
-              key_end(opened.session, &opened.facts, &options, &result, err) &&
-              tell_life(invocation, &result, "destroyed", err);
+              key_end(opened.session, &opened.facts, &options, &result, err);
+    if (ok) {
+        tell_head(&result, "destroyed");
+        ok = !invocation_json(invocation) || life_as_json(&result, "destroyed", err);
+    }
     close_token(&opened);
     return ok;
 }

@@ -11,6 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import BIN, StageTest  # noqa: E402
+from test_ceremony_forged import sealed  # noqa: E402
 from test_key_rotate import RotationStage  # noqa: E402
 from token_support import make_nss  # noqa: E402
 
@@ -113,6 +114,39 @@ class Life:
         self.assertEqual(labels, {"first", "second"})
         self.assertIn("is not on the token",
                       self.run_key("destroy", transcript, "--yes", code=1).stderr)
+
+    def test_a_retirement_says_what_it_did_not_do(self):
+        self.hold_another("moved")
+        descriptor = f"{self.stage.folder}/moved.pem.descriptor"
+        os.rename(descriptor, f"{descriptor}.away")
+        done = self.run_key("retire", self.path("moved"), "--yes", "--json")
+        told = json.loads(done.stdout)
+        self.assertEqual((told["state"], told["descriptor"], told["mark"]),
+                         ("retired", descriptor, None))
+        self.assertIn("NOT put", done.stderr)
+        self.assertIn("SERVE THE KEY ON", done.stderr)
+        self.assertEqual(self.state("moved"), "retired")
+        self.run_key("destroy", self.path("moved"), "--yes")
+
+    def test_a_record_that_does_not_verify_or_was_a_rehearsal_is_not_retired(self):
+        self.hold_another("doubtful")
+        path, public_key = self.path("doubtful"), f"{self.stage.folder}/doubtful.pem"
+        with open(path) as file:
+            text = file.read()
+        with open(public_key, "a") as file:
+            file.write("\n")
+        refused = self.run_key("retire", path, "--yes", "--force", code=3)
+        self.assertIn("does not verify", refused.stderr)
+        with open(path, "w") as file:
+            lines = [json.loads(line) for line in text.splitlines()]
+            lines[0]["rehearsal"] = True
+            file.write(sealed(lines))
+        refused = self.run_key("retire", path, "--yes", "--force", code=3)
+        self.assertIn("rehearsal", refused.stderr)
+        with open(path, "w") as file:
+            file.write(text)
+        self.assertFalse(os.path.exists(f"{public_key}.descriptor.retired"))
+        self.run_key("destroy", path, "--yes", "--force")
 
     def test_a_retired_key_is_served_no_more_and_the_others_are(self):
         self.stage.hold_ceremony("old", 2048)
