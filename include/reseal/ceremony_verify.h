@@ -38,6 +38,8 @@ struct verified_signature {
 struct verification {
     struct transcript_record *record; /* NULL where it is none */
     enum ceremony_state state;
+    bool initialisation; /* of a token, and no ceremony; `state` tells nothing then */
+    bool unfinished;     /* what was begun has no end in the record */
     size_t count, wrong;
     struct verify_finding findings[VERIFY_FINDINGS_MAX];
     size_t signature_count;
@@ -55,6 +57,10 @@ struct verify_options {
 /* False only where it cannot be looked at at all; what is wrong with it is a finding. */
 bool ceremony_verify(const struct verify_options *options, struct verification **out,
                      struct error *err) MUST_USE;
+/* Nothing is wrong, and the record tells how it ended. */
+bool verification_holds(const struct verification *verification) MUST_USE;
+/* In a word; NULL where it is no record. */
+const char *verification_state(const struct verification *verification) MUST_USE;
 /* FAIL_POLICY, in the words of the first finding that is wrong; true where none is. */
 bool verification_check(const struct verification *verification, const char *transcript,
                         struct error *err) MUST_USE;

@@ -155,6 +155,7 @@ static void verify_state(struct verification *verification)
     const struct transcript_line *stray = transcript_record_stray(record);
     const struct transcript_line *closed = transcript_record_find(record, "close", LINE_FAILED);
     const char *reason = closed != NULL ? transcript_text(closed, "error", "text") : NULL;
+    verification->unfinished = verification->state == CEREMONY_UNFINISHED;
     switch (verification->state) {
     case CEREMONY_UNFINISHED:
         verify_say(verification, VERIFIED_NOT_PROVEN, "state",
@@ -225,6 +226,8 @@ static bool verify_init(struct verification *verification, const struct verify_o
     const struct transcript_line *done = transcript_record_find(record, "init-token", LINE_DONE);
     if (format == NULL || strcmp(format, "reseal-token-init-1") != 0 || !tells_init_alone(record))
         return false;
+    verification->initialisation = true;
+    verification->unfinished = done == NULL;
     verify_say(verification, VERIFIED_PROVEN, "chain",
                "%zu lines, each bound to the one before it by SHA-256; the last one is %s",
                transcript_record_count(record), transcript_record_last(record)->sha256);
@@ -273,6 +276,20 @@ bool ceremony_verify(const struct verify_options *options, struct verification *
     verify_say(*out, VERIFIED_WRONG, "chain", "%s", err->text);
     *err = (struct error)ERROR_INIT;
     return true;
+}
+
+bool verification_holds(const struct verification *verification)
+{
+    return verification->wrong == 0 && !verification->unfinished;
+}
+
+const char *verification_state(const struct verification *verification)
+{
+    if (verification->record == NULL)
+        return NULL;
+    if (verification->initialisation && !verification->unfinished)
+        return "initialised";
+    return ceremony_state_name(verification->state);
 }
 
 bool verification_check(const struct verification *verification, const char *transcript,

@@ -52,9 +52,8 @@ static bool print_verification(const struct verification *verification, struct e
     if (!json_writer_new(true, &json, err))
         return false;
     json_object(json, NULL);
-    json_put_bool(json, "verified", verification->wrong == 0);
-    json_put_text(json, "state",
-                  verification->record != NULL ? ceremony_state_name(verification->state) : NULL);
+    json_put_bool(json, "verified", verification_holds(verification));
+    json_put_text(json, "state", verification_state(verification));
     json_put_integer(json, "signaturesCounted", (int64_t)verification->counted);
     json_put_integer(json, "signaturesWanted", (int64_t)verification->required);
     json_array(json, "findings");
@@ -105,11 +104,15 @@ bool run_ceremony_verify(const struct invocation *invocation, struct error *err)
         ok = print_verification(verification, err);
     } else {
         print_findings(verification, VERIFIED_WRONG, "WRONG:");
+        if (verification->unfinished)
+            printf("UNFINISHED: the record has no end, so that it is not verified. So far:\n");
         print_findings(verification, VERIFIED_PROVEN, "Proven by the bytes at hand:");
         print_findings(verification, VERIFIED_NOT_PROVEN, "Not proven:");
     }
     if (verification->wrong > 0)
-        invocation_set_status(invocation, 1);
+        invocation_set_status(invocation, error_exit_status(FAIL_INPUT));
+    else if (verification->unfinished)
+        invocation_set_status(invocation, error_exit_status(FAIL_POLICY));
     verification_free(&verification);
     return ok;
 }
@@ -223,7 +226,7 @@ static bool verify_before(const char *path, struct verification **out, struct er
         error_set(err, FAIL_POLICY, "nothing was signed: %s: %s", finding->about, finding->text);
         return error_hint(err, "`reseal ceremony verify` tells all");
     }
-    if ((*out)->state != CEREMONY_UNFINISHED)
+    if (!(*out)->unfinished)
         return true;
     error_set(err, FAIL_POLICY, "nothing was signed: the ceremony is unfinished");
     return error_hint(err, "`reseal ceremony run` with its plan goes on");

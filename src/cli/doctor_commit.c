@@ -20,7 +20,7 @@ static void judge_transcript(struct doctor *doctor, const struct key_finding *ke
         doctor_error(doctor, DOCTOR_KEY, MARK_WARNING, &err, "look at the record of the ceremony");
         return;
     }
-    if (verification->wrong > 0)
+    if (!verification_holds(verification))
         doctor_say(doctor, DOCTOR_KEY, MARK_FAILURE,
                    "`reseal ceremony verify TRANSCRIPT` tells what is wrong",
                    "%s: the transcript %s does not verify", key->name, descriptor->transcript);

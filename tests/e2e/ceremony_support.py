@@ -75,8 +75,8 @@ class CeremonyTest(TokenTest):
         done = self.succeeds("key", "list", "--json", *token.options(), env=token.env)
         return json.loads(done.stdout)["keys"]
 
-    def findings(self, name="plan", status=0):
-        done = self.fails(status, "ceremony", "verify", f"{self.folder}/{name}.jsonl", "--json")
+    def findings(self, name="plan", status=0, end=".jsonl"):
+        done = self.fails(status, "ceremony", "verify", f"{self.folder}/{name}{end}", "--json")
         answer = json.loads(done.stdout)
         self.assertEqual(answer["verified"], status == 0)
         return answer

@@ -151,7 +151,10 @@ class Initialised(RecordTest):
         self.assertEqual(steps(init), [("init-token", "announced"), ("init-token", "done")])
         self.assertEqual(init[1]["after"]["serial"], told["serial"])
         self.assertFalse(init[0]["initializedBefore"])
-        self.succeeds("ceremony", "verify", f"{self.folder}/plan.jsonl.init")
+        self.assertEqual(self.findings("plan.jsonl.init", end="")["state"], "initialised")
+        with open(f"{self.folder}/plan.jsonl.init") as file:
+            self.write("begun.jsonl", file.readline())
+        self.assertEqual(self.findings("begun", status=3)["state"], "unfinished")
         self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
         self.assertEqual(len(self.keys(token)), 1)
         # A token in use: --yes is not enough, and only its serial number is.
