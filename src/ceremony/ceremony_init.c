@@ -87,14 +87,29 @@ static bool read_pins(struct init *init, struct error *err)
     return ok && read_new_pin(source, "new user PIN", &init->pin, err);
 }
 
+static void tell_part(const char *before, const char *text, const char *after)
+{
+    if (text[0] != '\0')
+        fprintf(stderr, "%s%s%s", before, text, after);
+}
+
+/* A token that is new says little of itself. */
+static void tell_token(const struct init *init)
+{
+    const struct token_facts *token = &init->before.facts;
+    fprintf(stderr, "%s", init->before.initialized ? "the token" : "an uninitialised token");
+    tell_part(" \"", token->label, "\"");
+    fprintf(stderr, " in slot %lu", token->slot);
+    tell_part(", serial ", token->serial, "");
+    tell_part(", of manufacturer ", token->manufacturer, "");
+    fprintf(stderr, "\n");
+}
+
 /* What is destroyed is named by who destroys it. */
 static bool confirm(const struct init *init, struct error *err)
 {
-    const struct token_facts *before = &init->before.facts;
     char question[256];
-    fprintf(stderr, "slot %lu: %s token \"%s\", serial %s, of %s\n", before->slot,
-            init->before.initialized ? "the" : "a not initialised", before->label, before->serial,
-            before->manufacturer);
+    tell_token(init);
     if (init->options->confirmed && init->plan->allow_yes && !init->before.initialized)
         return true;
     if (init->options->confirmed) {
@@ -107,7 +122,7 @@ static bool confirm(const struct init *init, struct error *err)
         return talk_yes("Initialise it?", err);
     snprintf(question, sizeof question,
              "EVERYTHING ON IT IS DESTROYED. Type its serial number to go on: ");
-    return talk_typed(question, before->serial, err);
+    return talk_typed(question, init->before.facts.serial, err);
 }
 
 static bool prepare(struct init *init, char *record, size_t size, struct error *err)

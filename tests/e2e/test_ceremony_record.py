@@ -160,7 +160,8 @@ class Initialised(RecordTest):
         # A token in use: --yes is not enough, and only its serial number is.
         os.unlink(f"{self.folder}/plan.jsonl.init")
         again = ("ceremony", "init", plan, *so_pin, "--serial", told["serial"])
-        self.fails(3, *again, "--yes", env=token.env)
+        done = self.fails(3, *again, "--yes", env=token.env)
+        self.assertRegex(done.stderr, rf'the token "fresh" in slot \d+, serial {told["serial"]}, of manuf')
         terminal = reseal_on_terminal(token.env, *again)
         terminal.answer("Type its serial number", "Yes\n")
         self.assertEqual(terminal.end(), 3, terminal.seen)
