@@ -66,7 +66,20 @@ void token_pin_bounds(const struct token *token, size_t *min, size_t *max)
     *max = token->pin_max;
 }
 
-static bool may_try(const struct token *token, const struct secret *pin, struct error *err)
+bool token_fail_pin_state(const struct token *token, enum pin_state state, struct error *err)
+{
+    error_set(err, FAIL_PIN, "the PIN of token \"%s\" was not tried: %s", token->facts.label,
+              pin_state_text(state));
+    if (state == PIN_STATE_COUNT_LOW || state == PIN_STATE_FINAL_TRY)
+        return error_hint(err, "`reseal token login` tries one that a person types; the right one "
+                               "clears the count; or set the PIN anew with the tool of the token's "
+                               "maker");
+    return error_hint(err, "a person must set the PIN anew with the tool of the token's maker");
+}
+
+/* `told` is the state up to which a person wants the try. */
+static bool may_try(const struct token *token, const struct secret *pin, enum pin_state told,
+                    struct error *err)
 {
     CK_TOKEN_INFO info = {0};
     CK_RV rv = token->f->C_GetTokenInfo(token->slot, &info);
@@ -82,15 +95,8 @@ static bool may_try(const struct token *token, const struct secret *pin, struct 
     enum pin_state state = pin_state_from_flags(info.flags);
     if (pin == NULL && !(info.flags & CKF_LOGIN_REQUIRED))
         return true;
-    if (state != PIN_STATE_OK) {
-        error_set(err, FAIL_PIN, "the PIN of token \"%s\" was not tried: %s", token->facts.label,
-                  pin_state_text(state));
-        if (state == PIN_STATE_COUNT_LOW || state == PIN_STATE_FINAL_TRY)
-            return error_hint(err, "log in once with the right PIN by another tool, e.g. "
-                                   "pkcs11-tool --module MODULE --login --list-objects, or set "
-                                   "the PIN anew with the tool of the token's maker");
-        return error_hint(err, "a person must set the PIN anew with the tool of the token's maker");
-    }
+    if (state > told || state > PIN_STATE_FINAL_TRY)
+        return token_fail_pin_state(token, state, err);
     if (pin == NULL && !token->pin_pad)
         return error_set(err, FAIL_USAGE, "token \"%s\" has no PIN pad of its own: a PIN is needed",
                          token->facts.label);
@@ -209,10 +215,16 @@ static bool login_locked(struct token *token, const struct secret *pin, struct e
     return fail_login(token, rv, err);
 }
 
-bool token_login(struct token *token, const struct secret *pin, struct error *err)
+bool token_login_told(struct token *token, const struct secret *pin, enum pin_state told,
+                      struct error *err)
 {
     pthread_mutex_lock(&token->lock);
-    bool ok = may_try(token, pin, err) && login_locked(token, pin, err);
+    bool ok = may_try(token, pin, told, err) && login_locked(token, pin, err);
     pthread_mutex_unlock(&token->lock);
     return ok;
+}
+
+bool token_login(struct token *token, const struct secret *pin, struct error *err)
+{
+    return token_login_told(token, pin, PIN_STATE_OK, err);
 }

@@ -50,6 +50,7 @@ bool token_has_pin_pad(const struct token *token) MUST_USE;
 /* Without it all objects are there at once, and no PIN is wanted (CKF_LOGIN_REQUIRED). */
 bool token_wants_login(const struct token *token) MUST_USE;
 
+/* In the order in which a try costs more. */
 enum pin_state {
     PIN_STATE_OK,        /* no failed try since the last login, as far as the token tells */
     PIN_STATE_COUNT_LOW, /* CKF_USER_PIN_COUNT_LOW: someone tried a wrong PIN */
@@ -72,6 +73,12 @@ void token_pin_bounds(const struct token *token, size_t *min, size_t *max);
  * a wrong PIN. `pin` NULL: the token asks for it on its own pad.
  */
 bool token_login(struct token *token, const struct secret *pin, struct error *err) MUST_USE;
+/* The same for a person who was told the state `told`, and wants the one try all the same: a low
+ * count refuses it only where it has become worse since. Nothing that acts by itself calls this. */
+bool token_login_told(struct token *token, const struct secret *pin, enum pin_state told,
+                      struct error *err) MUST_USE;
+/* FAIL_PIN: the PIN was not tried in that state, and what to do. Returns false. */
+bool token_fail_pin_state(const struct token *token, enum pin_state state, struct error *err);
 /* Called once, right before the first C_Login of this token: whoever counts tries must know of one
  * from which the module never returns. False: the PIN is not tried. */
 void token_before_first_login(struct token *token, bool (*call)(void *context, struct error *err),

@@ -9,6 +9,7 @@
 #include "queue_look.h"
 #include "queue_peek.h"
 #include "queue_service.h"
+#include "typed.h"
 
 /* -- stat -- */
 
@@ -182,25 +183,17 @@ done:
 
 /* -- purge -- */
 
-/* The name of the queue, typed: a "y" is typed too easily. */
 static bool confirm(const char *queue, int64_t visible, struct error *err)
 {
-    char typed[QUEUE_NAME_MAX + 8] = "";
-    FILE *tty = fopen("/dev/tty", "r+e");
-    if (tty == NULL) {
-        error_set(err, FAIL_USAGE, "there is no terminal on which the purge can be confirmed");
-        return error_hint(err, "run it on a terminal, or confirm it with --yes");
-    }
-    fprintf(tty,
-            "Delete all messages in the queue \"%s\", %" PRId64 " now? Type its name to go on: ",
-            queue, visible);
-    fflush(tty);
-    bool ok = fgets(typed, sizeof typed, tty) != NULL;
-    fclose(tty);
-    typed[strcspn(typed, "\n")] = '\0';
-    if (ok && strcmp(typed, queue) == 0)
+    char question[QUEUE_NAME_MAX + 128];
+    snprintf(question, sizeof question,
+             "Delete all messages in the queue \"%s\", %" PRId64 " now? Type its name to go on: ",
+             queue, visible);
+    if (typed_confirm("the purge", question, queue, err))
         return true;
-    return error_set(err, FAIL_POLICY, "the purge was not confirmed; nothing was deleted");
+    if (err->kind == FAIL_USAGE)
+        error_hint(err, "run it on a terminal, or confirm it with --yes");
+    return false;
 }
 
 /* The hub deletes what is in flight and delayed, too. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `reseal token list` and `reseal token probe`; `reseal token matrix` is in a file of its own. */
+/* `reseal token list` and `reseal token probe`; `token matrix` and `token login` have files of
+ * their own. */
 #include <stdlib.h>
 #include <string.h>
 #include "cmd_token.h"
@@ -215,6 +216,10 @@ done:
 static const struct command_option list_options[] = {TOKEN_OPTIONS, {NULL, NULL, NULL}};
 static const struct command_option probe_options[] = {
     TOKEN_OPTIONS, PIN_OPTION, {NULL, NULL, NULL}};
+static const struct command_option login_options[] = {
+    TOKEN_OPTIONS,
+    {"pin", "SOURCE", "prompt (default) or shares:prompt: the PIN is typed, or its shares are"},
+    {NULL, NULL, NULL}};
 
 const struct command token_commands[] = {
     {"token", "list", "", "show the tokens that a PKCS#11 module has", list_options, 0, 0,
@@ -224,5 +229,7 @@ const struct command token_commands[] = {
      PROBE_KEYS_MAX, run_probe},
     {"token", "matrix", "", "find out what a token can do, for all key sizes; a table to publish",
      probe_options, 0, 0, run_token_matrix},
+    {"token", "login", "", "try one PIN that a person types, which clears a count of wrong ones",
+     login_options, 0, 0, run_token_login},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };

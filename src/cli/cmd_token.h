@@ -6,5 +6,6 @@
 #include "token_options.h"
 
 bool run_token_matrix(const struct invocation *invocation, struct error *err) MUST_USE;
+bool run_token_login(const struct invocation *invocation, struct error *err) MUST_USE;
 
 #endif

@@ -50,9 +50,8 @@ static const char *pin_state_hint(enum pin_state state)
     switch (state) {
     case PIN_STATE_COUNT_LOW:
     case PIN_STATE_FINAL_TRY:
-        return "correct what `pin` names first; then log in once with the right PIN by another "
-               "tool "
-               "(pkcs11-tool --module MODULE --login --list-objects), which clears the count";
+        return "correct what `pin` names first; then type the right PIN at `reseal token login`, "
+               "which clears the count";
     case PIN_STATE_LOCKED:
         return "correct what `pin` names first; then let the security officer set the PIN anew, "
                "with "

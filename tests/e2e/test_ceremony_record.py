@@ -173,6 +173,35 @@ class Initialised(RecordTest):
         self.assertEqual(self.keys(token), [])
 
 
+class Mistyped(RecordTest):
+    def test_after_a_wrong_pin_only_a_person_tries_another(self):
+        token = self.softhsm()
+        plan = self.plan(token, key=KEY)
+        write_secret(f"{self.folder}/wrong", "0000-wrong")
+        self.secrets.append("0000-wrong")
+        wrong = f"file:{self.folder}/wrong"
+        self.fails(4, "ceremony", "run", plan, "--yes", "--pin", wrong, env=token.env)
+        refused = self.fails(4, "ceremony", "run", plan, "--yes", env=token.env)
+        self.assertIn("reseal token login", refused.stderr)
+        login = ("token", "login", *token.options(pin=False))
+        self.fails(2, *login, env=token.env)  # no terminal
+        self.fails(2, *login, "--pin", f"file:{token.pin_file}", env=token.env)
+        terminal = reseal_on_terminal(token.env, *login)
+        terminal.answer("Type Yes", "y\n")
+        self.assertEqual(terminal.end(), 3, terminal.seen)
+        self.fails(4, "ceremony", "run", plan, "--yes", env=token.env)
+        for pin, status in (("0000-wrong", 4), (token.pin, 0)):
+            terminal = reseal_on_terminal(token.env, *login)
+            terminal.read_until("a wrong PIN was tried since the last login")
+            terminal.answer("Type Yes", "Yes\n")
+            terminal.answer("User PIN of the token: ", f"{pin}\n")
+            self.assertEqual(terminal.end(), status, terminal.seen)
+            self.keeps_secrets(terminal.seen)
+        self.assertIn("no failed try is counted", terminal.seen)
+        self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
+        self.findings()
+
+
 class Witnessed(RecordTest):
     def test_every_kind_of_key_signs_and_signatures_gate_the_commit(self):
         ann = self.private_key("ann", "-algorithm", "ed25519")

@@ -179,6 +179,35 @@ static void logging_in_twice_is_success(void **state)
     session_close(&session);
 }
 
+static void a_person_who_was_told_may_try_and_no_further_than_that(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *flag;
+        enum pin_state told;
+        bool tried;
+    } rows[] = {
+        {"CKF_USER_PIN_COUNT_LOW", PIN_STATE_OK, false},
+        {"CKF_USER_PIN_COUNT_LOW", PIN_STATE_COUNT_LOW, true},
+        {"CKF_USER_PIN_FINAL_TRY", PIN_STATE_COUNT_LOW, false},
+        {"CKF_USER_PIN_FINAL_TRY", PIN_STATE_FINAL_TRY, true},
+        {"CKF_USER_PIN_LOCKED", PIN_STATE_LOCKED, false},
+        {"CKF_USER_PIN_TO_BE_CHANGED", PIN_STATE_EXPIRED, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct error err = ERROR_INIT;
+        char script[96];
+        fault->reset();
+        snprintf(script, sizeof script, "C_GetTokenInfo * flags %s", rows[i].flag);
+        fault_set(fault, script);
+        assert_int_equal(token_login_told(token, fixture.pin, rows[i].told, &err), rows[i].tried);
+        assert_int_equal(err.kind, rows[i].tried ? FAIL_NONE : FAIL_PIN);
+        assert_int_equal(fault->calls("C_Login"), rows[i].tried);
+        token_logout(token);
+    }
+    fault_set(fault, "");
+}
+
 /* Last: the token has a failed try afterwards. */
 static void a_wrong_pin_burns_exactly_one_try(void **state)
 {
@@ -196,7 +225,7 @@ static void a_wrong_pin_burns_exactly_one_try(void **state)
     for (int i = 0; i < 5; i++) {
         assert_false(try_pin("9999-wrong", &err));
         assert_int_equal(err.kind, FAIL_PIN);
-        assert_non_null(strstr(err.hint, "pkcs11-tool"));
+        assert_non_null(strstr(err.hint, "reseal token login"));
     }
     assert_int_equal(fault->calls("C_Login"), 1);
 }
@@ -209,6 +238,7 @@ int main(void)
         cmocka_unit_test(only_a_failure_that_is_not_the_pins_is_worth_another_try),
         cmocka_unit_test(a_pin_is_tried_only_after_it_was_announced),
         cmocka_unit_test(logging_in_twice_is_success),
+        cmocka_unit_test(a_person_who_was_told_may_try_and_no_further_than_that),
         cmocka_unit_test(a_wrong_pin_burns_exactly_one_try),
     };
     return cmocka_run_group_tests(tests, start, end);
