@@ -129,7 +129,8 @@ static bool print_list_json(const struct access_file *file, struct error *err)
     struct json_writer *json = NULL;
     if (!json_writer_new(true, &json, err))
         return false;
-    json_array(json, NULL);
+    json_object(json, NULL);
+    json_array(json, "keys");
     for (size_t i = 0; file->all != NULL && i < credentials_count(file->all); i++) {
         const struct credential *one = credentials_at(file->all, i);
         json_object(json, NULL);
@@ -140,6 +141,7 @@ static bool print_list_json(const struct access_file *file, struct error *err)
         json_object_end(json);
     }
     json_array_end(json);
+    json_object_end(json);
     bool ok = print_json(json, err);
     json_writer_free(&json);
     return ok;

@@ -82,7 +82,7 @@ class Commands(AccessTest):
         key = self.add("one", "--rights", "send:reseal-results")
         self.assertEqual(self.ask(key), "done")
         listed = json.loads(self.reseal("access", "list", "--json").stdout)
-        [one] = [row for row in listed if row["name"] == "one"]
+        [one] = [row for row in listed["keys"] if row["name"] == "one"]
         self.assertEqual(one, {"name": "one", "accessKeyId": key["accessKeyId"], "wrapped": True,
                                "rights": "send:reseal-results"})
         self.assertNotIn(key["secretAccessKey"], self.read("credentials"))
