@@ -9,11 +9,15 @@
 #include "reseal/config.h"
 
 #define SETTINGS_DEFAULT_PATH "/etc/reseal/reseal.conf"
+#define SETTINGS_HUB_PATH     "/etc/reseal/hub.conf"
 
 extern const struct config_key reseal_settings[];
 
 /* Loads `path`, or SETTINGS_DEFAULT_PATH where `path` is NULL, against the table. */
 bool settings_load(const char *path, struct config **out, struct error *err) MUST_USE;
+/* The same for the hub and for what tends its files: where `path` is NULL and SETTINGS_HUB_PATH is
+ * there, that one, readable or not. */
+bool settings_load_hub(const char *path, struct config **out, struct error *err) MUST_USE;
 
 /*
  * The tokens: section [token] is the token "default", section [token NAME] the token NAME. A file

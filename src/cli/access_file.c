@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include "reseal/file.h"
 #include "reseal/key_wrap.h"
+#include "reseal/settings.h"
 
 #define FILE_BYTES 16384
 #define SECRET_KEY "aws_secret_access_key"
@@ -18,8 +19,8 @@ bool access_file_open(const struct config *config, const char *from, struct acce
     const char *wrap = config_text(config, "hub", "access_key_wrap");
     *file = (struct access_file){.text = BUF_INIT(FILE_BYTES), .mode = 0600};
     if (!config_want(config, "hub", "credentials", &file->path, err))
-        return error_hint(err, "where the hub has settings of its own, name them: --config "
-                               "/etc/reseal/hub.conf");
+        return error_hint(
+            err, "where the hub has settings of its own, name them: --config " SETTINGS_HUB_PATH);
     if ((wrap != NULL && !key_wrap_read(wrap, &file->wrap, err)) ||
         (from != NULL && !key_wrap_read(from, &old, err)))
         return false;

@@ -107,7 +107,7 @@ static bool run_add(const struct invocation *invocation, struct error *err)
         return error_hint(err, "use '*' in names of queues, or add lines to the file by hand");
     }
     if (!rights_valid(rights, err) || !want_output(invocation, &output, err) ||
-        !invocation_config(invocation, &config, err))
+        !invocation_hub_config(invocation, &config, err))
         return false;
     bool ok = access_file_open(config, NULL, &file, err) &&
               make_credential(name, rights, &credential, err) &&
@@ -169,7 +169,7 @@ static bool run_list(const struct invocation *invocation, struct error *err)
 {
     const struct config *config;
     struct access_file file;
-    if (!invocation_config(invocation, &config, err))
+    if (!invocation_hub_config(invocation, &config, err))
         return false;
     bool ok = access_file_open(config, NULL, &file, err) &&
               (invocation_json(invocation) ? print_list_json(&file, err) : print_list(&file, err));
@@ -182,7 +182,7 @@ static bool run_remove(const struct invocation *invocation, struct error *err)
     const char *name = invocation_argument(invocation, 0);
     const struct config *config;
     struct access_file file;
-    if (!invocation_config(invocation, &config, err))
+    if (!invocation_hub_config(invocation, &config, err))
         return false;
     bool ok = access_file_open(config, NULL, &file, err) && access_file_remove(&file, name, err) &&
               access_file_save(&file, err);
@@ -199,7 +199,7 @@ static bool run_wrap(const struct invocation *invocation, struct error *err)
     const struct config *config;
     struct access_file file;
     size_t count = 0;
-    if (!invocation_config(invocation, &config, err))
+    if (!invocation_hub_config(invocation, &config, err))
         return false;
     bool ok = access_file_open(config, from, &file, err) && access_file_wrap(&file, &count, err) &&
               access_file_save(&file, err);

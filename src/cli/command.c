@@ -371,16 +371,19 @@ bool invocation_json(const struct invocation *invocation)
     return invocation->json;
 }
 
+typedef bool settings_loader(const char *path, struct config **out, struct error *err);
+
 static bool load_config(const struct invocation *invocation, const char *path,
-                        const struct config **out, struct error *err)
+                        settings_loader *load, const struct config **out, struct error *err)
 {
     struct state *state = invocation->state;
     *out = NULL;
-    if (state->config == NULL && !settings_load(path, &state->config, err)) {
+    if (state->config == NULL && !load(path, &state->config, err)) {
         if (err->kind == FAIL_NOT_FOUND && path != NULL)
             error_hint(err,
-                       "name the configuration file; where none is named, " SETTINGS_DEFAULT_PATH
-                       " is read");
+                       "name the configuration file; where none is named, %s" SETTINGS_DEFAULT_PATH
+                       " is read",
+                       load == settings_load_hub ? SETTINGS_HUB_PATH " or " : "");
         return false;
     }
     *out = state->config;
@@ -390,7 +393,13 @@ static bool load_config(const struct invocation *invocation, const char *path,
 bool invocation_config(const struct invocation *invocation, const struct config **out,
                        struct error *err)
 {
-    return load_config(invocation, invocation->config_path, out, err);
+    return load_config(invocation, invocation->config_path, settings_load, out, err);
+}
+
+bool invocation_hub_config(const struct invocation *invocation, const struct config **out,
+                           struct error *err)
+{
+    return load_config(invocation, invocation->config_path, settings_load_hub, out, err);
 }
 
 bool invocation_config_file(const struct invocation *invocation, const struct config **out,
@@ -403,7 +412,7 @@ bool invocation_config_file(const struct invocation *invocation, const struct co
         error_set(err, FAIL_USAGE, "FILE and --config are two ways to say the same");
         return error_hint(err, "give one of them");
     }
-    return load_config(invocation, *path, out, err);
+    return load_config(invocation, *path, settings_load, out, err);
 }
 
 bool invocation_may_config(const struct invocation *invocation, const struct config **out,

@@ -45,8 +45,11 @@ bool invocation_json(const struct invocation *invocation) MUST_USE;
 /* Loads --config, or the default path, at the first call; owned by the invocation. */
 bool invocation_config(const struct invocation *invocation, const struct config **out,
                        struct error *err) MUST_USE;
-/* As above, for commands that can do without: *out is NULL where --config was not given and there
- * is no file at the default path. */
+/* The same for commands that tend the hub's files: the default is that of the hub. */
+bool invocation_hub_config(const struct invocation *invocation, const struct config **out,
+                           struct error *err) MUST_USE;
+/* As invocation_config, for commands that can do without: *out is NULL where --config was not given
+ * and there is no file at the default path. */
 bool invocation_may_config(const struct invocation *invocation, const struct config **out,
                            struct error *err) MUST_USE;
 /* For commands about the file itself, which take it as their argument too. *path is NULL for the

@@ -20,10 +20,15 @@ static void synopsis(const struct command *command, char *out, size_t size)
              command->verb, command->arguments[0] != '\0' ? " " : "", command->arguments);
 }
 
-static void print_common_options(FILE *out)
+/* `access` tends the files of the hub, which may have settings of its own. */
+static void print_common_options(const char *noun, FILE *out)
 {
+    bool hub = noun != NULL && strcmp(noun, "access") == 0;
     fputs("\nOptions of every command:\n", out);
-    print_row(out, "--config FILE", "configuration (default: " SETTINGS_DEFAULT_PATH ")");
+    print_row(out, "--config FILE",
+              hub ? "configuration (default: " SETTINGS_HUB_PATH
+                    " if it is there, else " SETTINGS_DEFAULT_PATH ")"
+                  : "configuration (default: " SETTINGS_DEFAULT_PATH ")");
     print_row(out, "--json", "print data as JSON");
     print_row(out, "--help", "say how it is used, and do nothing");
 }
@@ -42,7 +47,7 @@ static void print_command(const struct command *command, FILE *out)
                  row->value != NULL ? row->value : "");
         print_row(out, line, row->help);
     }
-    print_common_options(out);
+    print_common_options(command->noun, out);
 }
 
 static void print_list(const struct command *const *tables, const char *noun, FILE *out)
@@ -75,7 +80,7 @@ void command_help(const struct command *const *tables, const char *noun, const c
               out);
     fprintf(out, "usage: reseal %s [options]\n\nCommands:\n", noun != NULL ? noun : "NOUN VERB");
     print_list(tables, noun, out);
-    print_common_options(out);
+    print_common_options(noun, out);
     if (noun == NULL) {
         fputs("\nExit status: 0 done, 1 failed, 2 usage, 3 refused by policy, 4 token, 5 remote.\n"
               "More: reseal NOUN VERB --help, reseal --version\n",

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PADDINGS "oaepSha256|oaepSha384|oaepSha512"
 
@@ -175,6 +176,13 @@ bool settings_load(const char *path, struct config **out, struct error *err)
                    "reseal.conf.example",
                    SETTINGS_DEFAULT_PATH);
     return false;
+}
+
+bool settings_load_hub(const char *path, struct config **out, struct error *err)
+{
+    if (path == NULL && access(SETTINGS_HUB_PATH, F_OK) == 0)
+        path = SETTINGS_HUB_PATH;
+    return settings_load(path, out, err);
 }
 
 /* -- tokens -- */

@@ -23,7 +23,8 @@ static void usage(FILE *out)
         "\n"
         "Without a command: serves the queue (Amazon SQS, JSON protocol), the record store (the\n"
         "shape of Graph's userPfxCertificates) and the delivery API, kept in one SQLite file. The\n"
-        "sections [hub] and [log] of FILE are read; the default is " SETTINGS_DEFAULT_PATH ".\n"
+        "sections [hub] and [log] of FILE are read; the default is " SETTINGS_HUB_PATH " where\n"
+        "that is there, otherwise " SETTINGS_DEFAULT_PATH ".\n"
         "\n",
         out);
     for (size_t i = 0; i < ADMIN_COMMANDS; i++)
@@ -157,7 +158,7 @@ int main(int argc, char **argv)
     (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, not the end */
     const char *file = argc - optind == 2 ? argv[optind + 1] : NULL;
     bool needed = command == NULL || !command->file_is_enough || file == NULL || path != NULL;
-    if (needed && !settings_load(path, &config, &err))
+    if (needed && !settings_load_hub(path, &config, &err))
         return fail(&err);
     if (config != NULL)
         open_log(config);

@@ -3,6 +3,7 @@
 README.md does after an installation is enough for the hub."""
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,41 @@ class Units(unittest.TestCase):
             hub = Daemon("reseal-hub", f"{folder}/hub.conf", None, f"{folder}/hub.log").start()
             hub.wait_event(lambda event: event["message"] == "listening")
             hub.stop()
+
+
+class Defaults(unittest.TestCase):
+    """In a mount namespace of its own, where /etc has our files alone."""
+
+    def setUp(self):
+        self.etc = tempfile.mkdtemp(prefix="reseal-etc-")
+        self.addCleanup(shutil.rmtree, self.etc, ignore_errors=True)
+        os.mkdir(f"{self.etc}/reseal")
+        for name in ("ld.so.cache", "passwd"):
+            shutil.copy(f"/etc/{name}", self.etc)
+
+    def write(self, name, text="[hub]\nno_such_key = 1\n"):
+        with open(f"{self.etc}/reseal/{name}", "w") as out:
+            out.write(text)
+
+    def told(self, program, *arguments):
+        script = f'mount --make-rprivate / && mount --bind "{self.etc}" /etc && exec "$@"'
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", f"{BIN}/{program}",
+                               *arguments], capture_output=True, text=True, timeout=60)
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        return done.stderr
+
+    def test_the_hub_and_what_tends_its_files_read_the_hubs_settings_where_they_are_there(self):
+        self.write("reseal.conf")
+        programs = (("reseal-hub", "check"), ("reseal", "access", "list"))
+        for program in programs:
+            self.assertIn("/etc/reseal/reseal.conf:2", self.told(*program))
+        self.write("hub.conf")
+        for program in programs:
+            self.assertIn("/etc/reseal/hub.conf:2", self.told(*program))
+        self.assertIn("/etc/reseal/reseal.conf:2", self.told("reseal", "token", "list"))
+        self.write("hub.conf", "[hub]\nlisten = 127.0.0.1:0\n")
+        self.assertIn('/etc/reseal/hub.conf: section [hub] has no "credentials"',
+                      self.told("reseal", "access", "list"))
 
 
 if __name__ == "__main__":
