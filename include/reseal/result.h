@@ -27,6 +27,7 @@ enum result_code {
     RESULT_CONFLICT = 4005,
     RESULT_NOT_SUPPORTED = 4006,
     RESULT_TOO_LARGE = 4007,
+    RESULT_QUEUE_NOT_FOUND = 4008, /* ours, of the hub's answers; no result has it */
     RESULT_SERVICE_RETRY = 4100,
     RESULT_UNAVAILABLE = 4101,
     RESULT_TOO_BUSY = 4102,

@@ -25,6 +25,7 @@ static const struct name_row codes[] = {
     {RESULT_CONFLICT, "Conflict"},
     {RESULT_NOT_SUPPORTED, "NotSupported"},
     {RESULT_TOO_LARGE, "PayloadTooLarge"},
+    {RESULT_QUEUE_NOT_FOUND, "QueueDoesNotExist"},
     {RESULT_SERVICE_RETRY, "Service"},
     {RESULT_UNAVAILABLE, "Unavailable"},
     {RESULT_TOO_BUSY, "TooBusy"},

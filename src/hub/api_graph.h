@@ -25,6 +25,8 @@ void seal_change_check(struct exchange *exchange);
 void graph_check_json(struct exchange *exchange);
 /* route_fail: status and code follow from the kind of the error. */
 void graph_fail(struct exchange *exchange, const struct error *err);
+/* route_fail of /v1/queues: what is not found is the queue. */
+void queue_messages_fail(struct exchange *exchange, const struct error *err);
 void graph_fail_with(struct exchange *exchange, unsigned status, enum result_code code,
                      const struct error *err);
 /* The id of ".../{id}" or "...('{id}')" in the suffix, either percent-encoded or not; otherwise the

@@ -196,6 +196,14 @@ static struct peeking *begin(struct exchange *exchange, struct error *err)
     return read_path(exchange->suffix, peeking, err) ? peeking : NULL;
 }
 
+void queue_messages_fail(struct exchange *exchange, const struct error *err)
+{
+    if (err->kind == FAIL_NOT_FOUND)
+        graph_fail_with(exchange, MHD_HTTP_NOT_FOUND, RESULT_QUEUE_NOT_FOUND, err);
+    else
+        graph_fail(exchange, err);
+}
+
 void queue_messages_handle(struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
@@ -203,7 +211,7 @@ void queue_messages_handle(struct exchange *exchange)
     if (peeking != NULL && read_query(exchange->query, peeking, &err))
         exchange->job.run = run_peek;
     else
-        graph_fail(exchange, &err);
+        queue_messages_fail(exchange, &err);
 }
 
 void queue_purge_handle(struct exchange *exchange)
@@ -212,5 +220,5 @@ void queue_purge_handle(struct exchange *exchange)
     if (begin(exchange, &err) != NULL)
         exchange->job.run = run_purge_all;
     else
-        graph_fail(exchange, &err);
+        queue_messages_fail(exchange, &err);
 }

@@ -25,8 +25,8 @@ static const struct route routes[] = {
      GRAPH_ID},
     {"GET", "/v1/deliveries/*", 0, graph_check, deliveries_get_handle, graph_fail, GRAPH_ID},
     {"GET", "/v1/status", 0, graph_check, status_handle, graph_fail, GRAPH_ID},
-    {"GET", "/v1/queues/*", 0, graph_check, queue_messages_handle, graph_fail, GRAPH_ID},
-    {"DELETE", "/v1/queues/*", 0, graph_check, queue_purge_handle, graph_fail, GRAPH_ID},
+    {"GET", "/v1/queues/*", 0, graph_check, queue_messages_handle, queue_messages_fail, GRAPH_ID},
+    {"DELETE", "/v1/queues/*", 0, graph_check, queue_purge_handle, queue_messages_fail, GRAPH_ID},
     {"GET", "/healthz", 0, NULL, health_handle, graph_fail, GRAPH_ID},
 };
 

@@ -86,7 +86,14 @@ class QueueCommands(StageTest):
     def test_what_is_not_there_or_not_allowed_has_its_exit_status(self):
         self.assertIn("no-such-queue", self.fails(1, "stat", "no-such-queue"))
         self.assertIn("no-such-queue", self.fails(1, "stat", "no-such-queue", "--service"))
-        self.assertIn("`reseal queue stat` names", self.fails(1, "peek", "no-such-queue"))
+        refused = self.fails(1, "peek", "no-such-queue")
+        self.assertIn("`reseal queue stat` names", refused)
+        self.assertIn("QueueDoesNotExist", refused)
+        for method in ("GET", "DELETE"):
+            answer = self.stage.api.call(method, "/v1/queues/no-such-queue/messages")
+            self.assertEqual(answer.status, 404)
+            error = answer.json["error"]
+            self.assertEqual((error["code"], error["number"]), ("QueueDoesNotExist", 4008))
         self.assertIn("no section [other]", self.fails(2, "redrive", "q", "--profile", "other"))
         away = self.stage.config("away", queue={"endpoint": "http://127.0.0.1:1"})
         self.fails(5, "stat", "--service", config=away)
