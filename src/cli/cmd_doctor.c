@@ -52,6 +52,7 @@ static void examine_all(struct doctor *doctor)
         return;
     }
     examine_config(doctor);
+    doctor_access(doctor);
     doctor_token(doctor);
     doctor_devices(doctor);
     doctor_queue(doctor);

@@ -44,6 +44,8 @@ void doctor_error(struct doctor *doctor, enum doctor_area area, enum mark mark,
  * otherwise 1. */
 int doctor_status(const struct doctor *doctor) MUST_USE;
 
+/* As root, on a machine with the service's user: whether he can read the files of the connector. */
+void doctor_access(struct doctor *doctor);
 /* Whether the configuration says where that token is. */
 bool doctor_has_token(const struct config *config, const char *section) MUST_USE;
 /* Each token of the configuration, or that of --token: module, token, PIN, connector and keys. */

@@ -2,6 +2,7 @@
 """doctor and status: what they find, what they say, and that no PIN is tried unasked."""
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import Stage  # noqa: E402
-from token_support import TokenTest, make_nss, write_secret  # noqa: E402
+from token_support import BIN, SOFTHSM, TokenTest, in_etc, make_nss, write_secret  # noqa: E402
 
 
 class DoctorTest(TokenTest):
@@ -66,6 +67,51 @@ class DoctorTest(TokenTest):
                         "-startdate", "20200101000000Z", "-enddate", "20200102000000Z",
                         "-out", path + ".old"], check=True, capture_output=True, cwd=self.folder)
         return path + ".old"
+
+
+class Access(DoctorTest):
+    """Run as root, where the machine has the service's user."""
+
+    def test_what_the_user_of_the_service_cannot_read_is_told(self):
+        etc, place = f"{self.folder}/etc", f"{self.folder}/place"
+        for folder in (etc, place):
+            os.mkdir(folder)
+            os.chmod(folder, 0o755)
+        os.chmod(self.folder, 0o755)
+        shutil.copy("/etc/ld.so.cache", etc)
+        self.write("etc/passwd", "root:x:0:0::/:/bin/sh\nreseal:x:54321:54321::/:/bin/sh\n")
+        self.write("etc/group", "root:x:0:\nreseal:x:54321:\nkeys:x:54322:reseal\n")
+        config = self.config(f"[token]\nmodule = {SOFTHSM}\npin = file:{place}/pin\n"
+                             "descriptor = place/key.descriptor\n", "[connector]\ndevice_ca = place/ca.pem\n",
+                             "[queue]\ncredentials = place/missing\n")
+        for name in ("pin", "key.descriptor", "ca.pem"):
+            self.write(f"place/{name}", "x\n")
+        os.chmod(config, 0o644)
+
+        def told():
+            done = subprocess.run(in_etc(etc, f"{BIN}/reseal", "doctor", "--json", "--config", config),
+                                  capture_output=True, text=True, timeout=60)
+            rows = json.loads(done.stdout)["findings"]
+            return [row for row in rows if "user reseal" in row["text"]]
+
+        def access(modes, groups=()):
+            for name, mode in modes.items():
+                os.chown(f"{place}/{name}", 0, 54322 if name in groups else 0)
+                os.chmod(f"{place}/{name}", mode)
+        access({"pin": 0o640, "key.descriptor": 0o600, "ca.pem": 0o644}, groups=("pin",))
+        row, = told()
+        self.assertEqual(row["mark"], "warning")
+        self.assertIn(f"cannot read {place}/key.descriptor ([token] descriptor)", row["text"])
+        access({"pin": 0o600, "key.descriptor": 0o644, "ca.pem": 0o644})
+        row, = told()
+        self.assertIn(f"cannot read {place}/pin ([token] pin)", row["text"])
+        access({"pin": 0o640}, groups=("pin",))
+        row, = told()
+        self.assertEqual(row["mark"], "ok")
+        os.chmod(place, 0o700)
+        self.assertEqual({row["mark"] for row in told()}, {"warning"})
+        self.write("etc/passwd", "root:x:0:0::/:/bin/sh\n")
+        self.assertEqual(told(), [])
 
 
 class Configuration(DoctorTest):

@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
-from token_support import BIN  # noqa: E402
+from token_support import BIN, in_etc  # noqa: E402
 
 SOURCE = os.environ["RESEAL_SOURCE"]
 UNITS = {"reseald": "/etc/reseal/reseal.conf", "reseal-hub": "/etc/reseal/hub.conf"}
@@ -79,9 +79,8 @@ class Defaults(unittest.TestCase):
             out.write(text)
 
     def told(self, program, *arguments):
-        script = f'mount --make-rprivate / && mount --bind "{self.etc}" /etc && exec "$@"'
-        done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", f"{BIN}/{program}",
-                               *arguments], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(in_etc(self.etc, f"{BIN}/{program}", *arguments), capture_output=True,
+                              text=True, timeout=60)
         self.assertNotEqual(done.returncode, 0, done.stdout)
         return done.stderr
 

@@ -89,6 +89,12 @@ def make_opencryptoki(folder, label="vault", pin=None):
     return token
 
 
+def in_etc(folder, *command):
+    """The command that runs another one where /etc is that folder, in a mount namespace of its own."""
+    script = f'mount --make-rprivate / && mount --bind "{folder}" /etc && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, "sh", *command]
+
+
 MAKERS = {"softhsm": make_softhsm, "nss": make_nss, "opencryptoki": make_opencryptoki}
 
 
