@@ -13,6 +13,7 @@
 #include "store_queue.h"
 #include "store_queue_admin.h"
 #include "store_retention.h"
+#include "store_waits.h"
 
 #define SLEEP_MAX_MS      60000 /* the wall clock may be set, so nobody sleeps on it for long */
 #define PAUSE_AFTER_FAULT 1000  /* milliseconds before timed work is tried again on a sick disk */
@@ -45,7 +46,7 @@ struct store {
     struct job_list incoming;
     bool draining, stopping, ended;
     /* the thread's own */
-    struct job_list parked;
+    struct waits waits;
     struct store_backup *backup; /* under way */
     bool drained;
     bool time_is_up;        /* woken by the clock, not by a job */
@@ -82,19 +83,13 @@ static void list_take_all(struct job_list *from, struct job_list *to)
 static void on_queue_changed(void *context, int64_t queue)
 {
     struct store *store = context;
-    for (struct job *job = store->parked.first; job != NULL; job = job->next) {
-        if (job->wait_queue == queue)
-            job->woken = true;
-    }
+    waits_wake_queue(&store->waits, queue);
 }
 
 static void on_delivery_completed(void *context, const char *id)
 {
     struct store *store = context;
-    for (struct job *job = store->parked.first; job != NULL; job = job->next) {
-        if (job->wait_delivery[0] != '\0' && strcmp(job->wait_delivery, id) == 0)
-            job->woken = true;
-    }
+    waits_wake_delivery(&store->waits, id);
 }
 
 /* Runs one job. False where it has failed and has written before that, which only the end of the
@@ -102,7 +97,6 @@ static void on_delivery_completed(void *context, const char *id)
 static bool run_job(struct store *store, struct job *job, struct error *err)
 {
     struct database *database = store->database;
-    job->woken = false;
     job->last = store->drained || job->deadline_ms <= clock_monotonic_ms();
     if (job->alive != NULL && !job->alive(job)) {
         job->verdict = JOB_FAILED;
@@ -121,49 +115,39 @@ static bool run_job(struct store *store, struct job *job, struct error *err)
     return false;
 }
 
-/* Marks the waiting jobs whose time has come: a deadline, a lease that has ended, or a client that
+/* Wakes the waiting jobs whose time has come: a deadline, a lease that has ended, or a client that
  * has gone and whose connection others may need. */
-static bool mark_due(struct store *store, struct error *err)
+static bool wake_due(struct store *store, struct error *err)
 {
     int64_t now = clock_monotonic_ms(), asked = 0, visible_ms = INT64_MAX;
     bool sweep = now - store->swept_ms >= SWEEP_EVERY_MS;
     if (sweep)
         store->swept_ms = now;
-    for (struct job *job = store->parked.first; job != NULL; job = job->next) {
-        if (job->wait_queue != asked) { /* many wait for one queue: ask once in a row */
-            visible_ms = INT64_MAX;
+    for (struct job *job = store->waits.first; job != NULL; job = job->next) {
+        if (job->wait_queue != 0 && job->wait_queue != asked) { /* ask once in a row */
             asked = job->wait_queue;
-            if (asked != 0 && !stored_queue_next_visible(store->database, asked, &visible_ms, err))
+            if (!stored_queue_next_visible(store->database, asked, &visible_ms, err))
                 return false;
         }
-        if (store->drained || job->deadline_ms <= now || visible_ms <= clock_real_ms() ||
+        if (store->drained || job->deadline_ms <= now ||
+            (job->wait_queue != 0 && visible_ms <= clock_real_ms()) ||
             (sweep && job->alive != NULL && !job->alive(job)))
-            job->woken = true;
+            waits_wake(&store->waits, job);
     }
     return true;
 }
 
-/* Runs the waiting jobs that are woken until none is; what one does may wake another. They stay in
- * the list meanwhile, so that a wake reaches each of them, and keep their turn. */
+/* Runs the waiting jobs that are woken until none is; what one does may wake another. */
 static bool run_woken(struct store *store, struct job_list *ended, struct error *err)
 {
-    bool again = true, kept = true;
-    while (again && kept) {
-        struct job **at = &store->parked.first, *job;
-        again = false;
-        while ((job = *at) != NULL && kept) {
-            bool ran = job->woken;
-            if (ran) {
-                kept = run_job(store, job, err);
-                again = true;
-            }
-            if (!ran || (kept && job->verdict == JOB_WAIT)) {
-                at = &job->next;
-                continue;
-            }
-            *at = job->next;
-            if (store->parked.end == &job->next)
-                store->parked.end = at;
+    struct job *job;
+    bool kept = true;
+    while (kept && (job = waits_next(&store->waits)) != NULL) {
+        kept = run_job(store, job, err);
+        if (kept && job->verdict == JOB_WAIT) {
+            waits_resume(&store->waits, job);
+        } else {
+            waits_remove(&store->waits, job);
             list_append(ended, job);
         }
     }
@@ -245,7 +229,7 @@ static void pause_timed_work(struct store *store)
     store->pause_until_ms = clock_monotonic_ms() + PAUSE_AFTER_FAULT;
 }
 
-/* What is due by the clock. Marks jobs as woken and runs none. */
+/* What is due by the clock. Wakes jobs and runs none. */
 static void do_timed_work(struct store *store)
 {
     struct error err = ERROR_INIT;
@@ -255,13 +239,15 @@ static void do_timed_work(struct store *store)
         return;
     store->time_is_up = false;
     store->timed_ms = now;
-    if (expire_deliveries(store, &err) && mark_due(store, &err) && delete_old(store, &err) &&
+    if (expire_deliveries(store, &err) && wake_due(store, &err) && delete_old(store, &err) &&
         work_on_queues(store, &err))
         return;
     log_error(LEVEL_ERROR, EVENT_NOTE, "timed work failed and will be tried again", &err);
     pause_timed_work(store);
-    for (struct job *job = store->parked.first; job != NULL; job = job->next)
-        job->woken = job->woken || store->drained || job->deadline_ms <= now;
+    for (struct job *job = store->waits.first; job != NULL; job = job->next) {
+        if (store->drained || job->deadline_ms <= now)
+            waits_wake(&store->waits, job);
+    }
 }
 
 /* Everything that happens between BEGIN and COMMIT. Jobs leave `incoming` for `ended` or for the
@@ -276,7 +262,10 @@ static bool run_transaction(struct store *store, struct job_list *incoming, stru
         if (!run_job(store, job, err))
             goto lost;
         incoming->first = job->next;
-        list_append(job->verdict == JOB_WAIT ? &store->parked : ended, job);
+        if (job->verdict == JOB_WAIT)
+            waits_add(&store->waits, job);
+        else
+            list_append(ended, job);
     }
     if (!run_woken(store, ended, err))
         goto lost;
@@ -302,7 +291,7 @@ static void run_alone(struct store *store, struct job *job)
         if (run_job(store, job, &err)) {
             if (database_commit(store->database, &err)) {
                 if (job->verdict == JOB_WAIT)
-                    list_append(&store->parked, job);
+                    waits_add(&store->waits, job);
                 else
                     job->finish(job, job->verdict == JOB_FAILED ? &job->error : NULL);
                 return;
@@ -406,7 +395,8 @@ static int64_t time_to_sleep(struct store *store)
 {
     struct error ignored = ERROR_INIT; /* a fault here shows up in the next transaction */
     int64_t now = clock_monotonic_ms(), sleep_ms = SLEEP_MAX_MS, at = INT64_MAX;
-    if (store->drained && store->parked.first != NULL)
+    /* Woken by a job that was done alone, after its transaction was lost; or the hub stops. */
+    if (store->waits.woken.first != NULL || (store->drained && store->waits.first != NULL))
         return 0;
     int64_t real_ms = clock_real_ms();
     if (delivery_next_expiry(store->database, real_ms, &at, &ignored) && at != INT64_MAX)
@@ -415,9 +405,7 @@ static int64_t time_to_sleep(struct store *store)
     if (store->database->queue_work)
         earlier(&sleep_ms, store->queue_work_ms - now);
     int64_t asked = 0;
-    for (const struct job *job = store->parked.first; job != NULL; job = job->next) {
-        if (job->woken) /* by a job that was done alone, after its transaction was lost */
-            return 0;
+    for (const struct job *job = store->waits.first; job != NULL; job = job->next) {
         earlier(&sleep_ms, job->deadline_ms - now);
         if (job->wait_queue == 0 || job->wait_queue == asked)
             continue;
@@ -450,7 +438,7 @@ static void *store_main(void *argument)
 {
     struct store *store = argument;
     pthread_mutex_lock(&store->lock);
-    while (!store->stopping || store->incoming.first != NULL || store->parked.first != NULL ||
+    while (!store->stopping || store->incoming.first != NULL || store->waits.first != NULL ||
            backup_wished(store) != NULL) {
         struct job_list incoming;
         if (store->incoming.first == NULL && backup_wished(store) == NULL) {
@@ -481,7 +469,6 @@ bool store_open(const char *path, struct store **out, struct error *err)
     if (store == NULL)
         return error_memory(err);
     list_clear(&store->incoming);
-    list_clear(&store->parked);
     if (!database_open(path, &store->database, err)) {
         free(store);
         return false;
@@ -518,7 +505,8 @@ bool store_start(struct store *store, struct error *err)
 void store_submit(struct store *store, struct job *job)
 {
     job->verdict = JOB_DONE;
-    job->woken = job->last = false;
+    job->last = false;
+    job->chain = NULL;
     job->error = (struct error)ERROR_INIT;
     pthread_mutex_lock(&store->lock);
     bool first = store->incoming.first == NULL, ended = store->ended;

@@ -38,13 +38,15 @@ struct job {
     void *context;                 /* of the caller */
     int64_t deadline_ms;           /* clock_monotonic_ms up to which it may wait; 0: not at all */
     int64_t wait_queue;            /* set by `run` with JOB_WAIT: a queue's id, or 0 */
-    char wait_delivery[UUID_TEXT]; /* or a delivery's id, or "" */
+    char wait_delivery[UUID_TEXT]; /* or a delivery's id, or ""; not both */
     bool last;                     /* set by the store: the deadline has come */
     /* the store's own */
-    bool woken;
     enum job_verdict verdict;
     struct error error;
-    struct job *next;
+    struct job *next, *previous; /* `previous` while it waits */
+    uint64_t turn;               /* this and the rest: see store_waits.h */
+    struct wait_chain *chain;    /* that it is in; NULL: none */
+    struct job *chain_next, *chain_previous;
 };
 
 struct store;

@@ -117,17 +117,29 @@ static bool see(void *context, const struct leased *message)
     return true;
 }
 
-static enum job_verdict receive_one(struct job *job, struct database *database, struct error *err)
+static enum job_verdict receive_for(struct job *job, struct database *database, int64_t lease_s,
+                                    struct error *err)
 {
     struct probe *probe = job->context;
     size_t count;
     probe->runs++;
-    if (!stored_queue_receive(database, probe->queue, 1, 1, see, probe, &count, err))
+    if (!stored_queue_receive(database, probe->queue, 1, lease_s, see, probe, &count, err))
         return JOB_FAILED;
     if (count > 0 || job->last)
         return JOB_DONE;
     job->wait_queue = probe->queue;
     return JOB_WAIT;
+}
+
+static enum job_verdict receive_one(struct job *job, struct database *database, struct error *err)
+{
+    return receive_for(job, database, 1, err);
+}
+
+static enum job_verdict receive_and_keep(struct job *job, struct database *database,
+                                         struct error *err)
+{
+    return receive_for(job, database, 600, err);
 }
 
 static void submit(struct setup *setup, struct probe *probe, job_run *run, int64_t wait_ms)
@@ -481,6 +493,22 @@ static void a_woken_job_wakes_one_that_waits_behind_it(void **state)
     assert_int_equal(receiver.received, 1);
 }
 
+static void messages_go_to_those_who_have_waited_longest(void **state)
+{
+    struct setup *setup = *state;
+    struct probe receivers[5] = {0}, senders[5] = {0};
+    start(setup);
+    for (size_t i = 0; i < ARRAY_LEN(receivers); i++)
+        submit(setup, &receivers[i], receive_and_keep, 60000);
+    for (size_t i = 0; i < ARRAY_LEN(senders); i++) {
+        submit(setup, &senders[i], send_text, 0);
+        wait_for(setup, &receivers[i]);
+        assert_int_equal(receivers[i].received, 1);
+        for (size_t k = i + 1; k < ARRAY_LEN(receivers); k++)
+            assert_false(has_finished(setup, &receivers[k]));
+    }
+}
+
 #define ACTOR_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -498,6 +526,7 @@ int main(void)
         ACTOR_TEST(what_a_full_disk_refuses_does_not_spoil_what_it_allows),
         ACTOR_TEST(what_is_too_old_is_deleted_without_being_asked_for),
         ACTOR_TEST(a_job_woken_after_a_lost_transaction_does_not_sleep_on),
+        ACTOR_TEST(messages_go_to_those_who_have_waited_longest),
         ACTOR_TEST(a_woken_job_wakes_one_that_waits_behind_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
