@@ -5,7 +5,6 @@
 #include <openssl/asn1.h>
 #include <openssl/err.h>
 #include "api_graph.h"
-#include "reseal/clock.h"
 #include "store_deliveries.h"
 #include "uri.h"
 
@@ -176,7 +175,7 @@ void deliveries_get_handle(struct exchange *exchange)
         return;
     }
     if (wait_s > 0) {
-        exchange->job.deadline_ms = clock_monotonic_ms() + wait_s * 1000;
+        exchange->job.deadline_ms = job_deadline_ms(wait_s);
         exchange->job.alive = exchange_client_is_there;
     }
     exchange->job.run = run_get;

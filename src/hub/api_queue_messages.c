@@ -5,7 +5,6 @@
 #include <string.h>
 #include <openssl/evp.h>
 #include "api_queue.h"
-#include "reseal/clock.h"
 #include "reseal/log.h"
 #include "reseal/request.h"
 #include "result_intake.h"
@@ -145,7 +144,7 @@ bool parse_receive(struct exchange *exchange, const struct json_value *root,
     call->names = json_get(root, "MessageAttributeNames");
     exchange->job.alive = exchange_client_is_there;
     int64_t wait_s = call->wait_s >= 0 ? call->wait_s : QUEUE_WAIT_MAX_S;
-    exchange->job.deadline_ms = clock_monotonic_ms() + wait_s * 1000;
+    exchange->job.deadline_ms = job_deadline_ms(wait_s);
     return true;
 }
 

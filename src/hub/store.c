@@ -502,6 +502,11 @@ bool store_start(struct store *store, struct error *err)
     return true;
 }
 
+int64_t job_deadline_ms(int64_t wait_s)
+{
+    return wait_s > 0 ? clock_monotonic_ms() + wait_s * 1000 + 1 : 0;
+}
+
 void store_submit(struct store *store, struct job *job)
 {
     job->verdict = JOB_DONE;

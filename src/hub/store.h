@@ -55,6 +55,9 @@ bool store_open(const char *path, struct store **out, struct error *err) MUST_US
 /* The database, for use before store_start and after store_stop only. */
 struct database *store_database(struct store *store) MUST_USE;
 bool store_start(struct store *store, struct error *err) MUST_USE;
+/* For a job that may wait so long, and not a moment less: the clock cuts off what is below a
+ * millisecond. 0 seconds: not at all. */
+int64_t job_deadline_ms(int64_t wait_s) MUST_USE;
 /* Hands the job over. Its `finish` is called exactly once. */
 void store_submit(struct store *store, struct job *job);
 /* Copies the database to `path`, where no file may be, while everybody else is served, and waits
