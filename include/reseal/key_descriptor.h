@@ -46,8 +46,11 @@ bool key_descriptor_parse(const char *path, struct bytes text, struct key_descri
  * stays what its transcript says. */
 bool key_descriptor_mark(const char *path, char *out, size_t size, struct error *err) MUST_USE;
 
-/* Those that a token's section names in `descriptor`; a path is relative to the configuration's
- * folder. `out` has room for DESCRIPTORS_MAX. */
+/* Where the descriptor is that a token's section names so: relative to the configuration's folder.
+ */
+bool key_descriptor_path(const struct config *config, const char *named, char *out, size_t size,
+                         struct error *err) MUST_USE;
+/* Those that a token's section names in `descriptor`. `out` has room for DESCRIPTORS_MAX. */
 bool key_descriptors_load(const struct config *config, const char *section,
                           struct key_descriptor *out, size_t *count, struct error *err) MUST_USE;
 /* The one of that public key, or NULL. */

@@ -3,13 +3,13 @@
 #define _GNU_SOURCE /* setresuid */
 #include <errno.h>
 #include <grp.h>
-#include <libgen.h>
 #include <limits.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "doctor.h"
+#include "reseal/key_descriptor.h"
 
 #define SERVICE_USER "reseal" /* User= of reseald.service */
 #define ENTRY_MAX    4096     /* bytes of his line in the list of users */
@@ -61,31 +61,31 @@ static enum answer ask(const struct reader *reader, const char *path)
     return (enum answer)WEXITSTATUS(status);
 }
 
+/* `section` NULL: the configuration itself. */
 static void judge(struct reader *reader, const char *section, const char *name, const char *path)
 {
     enum answer answer = ask(reader, path);
     reader->all_read = reader->all_read && answer == ANSWER_READS;
     if (answer != ANSWER_REFUSED)
         return;
+    char what[128] = "the configuration";
+    if (section != NULL)
+        snprintf(what, sizeof what, "[%s] %s", section, name);
     doctor_say(reader->doctor, DOCTOR_CONFIG, MARK_WARNING,
                "give it to that user, or to a group of his, and let him into the folders on the "
                "way; a group can also be given to the unit (SupplementaryGroups=)",
-               "the user " SERVICE_USER ", as whom reseald.service runs, cannot read %s%s%s%s%s%s",
-               path, section != NULL ? " ([" : "", section != NULL ? section : "",
-               section != NULL ? "] " : "", name, section != NULL ? ")" : "");
+               "the user " SERVICE_USER ", as whom reseald.service runs, cannot read %s (%s)", path,
+               what);
 }
 
-/* Relative to the folder of the configuration, as the connector reads it. */
 static void judge_listed(struct reader *reader, const char *section, const char *name)
 {
     const struct config *config = reader->doctor->config;
     for (size_t i = 0; i < config_list_count(config, section, name); i++) {
-        const char *listed = config_list_at(config, section, name, i);
-        char folder[PATH_MAX], path[PATH_MAX];
-        snprintf(folder, sizeof folder, "%s", config_path(config));
-        int len = listed[0] == '/' ? snprintf(path, sizeof path, "%s", listed)
-                                   : snprintf(path, sizeof path, "%s/%s", dirname(folder), listed);
-        if (len > 0 && (size_t)len < sizeof path)
+        struct error ignored = ERROR_INIT; /* told where the descriptors are examined */
+        char path[PATH_MAX];
+        if (key_descriptor_path(config, config_list_at(config, section, name, i), path, sizeof path,
+                                &ignored))
             judge(reader, section, name, path);
     }
 }
@@ -121,7 +121,7 @@ void doctor_access(struct doctor *doctor)
     if (geteuid() != 0 || !config_given(doctor->config, "connector", "device_ca") ||
         !find_user(&reader))
         return;
-    judge(&reader, NULL, "", config_path(doctor->config));
+    judge(&reader, NULL, NULL, config_path(doctor->config));
     for (size_t i = 0; (section = settings_token_section(doctor->config, i)) != NULL; i++)
         judge_section(&reader, section);
     judge_section(&reader, "connector");

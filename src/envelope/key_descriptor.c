@@ -119,18 +119,24 @@ bool key_descriptor_mark(const char *path, char *out, size_t size, struct error 
     return error_set(err, FAIL_USAGE, "the path of the key descriptor %.64s... is too long", path);
 }
 
+bool key_descriptor_path(const struct config *config, const char *named, char *out, size_t size,
+                         struct error *err)
+{
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", config_path(config));
+    int len = named[0] == '/' ? snprintf(out, size, "%s", named)
+                              : snprintf(out, size, "%s/%s", dirname(folder), named);
+    if (len >= 0 && (size_t)len < size)
+        return true;
+    return error_set(err, FAIL_USAGE, "the path of the key descriptor %.64s... is too long", named);
+}
+
 static bool load_one(const struct config *config, const char *named, struct key_descriptor *out,
                      struct error *err)
 {
-    char path[PATH_MAX], folder[PATH_MAX];
-    snprintf(folder, sizeof folder, "%s", config_path(config));
-    int len = named[0] == '/' ? snprintf(path, sizeof path, "%s", named)
-                              : snprintf(path, sizeof path, "%s/%s", dirname(folder), named);
-    if (len < 0 || (size_t)len >= sizeof path)
-        return error_set(err, FAIL_USAGE, "the path of the key descriptor %.64s... is too long",
-                         named);
-    char mark[PATH_MAX];
-    if (!key_descriptor_load(path, out, err) || !key_descriptor_mark(path, mark, sizeof mark, err))
+    char path[PATH_MAX], mark[PATH_MAX];
+    if (!key_descriptor_path(config, named, path, sizeof path, err) ||
+        !key_descriptor_load(path, out, err) || !key_descriptor_mark(path, mark, sizeof mark, err))
         return false;
     out->retired = access(mark, F_OK) == 0;
     return true;
