@@ -219,13 +219,8 @@ static bool verify_before(const char *path, struct verification **out, struct er
     const struct verify_options options = {.transcript = path};
     if (!ceremony_verify(&options, out, err))
         return false;
-    for (size_t i = 0; i < (*out)->count; i++) {
-        const struct verify_finding *finding = &(*out)->findings[i];
-        if (finding->verdict != VERIFIED_WRONG)
-            continue;
-        error_set(err, FAIL_POLICY, "nothing was signed: %s: %s", finding->about, finding->text);
-        return error_hint(err, "`reseal ceremony verify` tells all");
-    }
+    if (!verification_check(*out, path, err))
+        return error_context(err, "nothing was signed");
     if (!(*out)->unfinished)
         return true;
     error_set(err, FAIL_POLICY, "nothing was signed: the ceremony is unfinished");
