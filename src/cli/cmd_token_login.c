@@ -40,6 +40,9 @@ static bool try_once(struct token *token, const char *source, enum pin_state tol
         return false;
     bool ok = token_login_told(token, pin, told, err);
     secret_free(&pin);
+    if (!ok && err->kind == FAIL_PIN)
+        error_hint(err, "to try another one, run the command again: it tells first what the token "
+                        "says of its count by then");
     return ok;
 }
 

@@ -196,6 +196,7 @@ class Mistyped(RecordTest):
             terminal.answer("Type Yes", "Yes\n")
             terminal.answer("User PIN of the token: ", f"{pin}\n")
             self.assertEqual(terminal.end(), status, terminal.seen)
+            self.assertEqual("run the command again" in terminal.seen, status != 0, terminal.seen)
             self.keeps_secrets(terminal.seen)
         self.assertIn("no failed try is counted", terminal.seen)
         self.succeeds("ceremony", "run", plan, "--yes", env=token.env)
