@@ -4,7 +4,7 @@
 /*
  * What each schema adds to the one before it. A step that has been released is never changed: a new
  * wish is a new step. A column that is added with a constant default costs no writing, so that step
- * takes no longer for a million messages than for none; an index takes some seconds for as many.
+ * takes no longer for a million messages than for none; an index reads all of them once.
  */
 static const char *const steps[] = {
     /* 3: what Amazon SQS knows of queues and messages beyond their bodies. The attributes of a

@@ -174,14 +174,20 @@ static void a_transaction_tells_whether_anything_was_written(void **state)
     assert_false(database_unchanged(setup->database, later));
 }
 
-static void queues_made_in_a_lost_transaction_are_forgotten(void **state)
+/* A transaction, not yet ended, that has made a queue. */
+static void begin_with_queue(struct setup *setup, const char *name)
 {
-    struct setup *setup = *state;
     struct error err = ERROR_INIT;
     struct queue_row queue;
     assert_ok(database_begin(setup->database, &err), &err);
-    stored_queue_defaults(&queue, "brief");
+    stored_queue_defaults(&queue, name);
     assert_ok(stored_queue_create(setup->database, &queue, &err), &err);
+}
+
+static void queues_made_in_a_lost_transaction_are_forgotten(void **state)
+{
+    struct setup *setup = *state;
+    begin_with_queue(setup, "brief");
     assert_non_null(stored_queue_find(setup->database, "brief"));
     database_rollback(setup->database);
     assert_null(stored_queue_find(setup->database, "brief"));
@@ -197,10 +203,7 @@ static void queues_that_could_not_be_read_again_are_read_before_the_next_transac
 {
     struct setup *setup = *state;
     struct error err = ERROR_INIT;
-    struct queue_row queue;
-    assert_ok(database_begin(setup->database, &err), &err);
-    stored_queue_defaults(&queue, "brief");
-    assert_ok(stored_queue_create(setup->database, &queue, &err), &err);
+    begin_with_queue(setup, "brief");
     sqlite3_progress_handler(setup->database->handle, 1, give_up, setup->database->handle);
     database_rollback(setup->database);
     assert_non_null(stored_queue_find(setup->database, "brief")); /* it could not be read */
