@@ -26,7 +26,7 @@ packages() {
     tests)
         echo libcmocka-dev python3 openssl curl opensc clang-format cppcheck shellcheck \
             groff-base gpgsm gpg-agent default-jre-headless libbcpkix-java \
-            python3-pyasn1-modules python3-pycryptodome clang libclang-rt-dev llvm tinyproxy-bin systemd
+            python3-pyasn1-modules python3-pycryptodome libplist-utils clang libclang-rt-dev llvm tinyproxy-bin systemd
         ;;
     npm) echo npm ;;
     *)

@@ -121,7 +121,9 @@ static bool take_names(const struct invocation *invocation, struct wanted *wante
         platform_parse(wanted->platform, &platform, err))
         return true;
     err->kind = FAIL_USAGE;
-    return error_hint(err, "formats: cms; platforms: windows, ios, macos, android, other");
+    return error_hint(
+        err,
+        "formats: cms, apple-profile, windows-csp; platforms: windows, ios, macos, android, other");
 }
 
 static bool take_timeout(const struct invocation *invocation, struct wanted *wanted,
@@ -427,7 +429,7 @@ static const struct command_option options[] = {
     {"certificate", "FILE", "certificate of any other device, PEM or DER"},
     {"device-id", "ID", "id of the device (default: the common name of its certificate)"},
     {"platform", "P", "windows, ios, macos, android or other (default)"},
-    {"format", "F", "what the device takes: cms (default)"},
+    {"format", "F", "what the device takes: cms (default), apple-profile or windows-csp"},
     {"timeout", "SECONDS", "how long to wait for the end (default: 120)"},
     {"resume", "ID", "wait for this delivery instead of asking for a new one"},
     {"out", "FILE", "write the delivery as JSON to a new file"},

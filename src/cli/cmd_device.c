@@ -139,7 +139,7 @@ static const struct command_option new_options[] = {
 
 static const struct command_option open_options[] = {
     {"device", "DIR", "folder with device.key and device.pem"},
-    {"delivery", "FILE", "delivery as JSON or CMS as DER (\"-\": standard input)"},
+    {"delivery", "FILE", "delivery as JSON, or its payload alone (\"-\": standard input)"},
     {"pfx", "FILE", "PFX to open (default: the one in the delivery)"},
     {"out-password", "FILE", "write the password to a new file with mode 0600, for diagnosis"},
     {NULL, NULL, NULL},

@@ -8,6 +8,7 @@
 #include <openssl/x509.h>
 #include "delivery.h"
 #include "demo_ca.h"
+#include "payload_read.h"
 #include "reseal/clock.h"
 #include "reseal/cms.h"
 #include "reseal/file.h"
@@ -22,8 +23,9 @@ static const struct json_limits delivery_limits = {
 
 /* What the device was sent. */
 struct parcel {
-    struct buf payload; /* CMS DER */
-    struct buf pfx;     /* empty: not part of it */
+    enum format format;
+    struct buf payload;
+    struct buf pfx; /* empty: not known yet */
     char id[DELIVERY_ID_MAX + 1];
 };
 
@@ -38,14 +40,12 @@ static bool parcel_from_json(const struct buf *text, struct parcel *parcel, stru
     if (!delivery_read(root, &delivery, err) || !delivery_check(&delivery, err))
         goto done;
     snprintf(parcel->id, sizeof parcel->id, "%s", delivery.id);
-    if (delivery.format != NULL && strcmp(delivery.format, format_name(FORMAT_CMS)) != 0) {
-        error_set(err, FAIL_UNSUPPORTED, "the delivery has the format %s; only cms is opened here",
-                  delivery.format);
+    if (delivery.format != NULL && !format_parse(delivery.format, &parcel->format, err))
         goto done;
-    }
     if (!json_want_base64(root, "", "payload", RESULT_PAYLOAD_MAX, &parcel->payload, err))
         goto done;
-    if (json_get(root, "encryptedPfxBlob") != NULL &&
+    /* Only the device's own format is looked at: others bring the PFX with them. */
+    if (parcel->format == FORMAT_CMS && json_get(root, "encryptedPfxBlob") != NULL &&
         !json_want_base64(root, "", "encryptedPfxBlob", RECORD_BLOB_MAX, &parcel->pfx, err))
         goto done;
     ok = true;
@@ -54,9 +54,8 @@ done:
     return ok;
 }
 
-/* JSON begins with a brace, DER with the tag of a SEQUENCE. */
-static bool read_parcel(const char *path, const char *pfx_path, struct parcel *parcel,
-                        struct error *err)
+/* JSON begins with a brace, DER with the tag of a SEQUENCE, the other formats with '<'. */
+static bool read_parcel(const char *path, struct parcel *parcel, struct error *err)
 {
     struct buf content = BUF_INIT(DELIVERY_TEXT_MAX);
     bool ok = false;
@@ -78,19 +77,7 @@ static bool read_parcel(const char *path, const char *pfx_path, struct parcel *p
         }
     } else {
         buf_put(&parcel->payload, content.data, content.len);
-    }
-    if (pfx_path != NULL) {
-        buf_reset(&parcel->pfx);
-        if (!file_read(pfx_path, &parcel->pfx, err)) {
-            if (err->kind == FAIL_NOT_FOUND)
-                error_hint(err, "leave out --pfx where the delivery has the PFX in it");
-            goto done;
-        }
-    }
-    if (parcel->pfx.len == 0) {
-        error_set(err, FAIL_USAGE, "%s has no PFX to open", path);
-        error_hint(err, "name it with --pfx FILE");
-        goto done;
+        parcel->format = payload_guess_format(buf_bytes(&content));
     }
     ok = buf_check(&parcel->payload, path, err);
 done:
@@ -98,9 +85,28 @@ done:
     return ok;
 }
 
-static bool open_password(const char *folder, const struct parcel *parcel, struct secret **out,
+/* The PFX that the password is to open, if it is not the one that came with it. */
+static bool choose_pfx(const char *path, const char *pfx_path, struct parcel *parcel,
+                       struct error *err)
+{
+    if (pfx_path != NULL) {
+        buf_reset(&parcel->pfx);
+        if (file_read(pfx_path, &parcel->pfx, err))
+            return true;
+        if (err->kind == FAIL_NOT_FOUND)
+            error_hint(err, "leave out --pfx where the delivery has the PFX in it");
+        return false;
+    }
+    if (parcel->pfx.len > 0)
+        return true;
+    error_set(err, FAIL_USAGE, "%s has no PFX to open", path);
+    return error_hint(err, "name it with --pfx FILE");
+}
+
+static bool open_password(const char *folder, struct parcel *parcel, struct secret **out,
                           struct error *err)
 {
+    struct buf der = BUF_INIT(CMS_DER_MAX);
     char path[PATH_MAX];
     EVP_PKEY *key = NULL;
     X509 *certificate = NULL;
@@ -117,11 +123,18 @@ static bool open_password(const char *folder, const struct parcel *parcel, struc
         error_hint(err, DEVICE_HINT);
         goto done;
     }
-    ok = cms_decrypt(buf_bytes(&parcel->payload), key, certificate, out, err);
+    if (!payload_take_apart(parcel->format, buf_bytes(&parcel->payload), &der, &parcel->pfx, err))
+        goto done;
+    ok = cms_decrypt(buf_bytes(&der), key, certificate, out, err);
     if (!ok && err->kind == FAIL_CRYPTO)
         error_hint(err, "a delivery opens on the device that it was asked for, and on no other: "
                         "name that device's folder with --device, or ask for a new delivery");
+    if (ok && !payload_take_password(parcel->format, out, &parcel->pfx, err)) {
+        secret_free(out);
+        ok = false;
+    }
 done:
+    buf_free(&der);
     EVP_PKEY_free(key);
     X509_free(certificate);
     return ok;
@@ -144,6 +157,7 @@ static bool print_opened(const struct parcel *parcel, const struct pfx_facts *fa
     json_object(json, NULL);
     json_put_bool(json, "opened", true);
     json_put_text(json, "delivery", parcel->id[0] != '\0' ? parcel->id : NULL);
+    json_put_text(json, "format", format_name(parcel->format));
     json_put_text(json, "subject", facts->subject);
     json_put_text(json, "thumbprint", facts->thumbprint);
     json_put_text(json, "startDateTime", from);
@@ -166,12 +180,17 @@ bool device_open_run(const struct invocation *invocation, struct error *err)
     const char *folder = invocation_option(invocation, "device");
     const char *path = invocation_option(invocation, "delivery");
     const char *out = invocation_option(invocation, "out-password");
+    const char *pfx_path = invocation_option(invocation, "pfx");
     if (folder == NULL || path == NULL) {
         error_set(err, FAIL_USAGE, "--%s is missing", folder == NULL ? "device" : "delivery");
         return error_hint(err, "see: reseal device open --help");
     }
-    if (!read_parcel(path, invocation_option(invocation, "pfx"), &parcel, err) ||
-        !open_password(folder, &parcel, &password, err))
+    if (!read_parcel(path, &parcel, err))
+        goto done;
+    bool inside = parcel.format != FORMAT_CMS; /* the PFX comes out of the payload */
+    if ((!inside && !choose_pfx(path, pfx_path, &parcel, err)) ||
+        !open_password(folder, &parcel, &password, err) ||
+        (inside && !choose_pfx(path, pfx_path, &parcel, err)))
         goto done;
     if (out != NULL && !file_write(out, 0600, FILE_NEW, secret_bytes(password), err))
         goto done;

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include "reseal/clock.h"
 #include "reseal/file.h"
+#include "reseal/payload.h"
 #include "reseal/pfx.h"
 #include "reseal/public_key.h"
 #include "reseal/text.h"
@@ -118,6 +119,11 @@ static bool seal(const struct invocation *invocation, const char *path, EVP_PKEY
     if (facts.legacy)
         print_warning("%s uses an old algorithm (RC2 or the like) that new devices may refuse",
                       path);
+    const char *trouble = password_trouble_in_xml(secret_bytes(password));
+    if (trouble != NULL)
+        print_warning("%s: the password %s, so Apple devices cannot get it as a profile "
+                      "(apple-profile); give the PFX another password if they are to",
+                      path, trouble);
     memcpy(record->thumbprint, facts.thumbprint, sizeof record->thumbprint);
     record->not_before_ms = facts.not_before_ms;
     record->not_after_ms = facts.not_after_ms;

@@ -21,6 +21,7 @@
 #define RESEAL_CONNECTOR_CONNECTOR_H
 
 #include "reseal/device_trust.h"
+#include "reseal/payload.h"
 #include "reseal/queue.h"
 #include "reseal/result.h"
 #include "station.h"
@@ -51,7 +52,7 @@ struct job {
     bool extending;          /* an extension of its lease is under way */
     bool curtailed;          /* the queue did not take its result: only that is told */
     unsigned return_s;       /* while returning: hidden for so long */
-    struct request request;  /* the PFX is dropped: no format that we make needs it */
+    struct request request;  /* of the format cms the PFX is dropped, which does not need it */
     uint32_t number;         /* of the frame, while resealing */
     struct station *station; /* while resealing; otherwise NULL */
     struct helper *helper;   /* of that station, which has it; otherwise NULL */
@@ -106,6 +107,7 @@ struct connector {
     char name[RECORD_NAME_MAX + 1];
     enum custody require;
     enum key_transport transport;
+    struct payload_options payload;
     unsigned attempts, lease_s, wait_s;
     int64_t helper_deadline_ms;
     char helper_program[4096];
@@ -175,7 +177,7 @@ struct job *job_by_number(struct connector *connector, const struct helper *help
                           uint32_t number) MUST_USE;
 /* Answers with a refusal or failure. */
 void job_refuse(struct job *job, const struct error *why);
-/* Answers with the CMS that the helper made. */
+/* Answers with what the device gets, made of the CMS of the helper. */
 void job_answer(struct job *job, const struct resealed_message *message);
 /* Gives the message back: hidden for `delay_s` more seconds. */
 void job_return(struct job *job, unsigned delay_s, const struct error *why);

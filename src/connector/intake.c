@@ -45,10 +45,7 @@ static bool check_rules(const struct request *request, struct error *err)
         clock_format(request->expires_ms, when);
         return error_set(err, FAIL_POLICY, "the request has expired at %s", when);
     }
-    if (request->format != FORMAT_CMS)
-        return error_set(err, FAIL_UNSUPPORTED, "this connector does not make the format %s",
-                         format_name(request->format));
-    return true;
+    return payload_check(request, err);
 }
 
 /* Whether one of them works, or wants a job to be tried with. */
@@ -76,7 +73,8 @@ static void take_request(struct job *job, const struct queue_message *message)
             leave_unreadable(job, &err);
         return;
     }
-    buf_free(&request->pfx); /* no format that we make carries it */
+    if (request->format == FORMAT_CMS) /* does not carry it */
+        buf_free(&request->pfx);
     log_event(LEVEL_DEBUG, EVENT_DOWNLOADED, "request taken", LOG_TEXT("request", request->id),
               LOG_TEXT("source", request->source), LOG_TEXT("key", request->key_name),
               LOG_TEXT("user", request->user_principal_name),

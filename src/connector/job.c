@@ -281,11 +281,12 @@ void job_answer(struct job *job, const struct resealed_message *message)
     result_init(&result);
     result.outcome = OUTCOME_RESEALED;
     result.custody = message->custody;
-    buf_put(&result.payload, message->der.data, message->der.len);
     log_event(LEVEL_DEBUG, EVENT_RESEALED, "resealed", LOG_TEXT("request", job->request.id),
               LOG_TEXT("custody", custody_name(message->custody)));
-    if (buf_check(&result.payload, "the payload of a result", &err) &&
-        result_address(&result, &job->request, job->connector->name, &err))
+    if (!payload_write(&job->connector->payload, &job->request, message->der, &result.payload,
+                       &err))
+        job_refuse(job, &err);
+    else if (result_address(&result, &job->request, job->connector->name, &err))
         send_result(job, &result);
     else
         job_return(job, RETURN_DELAY_S, &err);

@@ -23,6 +23,8 @@ static bool read_settings(struct connector *connector, struct error *err)
         !key_transport_parse(config_text(config, "connector", "key_transport"),
                              &connector->transport))
         return error_set(err, FAIL_INTERNAL, "a choice of [connector] is not known");
+    if (!payload_options_read(config, &connector->payload, err))
+        return false;
     connector->attempts = (unsigned)config_number(config, "connector", "attempts");
     connector->lease_s = (unsigned)config_number(config, "queue", "lease");
     connector->wait_s = (unsigned)config_number(config, "queue", "wait");

@@ -91,14 +91,16 @@ void job_unfit(struct job *job, const struct error *why)
 
 /* -- the helper's part -- */
 
-static void job_dispatch(struct job *job, struct station *station, int64_t now_ms)
+static bool send_to_helper(const struct job *job, struct station *station, struct bytes prefix,
+                           struct bytes suffix, struct error *err)
 {
     struct connector *connector = job->connector;
     const struct request *request = &job->request;
-    struct error err = ERROR_INIT;
     struct reseal_message message = {
         .padding = request->padding,
         .sealed = buf_bytes(&request->sealed),
+        .prefix = prefix,
+        .suffix = suffix,
         .device_certificate = buf_bytes(&request->device_certificate),
         .transport = connector->transport,
     };
@@ -106,7 +108,23 @@ static void job_dispatch(struct job *job, struct station *station, int64_t now_m
              route_label(connector, station, request));
     if (++connector->last_number == 0) /* 0 is HELLO's */
         connector->last_number = 1;
-    if (!helper_send(station->helper, connector->last_number, &message, &err)) {
+    return helper_send(station->helper, connector->last_number, &message, err);
+}
+
+static void job_dispatch(struct job *job, struct station *station, int64_t now_ms)
+{
+    struct connector *connector = job->connector;
+    struct buf prefix = BUF_INIT(HELPER_AFFIX_MAX), suffix = BUF_INIT(HELPER_AFFIX_MAX);
+    struct error err = ERROR_INIT;
+    bool made = payload_around_password(&connector->payload, &job->request, &prefix, &suffix, &err);
+    bool sent = made && send_to_helper(job, station, buf_bytes(&prefix), buf_bytes(&suffix), &err);
+    buf_free(&prefix);
+    buf_free(&suffix);
+    if (!made) {
+        job_refuse(job, &err);
+        return;
+    }
+    if (!sent) {
         job_retry(job, &err);
         return;
     }

@@ -55,6 +55,25 @@ const struct config_key reseal_settings[] = {
     {"connector", "attempts", CONFIG_NUMBER, 1, 100, NULL, "5",
      "times a request may be received before a token failure is answered instead of tried again"},
 
+    /* The formats that a device may ask for: what its platform lets one choose. */
+    {"apple", "identifier", CONFIG_TEXT, 1, 128, NULL, "org.reseal.pfx",
+     "what the PayloadIdentifiers of profiles begin with, as com.example.pfx"},
+    {"apple", "organization", CONFIG_TEXT, 1, 128, NULL, NULL,
+     "PayloadOrganization of profiles: whom the device names as their sender"},
+    {"apple", "extractable", CONFIG_FLAG, 0, 0, NULL, "no",
+     "yes: on macOS the user may export the private key"},
+    {"apple", "all_apps", CONFIG_FLAG, 0, 0, NULL, "no",
+     "yes: on macOS every application may use the private key without asking"},
+    {"windows", "scope", CONFIG_CHOICE, 0, 0, "user|device", "user",
+     "whose certificate it becomes: that of the user, or of the device"},
+    {"windows", "key_location", CONFIG_CHOICE, 0, 0, "tpm|tpm-or-software|software",
+     "tpm-or-software", "where Windows keeps the private key"},
+    {"windows", "exportable", CONFIG_FLAG, 0, 0, NULL, "no",
+     "yes: the private key may be exported (key_location = software only)"},
+    {"windows", "device_store", CONFIG_TEXT, 1, 64, NULL, NULL,
+     "certificate store with the device's certificate (default: it is the one of its MDM "
+     "enrolment)"},
+
     /* The queue, used by the connector, and by a hub whose queue is an external one. */
     {"queue", "engine", CONFIG_CHOICE, 0, 0, "sqs|azure", "sqs",
      "sqs: Amazon SQS and what is compatible, the hub among it; azure: Azure Storage Queue"},

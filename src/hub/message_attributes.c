@@ -5,48 +5,12 @@
 #include <strings.h>
 #include <openssl/evp.h>
 #include "reseal/text.h"
+#include "reseal/xml.h"
 
 #define TRACE_HEADER     "AWSTraceHeader"
 #define DIGITS_MAX       38 /* of a Number */
 #define TRANSPORT_TEXT   1
 #define TRANSPORT_BINARY 2
-
-/* Bytes. A count that the compiler knows, and no way out in between: so it looks at many at a time
- * at -O2, too. */
-#define CONTROL_BLOCK 64
-
-static bool has_control(const unsigned char at[static CONTROL_BLOCK])
-{
-    unsigned char found = 0;
-    for (size_t i = 0; i < CONTROL_BLOCK; i++)
-        found |=
-            (unsigned char)((at[i] < 0x20) & (at[i] != '\t') & (at[i] != '\n') & (at[i] != '\r'));
-    return found != 0;
-}
-
-/* No control characters but tab, line feed and carriage return, no U+FFFE or U+FFFF. */
-bool xml_legal(const char *text, size_t len)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    size_t whole = len - len % CONTROL_BLOCK;
-    for (size_t i = 0; i < whole; i += CONTROL_BLOCK) {
-        if (has_control(at + i))
-            return false;
-    }
-    unsigned char rest[CONTROL_BLOCK];
-    memset(rest, ' ', sizeof(rest));
-    memcpy(rest, at + whole, len - whole);
-    if (has_control(rest))
-        return false;
-    const char *sequence = text; /* U+FFFE and U+FFFF are EF BF BE and EF BF BF */
-    while ((sequence = memchr(sequence, 0xef, len - (size_t)(sequence - text))) != NULL) {
-        at = (const unsigned char *)sequence;
-        if (at[1] == 0xbf && at[2] >= 0xbe) /* whole sequences only, so these two are there */
-            return false;
-        sequence++;
-    }
-    return true;
-}
 
 /* -- reading -- */
 

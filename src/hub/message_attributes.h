@@ -18,10 +18,6 @@
 #define MESSAGE_ATTRIBUTES_MAX 10
 #define ATTRIBUTE_NAME_LEN_MAX 256
 
-/* True if XML 1.0 allows the text in a document (section 2.2), which SQS asks of bodies and of
- * texts in attributes. That it is strict UTF-8 is known already. */
-bool xml_legal(const char *text, size_t len) MUST_USE;
-
 /*
  * Reads the attributes of a message from its JSON object into `packed`, which stays empty where
  * there are none. *size is what they count to the message's size. FAIL_INPUT with the reason where

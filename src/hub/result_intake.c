@@ -2,9 +2,10 @@
 #include "result_intake.h"
 
 #include <openssl/evp.h>
-#include "message_attributes.h"
 #include "reseal/log.h"
 #include "reseal/queue.h"
+#include "reseal/text.h"
+#include "reseal/xml.h"
 #include "store_deliveries.h"
 
 #define KEPT_MAX (QUEUE_MESSAGE_MAX / 3 * 4 + 4) /* bytes of base64 */

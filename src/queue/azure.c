@@ -18,10 +18,10 @@
 #include <string.h>
 #include <time.h>
 #include "azure_sign.h"
-#include "azure_xml.h"
 #include "dialect.h"
 #include "reseal/log.h"
 #include "reseal/text.h"
+#include "reseal/xml.h"
 
 #define VERSION      "2021-12-02" /* x-ms-version */
 #define TEXT_MAX     (64 * 1024)  /* bytes of a message's text */
@@ -301,7 +301,8 @@ static void read_fault(const struct exchange *exchange, struct fault *out)
     struct error ignored = ERROR_INIT;
     *out = (struct fault){0};
     if (exchange->answer.len > 0)
-        (void)!azure_xml_read(buf_bytes(&exchange->answer), "an error", on_fault, out, &ignored);
+        (void)!xml_read(buf_bytes(&exchange->answer), XML_NO_DOCTYPE, "an error", on_fault, out,
+                        &ignored);
     if (out->code[0] == '\0' && curl_easy_header(exchange->easy, "x-ms-error-code", 0, CURLH_HEADER,
                                                  -1, &code) == CURLHE_OK)
         snprintf(out->code, sizeof out->code, "%s", code->value);
@@ -440,9 +441,11 @@ static bool azure_read_messages(const struct exchange *exchange, struct message_
     if (entries == NULL)
         return error_memory(err);
     entries->text = &out->text;
-    bool ok = azure_xml_read(buf_bytes(&exchange->answer), "the answer to Get Messages", on_message,
-                             entries, err) &&
-              buf_check(&out->text, "the messages of one answer", err);
+    bool ok = xml_read(buf_bytes(&exchange->answer), XML_NO_DOCTYPE, "the answer to Get Messages",
+                       on_message, entries, err);
+    if (!ok)
+        err->kind = FAIL_REMOTE;
+    ok = ok && buf_check(&out->text, "the messages of one answer", err);
     for (size_t i = 0; ok && i < entries->count; i++) {
         const struct entry *entry = &entries->items[i];
         struct queue_message *message = &out->messages[out->count];

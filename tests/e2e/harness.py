@@ -148,7 +148,8 @@ class Stage:
         self.daemons.append(daemon)
         return daemon
 
-    def config(self, name="connector", token=None, connector=None, queue=None, log=None, tokens=None):
+    def config(self, name="connector", token=None, connector=None, queue=None, log=None, tokens=None,
+               **more):
         """Writes the configuration of a connector, which the commands read too; `tokens` are its
         tokens instead of the stage's, by the names of their sections."""
         descriptors = [f"{path}.descriptor" for path in self.public_keys.values()]
@@ -164,7 +165,7 @@ class Stage:
                       "lease": self.lease, **(queue or {})},
             "client": {"records": f"{self.url}/beta", "hub": self.url,
                        "api_token": f"file:{self.folder}/api-token"},
-            "log": {"level": self.level, "format": "json", **(log or {})}}
+            "log": {"level": self.level, "format": "json", **(log or {})}, **more}
         return write_ini(f"{self.folder}/{name}.conf", sections)
 
     def connector(self, name="connector", ready=True, **sections):

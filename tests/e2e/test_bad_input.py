@@ -324,10 +324,15 @@ class QueueMessages(ServesOn):
                   ("another version", dict(self.message(), specversion="0.3"))]
         self.refused_all(cases)
 
-    def test_formats_and_keys_that_are_not_served(self):
-        self.refused_all([("apple", self.message(format="apple-profile")),
-                          ("windows", self.message(format="windows-csp")),
-                          ("key", self.message(keyName="another key"))], code=4006)
+    def test_keys_that_are_not_served(self):
+        self.refused_all([("key", self.message(keyName="another key"))], code=4006)
+
+    def test_formats_that_lack_what_they_need(self):
+        self.refused_all([(form, self.message(format=form, **fields))
+                          for form in ("apple-profile", "windows-csp")
+                          for fields in ({"encryptedPfxBlob": ""}, {"userPrincipalName": "a\ufffe@example.org"})])
+        self.refused_all([("large", self.message(format="apple-profile", encryptedPfxBlob=b64(bytes(60_000))))],
+                         code=4007)
 
     def device_of(self, certificate):
         return {"id": "x", "platform": "other", "certificate": b64(certificate)}

@@ -89,7 +89,9 @@ class Deliver(Case):
             "base64": dict(whole, payload="?"),
             "no payload": {key: value for key, value in whole.items() if key != "payload"},
             "refused": dict(whole, state="refused"),
-            "format": dict(whole, format="apple-profile"),
+            "format": dict(whole, format="of another kind"),
+            "another format": dict(whole, format="apple-profile"),
+            "yet another": dict(whole, format="windows-csp"),
             "pfx": dict(whole, encryptedPfxBlob="AAAA"),
             "list": [whole],
         }

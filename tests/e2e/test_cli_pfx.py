@@ -58,6 +58,13 @@ class PfxNew(Case):
             self.assertEqual("old algorithm" in err, options == ["-legacy"])
             self.assertIn("encryptedPfxPassword", out)
 
+    def test_a_password_that_no_profile_can_carry_is_warned_of(self):
+        for password, words in (("<&>]]\"'", None), ("ends ]]> here", "]]>"), ("bell\a", "control character")):
+            out, err = self.make(password)
+            self.assertIn("encryptedPfxPassword", out)
+            self.assertEqual(words is not None, "apple-profile" in err, err)
+            self.assertIn(words or "", err)
+
     def test_each_mistake_has_its_own_words(self):
         path, source = self.pfx("correct horse")
         wrong = "file:" + write(self.path("wrong"), b"incorrect horse")

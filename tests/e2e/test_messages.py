@@ -104,11 +104,32 @@ class OwnService(StageTest):
         self.assertEqual(shape(expired), shape(json.loads(block("json", '"refused"'))))
         for code, changes in ((4002, {"expires": "2020-01-01T00:00:00Z"}), (4002, {"paddingScheme": "pkcs1"}),
                               (4002, {"thumbprint": "short"}), (4006, {"keyName": "another"}),
-                              (4006, {"format": "apple-profile"}),
+                              (4002, {"format": "apple-profile", "encryptedPfxBlob": ""}),
                               (4003, {"encryptedPfxPassword": base64.b64encode(b"\1" * 256).decode()})):
             error = self.ask(**changes)["data"]["error"]
             row, = re.findall(rf"^\| {error['code']} \| (\w+) \| (\w+) \|", PAGE, re.M)
             self.assertEqual((error["code"], row), (code, (error["name"], "yes" if error["retryable"] else "no")))
+
+    def test_an_apple_profile_opens_with_the_program_of_the_page(self):
+        self.write("password", PASSWORD.encode())
+        self.run_block("sh", block("sh", "-encrypt"))
+        result = self.ask(format="apple-profile")
+        self.write("payload", base64.b64decode(result["data"]["payload"]))
+        first = self.run_block(sys.executable, block("python", "EncryptedPayloadContent"))
+        for ours, theirs in (("user.pfx", "profile.p12"), ("password", "profile.password")):
+            with open(f"{self.folder}/{ours}", "rb") as a, open(f"{self.folder}/{theirs}", "rb") as b:
+                self.assertEqual(a.read(), b.read())
+        self.write("payload", base64.b64decode(self.ask(format="apple-profile")["data"]["payload"]))
+        self.assertEqual(self.run_block(sys.executable, block("python", "EncryptedPayloadContent")), first)
+
+    def test_the_nodes_of_windows_are_those_of_the_page(self):
+        self.run_block("sh", block("sh", "-encrypt"))
+        payload = base64.b64decode(self.ask(format="windows-csp")["data"]["payload"]).decode()
+        root, = set(re.findall(r"<LocURI>(.*)/\w+</LocURI>", payload))
+        told = PAGE.split("**`windows-csp`**", 1)[1].split("## ", 1)[0]
+        self.assertIn(f"`{root.replace(self.thumbprint.upper(), 'THUMBPRINT')}`", told)
+        nodes = re.findall(r"/(\w+)</LocURI>", payload)
+        self.assertEqual([name for name in re.findall(r"`(\w+)`", told) if name in nodes], nodes)
 
     def test_what_the_page_lets_out_is_passed_over(self):
         self.run_block("sh", block("sh", "-encrypt"))

@@ -172,15 +172,59 @@ static void what_the_helper_refuses_is_refused_with_its_reason(void **state)
     result_free(&result);
 }
 
-static void a_format_that_is_not_made_is_refused(void **state)
+static void a_format_gets_what_its_device_takes(void **state)
+{
+    struct scene *scene = *state;
+    static const struct {
+        enum format format;
+        const char *begin, *part; /* the actor's CMS is in it */
+    } cases[] = {
+        {FORMAT_CMS, "0\3\2\1", "0\3\2\1"},
+        {FORMAT_APPLE_PROFILE, "<?xml ", "<data>MAMCAQA=</data>"},
+        {FORMAT_WINDOWS_CSP, "<Atomic>", "<Data>MAMCAQA=</Data>"},
+    };
+    start(scene, "good", "");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct request request;
+        struct result result;
+        make_request(scene, format_name(cases[i].format), &request);
+        request.format = cases[i].format;
+        offer(scene, &request, 1);
+        read_result(await(scene, "SendMessageBatch", i), &result);
+        assert_int_equal(result.outcome, OUTCOME_RESEALED);
+        assert_int_equal(result.format, cases[i].format);
+        assert_memory_equal(result.payload.data, cases[i].begin, strlen(cases[i].begin));
+        assert_non_null(strstr(buf_text(&result.payload), cases[i].part));
+        result_free(&result);
+    }
+    assert_int_equal(stop(scene), 0);
+}
+
+static void a_format_that_needs_the_pfx_is_refused_without_it(void **state)
 {
     struct scene *scene = *state;
     struct request request;
     start(scene, "good", "");
-    make_request(scene, "format", &request);
+    make_request(scene, "no-pfx", &request);
     request.format = FORMAT_APPLE_PROFILE;
+    buf_reset(&request.pfx);
     offer(scene, &request, 1);
-    expect_answer(scene, OUTCOME_REFUSED, RESULT_NOT_SUPPORTED);
+    expect_answer(scene, OUTCOME_REFUSED, RESULT_PARAMETER_INVALID);
+}
+
+/* What is around the password is more than a helper takes. */
+static void a_pfx_too_large_for_its_format_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    struct request request;
+    start(scene, "good", "");
+    make_request(scene, "large-pfx", &request);
+    request.format = FORMAT_APPLE_PROFILE;
+    buf_reset(&request.pfx);
+    assert_non_null(buf_extend(&request.pfx, 50000));
+    memset(request.pfx.data, 'x', request.pfx.len);
+    offer(scene, &request, 1);
+    expect_answer(scene, OUTCOME_REFUSED, RESULT_TOO_LARGE);
 }
 
 static void a_value_that_cannot_be_is_refused_where_the_sender_is_known(void **state)
@@ -266,7 +310,9 @@ int main(int argc, char **argv)
         scene_test(a_queue_that_takes_no_result_at_all_gets_the_request_back),
         scene_test(requests_against_the_rules_are_refused_with_their_code),
         scene_test(what_the_helper_refuses_is_refused_with_its_reason),
-        scene_test(a_format_that_is_not_made_is_refused),
+        scene_test(a_format_gets_what_its_device_takes),
+        scene_test(a_format_that_needs_the_pfx_is_refused_without_it),
+        scene_test(a_pfx_too_large_for_its_format_is_refused),
         scene_test(a_value_that_cannot_be_is_refused_where_the_sender_is_known),
         scene_test(what_is_no_request_is_left_to_its_queue),
         scene_test(a_key_of_another_connector_is_passed_on_then_answered),

@@ -3,7 +3,6 @@
  * what azurite does not do: misbehave. */
 #include "tests/unit/azure_scene.h"
 #include "src/queue/azure_sign.h"
-#include "src/queue/azure_xml.h"
 
 /* -- who we are -- */
 
@@ -91,44 +90,6 @@ static void connection_strings_are_read(void **state)
         secret_free(&key.secret);
         secret_free(&key.sas);
     }
-}
-
-/* -- XML -- */
-
-static void count_element(void *context, const char *path, const char *text, size_t len)
-{
-    (void)path, (void)text, (void)len;
-    ++*(size_t *)context;
-}
-
-static void xml_that_is_no_answer_is_refused(void **state)
-{
-    static const char *const bad[] = {
-        "",
-        "<a>",
-        "<a></b>",
-        "<a/><b/>",
-        "plain text",
-        "<a>\xff</a>",
-        "<!DOCTYPE a><a/>",
-        "<!DOCTYPE a [<!ENTITY x \"xx\"><!ENTITY y \"&x;&x;&x;\">]><a>&y;</a>",
-        "<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><a/>",
-        "<a>&undefined;</a>",
-        "<a><b><c><d><e><f><g/></f></e></d></c></b></a>",
-    };
-    size_t count = 0;
-    struct error err = ERROR_INIT;
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        struct bytes xml = {(const uint8_t *)bad[i], strlen(bad[i])};
-        assert_refused(azure_xml_read(xml, "an answer", count_element, &count, &err), &err,
-                       FAIL_REMOTE);
-    }
-    static const char good[] = "<a><b>x &lt;&#65;</b><c/></a>";
-    struct bytes xml = {(const uint8_t *)good, sizeof good - 1};
-    count = 0;
-    assert_ok(azure_xml_read(xml, "an answer", count_element, &count, &err), &err);
-    assert_int_equal(count, 3);
 }
 
 /* -- messages -- */
@@ -378,7 +339,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         account_test(requests_are_signed_by_the_account_key),
         account_test(connection_strings_are_read),
-        account_test(xml_that_is_no_answer_is_refused),
         account_test(a_message_comes_decoded_or_as_it_is),
         account_test(what_is_sent_is_base64_and_one_by_one),
         account_test(what_does_not_fit_into_a_message_is_refused_at_once),

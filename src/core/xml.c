@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "azure_xml.h"
+#include "reseal/xml.h"
 
 #include <expat.h>
 #include <limits.h>
@@ -7,6 +7,61 @@
 
 #define DEPTH_MAX  6
 #define PATH_BYTES 256
+
+/* Bytes. A count that the compiler knows, and no way out in between: so it looks at many at a time
+ * at -O2, too. */
+#define CONTROL_BLOCK 64
+
+/* -- writing -- */
+
+static bool has_control(const unsigned char at[static CONTROL_BLOCK])
+{
+    unsigned char found = 0;
+    for (size_t i = 0; i < CONTROL_BLOCK; i++)
+        found |=
+            (unsigned char)((at[i] < 0x20) & (at[i] != '\t') & (at[i] != '\n') & (at[i] != '\r'));
+    return found != 0;
+}
+
+/* No control characters but tab, line feed and carriage return, no U+FFFE or U+FFFF. */
+bool xml_legal(const char *text, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    size_t whole = len - len % CONTROL_BLOCK;
+    for (size_t i = 0; i < whole; i += CONTROL_BLOCK) {
+        if (has_control(at + i))
+            return false;
+    }
+    unsigned char rest[CONTROL_BLOCK];
+    memset(rest, ' ', sizeof(rest));
+    memcpy(rest, at + whole, len - whole);
+    if (has_control(rest))
+        return false;
+    const char *sequence = text; /* U+FFFE and U+FFFF are EF BF BE and EF BF BF */
+    while ((sequence = memchr(sequence, 0xef, len - (size_t)(sequence - text))) != NULL) {
+        at = (const unsigned char *)sequence;
+        if (at[1] == 0xbf && at[2] >= 0xbe) /* whole sequences only, so these two are there */
+            return false;
+        sequence++;
+    }
+    return true;
+}
+
+void xml_put_text(struct buf *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '&')
+            buf_put_text(out, "&amp;");
+        else if (*text == '<')
+            buf_put_text(out, "&lt;");
+        else if (*text == '>')
+            buf_put_text(out, "&gt;");
+        else
+            buf_put_u8(out, (uint8_t)*text);
+    }
+}
+
+/* -- reading -- */
 
 struct reader {
     XML_Parser parser;
@@ -16,6 +71,7 @@ struct reader {
     size_t ends[DEPTH_MAX]; /* of the path before each open element */
     size_t depth;
     struct buf text;
+    enum xml_doctype doctype;
     const char *refused; /* why it was given up, or NULL */
 };
 
@@ -66,16 +122,20 @@ static void on_text(void *user, const XML_Char *text, int len)
 static void on_doctype(void *user, const XML_Char *name, const XML_Char *system_id,
                        const XML_Char *public_id, int internal)
 {
-    (void)name, (void)system_id, (void)public_id, (void)internal;
-    refuse(user, "it has a document type");
+    struct reader *reader = user;
+    (void)name, (void)system_id, (void)public_id;
+    if (internal != 0 || reader->doctype == XML_NO_DOCTYPE)
+        refuse(reader, internal != 0 ? "it declares entities or elements of its own"
+                                     : "it has a document type");
 }
 
-bool azure_xml_read(struct bytes xml, const char *what, xml_element *element, void *context,
-                    struct error *err)
+bool xml_read(struct bytes xml, enum xml_doctype doctype, const char *what, xml_element *element,
+              void *context, struct error *err)
 {
-    struct reader reader = {.element = element, .context = context, .text = BUF_INIT(xml.len + 1)};
+    struct reader reader = {
+        .element = element, .context = context, .text = BUF_INIT(xml.len + 1), .doctype = doctype};
     if (xml.len > INT_MAX)
-        return error_set(err, FAIL_REMOTE, "%s is too long", what);
+        return error_set(err, FAIL_INPUT, "%s is too long", what);
     reader.parser = XML_ParserCreate("UTF-8"); /* whatever the document claims */
     if (reader.parser == NULL)
         return error_memory(err);
@@ -87,7 +147,7 @@ bool azure_xml_read(struct bytes xml, const char *what, xml_element *element, vo
         XML_Parse(reader.parser, (const char *)xml.data, (int)xml.len, XML_TRUE) == XML_STATUS_OK &&
         reader.refused == NULL;
     if (!ok)
-        error_set(err, FAIL_REMOTE, "%s cannot be read: %s", what,
+        error_set(err, FAIL_INPUT, "%s cannot be read: %s", what,
                   reader.refused != NULL ? reader.refused
                                          : XML_ErrorString(XML_GetErrorCode(reader.parser)));
     XML_ParserFree(reader.parser);
