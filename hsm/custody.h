@@ -68,7 +68,8 @@ bool custody_token_rotate(struct session *session, const struct sealing_key *key
 bool token_reseal_begin(struct session *session, struct sealing_key *key,
                         const struct reseal_job *job, struct harvest *out,
                         struct error *err) MUST_USE;
-/* Makes the message; appends to `der`. Nothing in it can fail for what the sealed password was. */
+/* Makes the message; appends to `der`. For what the sealed password was it can fail only by
+ * in_cdata of the job (FAIL_UNSUPPORTED). */
 bool harvest_finish(struct harvest *harvest, const struct reseal_job *job, struct buf *der,
                     struct error *err) MUST_USE;
 
@@ -121,11 +122,10 @@ bool way_learn_affixes(struct session *session, struct sealing_key *key, enum pa
 /* How long a password custody token takes; modules have bounds of their own below that of OAEP. */
 bool way_learn_longest(struct session *session, struct sealing_key *key, enum padding padding,
                        enum cms_form form, struct error *err) MUST_USE;
-/* Whether what was learned before works now: the same trial once more. `form` counts in custody
- * token only. */
-bool way_still_works(struct session *session, struct sealing_key *key, enum padding padding,
-                     enum custody custody, enum cms_form form, bool *out,
-                     struct error *err) MUST_USE;
+/* Whether what was learned before works now: a trial of the kind of that job. `form` counts in
+ * custody token only. */
+bool way_still_works(struct session *session, struct sealing_key *key, const struct reseal_job *job,
+                     enum cms_form form, bool *out, struct error *err) MUST_USE;
 /* The same for a rotation. */
 bool rotation_still_works(struct session *session, struct sealing_key *key,
                           struct sealing_key *new_key, enum padding padding,

@@ -82,22 +82,22 @@ void trial_free(struct trial *trial)
     buf_free(&trial->text);
 }
 
-/* What the device must find: half of the text, the password, the other half. */
-static bool join(struct trial *trial, const struct secret *password, struct error *err)
+/* What the device must find: the text before the password, the password, the text behind it. */
+static bool join(struct trial *trial, const struct secret *password, size_t before,
+                 struct error *err)
 {
-    const size_t half = trial->text.len / 2, rest = trial->text.len - half;
-    const size_t len = secret_len(password);
+    const size_t behind = trial->text.len - before, len = secret_len(password);
     if (!secret_new(trial->text.len + len, &trial->expected, err))
         return false;
     uint8_t *at = secret_data(trial->expected);
-    if (half > 0)
-        memcpy(at, trial->text.data, half);
+    if (before > 0)
+        memcpy(at, trial->text.data, before);
     if (len > 0)
-        memcpy(at + half, secret_bytes(password).data, len);
-    if (rest > 0)
-        memcpy(at + half + len, trial->text.data + half, rest);
-    trial->job.prefix = (struct bytes){trial->text.data, half};
-    trial->job.suffix = (struct bytes){trial->text.data + half, rest};
+        memcpy(at + before, secret_bytes(password).data, len);
+    if (behind > 0)
+        memcpy(at + before + len, trial->text.data + before, behind);
+    trial->job.prefix = (struct bytes){trial->text.data, before};
+    trial->job.suffix = (struct bytes){trial->text.data + before, behind};
     return true;
 }
 
@@ -107,11 +107,12 @@ bool trial_make(const struct sealing_key *key, const struct trial_wish *wish, st
     bool ok = false;
     struct secret *password = NULL;
     *out = (struct trial){.sealed = BUF_INIT(1024), .text = BUF_INIT(HELPER_AFFIX_MAX)};
-    if (wish->text > 0 && buf_extend(&out->text, wish->text) == NULL &&
+    size_t text = wish->before + wish->behind;
+    if (text > 0 && buf_extend(&out->text, text) == NULL &&
         !buf_check(&out->text, "the text of a trial", err))
         goto done;
-    if (wish->text > 0)
-        memset(out->text.data, 't', wish->text);
+    if (text > 0)
+        memset(out->text.data, 't', text);
     if (!trial_device_get(wish->form, &out->device, err) ||
         !secret_new(wish->password, &password, err))
         goto done;
@@ -119,7 +120,7 @@ bool trial_make(const struct sealing_key *key, const struct trial_wish *wish, st
         error_openssl(err, FAIL_INTERNAL, "no random numbers for a trial");
         goto done;
     }
-    if (!join(out, password, err) ||
+    if (!join(out, password, wish->before, err) ||
         !password_seal(key->pkey, wish->padding, password, &out->sealed, err))
         goto done;
     out->job.padding = wish->padding;

@@ -15,8 +15,8 @@ struct trial_device {
 struct trial_wish {
     enum padding padding;
     enum cms_form form;
-    size_t password; /* bytes, random */
-    size_t text;     /* bytes around it, at most HELPER_AFFIX_MAX: half before, half behind */
+    size_t password;       /* bytes, random */
+    size_t before, behind; /* bytes of text around it, together at most HELPER_AFFIX_MAX */
 };
 
 struct trial {

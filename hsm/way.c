@@ -235,6 +235,26 @@ static enum verdict try_wish(struct session *session, const struct sealing_key *
     return verdict;
 }
 
+#define EDGE 64 /* bytes of text on the other side of the password, at most */
+
+/* All but a little of the text on one side, and on the other: each side is a call of its own. */
+static enum verdict try_text(struct session *session, struct sealing_key *key, enum padding padding,
+                             enum cms_form form, size_t len, const struct way *way,
+                             struct error *err)
+{
+    const size_t edge = len / 2 < EDGE ? len / 2 : EDGE;
+    enum verdict verdict = VERDICT_WORKS;
+    for (int side = 0; side < 2 && verdict == VERDICT_WORKS; side++) {
+        const struct trial_wish wish = {.padding = padding,
+                                        .form = form,
+                                        .password = TRIAL_SECRET,
+                                        .before = side == 0 ? len - edge : edge,
+                                        .behind = side == 0 ? edge : len - edge};
+        verdict = try_wish(session, key, &wish, way, err);
+    }
+    return verdict;
+}
+
 bool way_learn_affixes(struct session *session, struct sealing_key *key, enum padding padding,
                        enum cms_form form, struct error *err)
 {
@@ -243,9 +263,7 @@ bool way_learn_affixes(struct session *session, struct sealing_key *key, enum pa
     static const size_t lengths[] = {HELPER_AFFIX_MAX, 16384, 4096, 1024, 256, 16};
     size_t longest = 0;
     for (size_t i = 0; i < ARRAY_LEN(lengths) && longest == 0; i++) {
-        const struct trial_wish wish = {
-            .padding = padding, .form = form, .password = TRIAL_SECRET, .text = lengths[i]};
-        enum verdict verdict = try_wish(session, key, &wish, way, err);
+        enum verdict verdict = try_text(session, key, padding, form, lengths[i], way, err);
         if (verdict == VERDICT_TROUBLE)
             return false;
         if (verdict == VERDICT_WORKS)
@@ -279,13 +297,16 @@ bool way_learn_longest(struct session *session, struct sealing_key *key, enum pa
     return true;
 }
 
-bool way_still_works(struct session *session, struct sealing_key *key, enum padding padding,
-                     enum custody custody, enum cms_form form, bool *out, struct error *err)
+bool way_still_works(struct session *session, struct sealing_key *key, const struct reseal_job *job,
+                     enum cms_form form, bool *out, struct error *err)
 {
-    bool token = custody == CUSTODY_TOKEN;
-    const struct way *way = way_of(key, padding);
-    const struct trial_wish wish = {
-        .padding = padding, .form = token ? form : CMS_RSA_PKCS1, .password = TRIAL_SECRET};
+    bool token = job->custody == CUSTODY_TOKEN;
+    const struct way *way = way_of(key, job->padding);
+    const struct trial_wish wish = {.padding = job->padding,
+                                    .form = token ? form : CMS_RSA_PKCS1,
+                                    .password = TRIAL_SECRET,
+                                    .before = token ? job->prefix.len : 0,
+                                    .behind = token ? job->suffix.len : 0};
     struct reason ignored;
     struct trial trial;
     *out = false;

@@ -91,8 +91,7 @@ static bool try_reseal(const struct task *task, struct lane *lane, bool *works, 
     enum cms_form form;
     if (!cms_form_for(job->recipient, job->transport, &form))
         form = CMS_RSA_PKCS1; /* custody host: any will do */
-    return way_still_works(lane->session, lane->keys[task->index], job->padding, job->custody, form,
-                           works, err);
+    return way_still_works(lane->session, lane->keys[task->index], job, form, works, err);
 }
 
 /*
@@ -214,6 +213,7 @@ static bool work_on(struct token_service *service, const struct job *job,
         .sealed = message->sealed,
         .prefix = message->prefix,
         .suffix = message->suffix,
+        .in_cdata = message->in_cdata,
         .recipient = device,
         .transport = message->transport,
     };

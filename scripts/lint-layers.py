@@ -28,7 +28,7 @@ HEADERS = {"compiler": "core", "queue": "queue", "ceremony": "hsm"}
 LIBRARIES = {"p11-kit/": ("hsm",), "pkcs11": ("hsm",), "libp11": ("hsm",), "dlfcn.h": ("hsm",),
              "curl/": ("queue", "graph"), "sqlite3": ("hub",), "microhttpd": ("hub",), "gnutls/": ("hub",),
              "yajl/": ("core",), "ini.h": ("core",), "libgfshare": ("core",), "expat.h": ("core",)}
-HIDDEN_FROM_HSM = ("json", "queue", "web", "records")
+HIDDEN_FROM_HSM = ("json", "queue", "web", "records", "xml", "payload")
 NOT_NEEDED = {"reseald": ("p11", "sqlite3", "microhttpd"), "reseal-hub": ("p11",),
               "reseal-hsm": ("curl", "sqlite3", "microhttpd"), "reseal": ("sqlite3", "microhttpd")}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)

@@ -28,12 +28,13 @@ struct buf {
     size_t len;    /* bytes in use */
     size_t cap;    /* bytes reserved */
     size_t max;    /* the ceiling */
-    bool failed;   /* an append did not fit */
+    bool failed;   /* an append did not fit, or there was no memory for it */
+    bool starved;  /* it was memory */
 };
 
 #define BUF_INIT(ceiling)                                                                          \
     {                                                                                              \
-        NULL, 0, 0, (ceiling), false                                                               \
+        NULL, 0, 0, (ceiling), false, false                                                        \
     }
 
 /* Makes room for `len` more bytes at once where they fit; a hint that cannot fail. */
@@ -52,7 +53,8 @@ void buf_put_block(struct buf *buf, const void *data, size_t len);
 void buf_put_text_block(struct buf *buf, const char *text);
 void buf_printf(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* True if every append fitted; otherwise says that `what` exceeds its ceiling. */
+/* True if every append fitted; otherwise says that `what` exceeds its ceiling (FAIL_TOO_LARGE), or
+ * that there was no memory. */
 bool buf_check(const struct buf *buf, const char *what, struct error *err) MUST_USE;
 /* Drops the first `len` bytes and wipes their place. */
 void buf_consume(struct buf *buf, size_t len);

@@ -64,6 +64,7 @@ struct reseal_message {
     enum padding padding;
     struct bytes sealed;             /* at most RECORD_SEALED_MAX */
     struct bytes prefix, suffix;     /* content around the password; usually empty */
+    bool in_cdata;                   /* they put it into a CDATA section, which it must not end */
     struct bytes device_certificate; /* DER */
     enum key_transport transport;
 };

@@ -6,7 +6,8 @@
  * - apple-profile: a configuration profile (XML property list) whose EncryptedPayloadContent is a
  *   CMS EnvelopedData; in it a property list with one com.apple.security.pkcs12 payload, which has
  *   the PFX and the password. The password is put into a CDATA section by the token, unseen: so it
- *   must be text that XML 1.0 can carry as it is (password_trouble_in_xml).
+ *   must be text that can stand there (cdata_trouble in reseal/xml_text.h), and whoever seals it is
+ *   trusted with what the profile says: one that ends the section goes on as part of the list.
  * - windows-csp: SyncML that fills a node of Windows' ClientCertificateInstall CSP: the PFX, and as
  *   its password the base64 of a CMS EnvelopedData.
  */
@@ -16,8 +17,13 @@
 #include "reseal/config.h"
 #include "reseal/request.h"
 
-/* Sections [apple] and [windows] of the configuration, which owns the texts. */
+#define PAYLOAD_PFX_MAX                                                                            \
+    (45 * 1024) /* bytes of a PFX that fits into a profile, whatever its names */
+
+/* Formats of [connector], and the sections [apple] and [windows] of the configuration, which owns
+ * the texts. */
 struct payload_options {
+    bool made[FORMAT_COUNT]; /* the connector makes that format */
     struct {
         const char *identifier;   /* what PayloadIdentifiers begin with */
         const char *organization; /* PayloadOrganization; NULL: none */
@@ -36,20 +42,20 @@ struct payload_options {
 bool payload_options_read(const struct config *config, struct payload_options *out,
                           struct error *err) MUST_USE;
 
-/* What the format needs of the request is there; FAIL_INPUT. */
-bool payload_check(const struct request *request, struct error *err) MUST_USE;
+/* The format is one that is made (FAIL_UNSUPPORTED), and what it needs of the request is there
+ * (FAIL_INPUT) and fits (FAIL_TOO_LARGE). */
+bool payload_check(const struct payload_options *options, const struct request *request,
+                   struct error *err) MUST_USE;
+/* The format has the password inside a text, in a CDATA section. */
+bool payload_has_cdata(const struct request *request) MUST_USE;
 /* Appends what comes before and behind the password inside the CMS: nothing, unless the format has
- * it inside a text. FAIL_TOO_LARGE where both are more than a token helper takes. */
+ * it inside a text. Their length together is a multiple of 16, so that the length of the CMS tells
+ * no more of that of the password than without them. */
 bool payload_around_password(const struct payload_options *options, const struct request *request,
                              struct buf *prefix, struct buf *suffix, struct error *err) MUST_USE;
 /* Appends what the device gets, made of the CMS in DER. FAIL_TOO_LARGE beyond the ceiling of
  * `out`. */
 bool payload_write(const struct payload_options *options, const struct request *request,
                    struct bytes der, struct buf *out, struct error *err) MUST_USE;
-
-/* Why the password cannot go into an apple-profile, as the end of "the password ...", or NULL where
- * it can: it is not UTF-8, has a character that XML 1.0 does not have or that readers change (a
- * carriage return), or ends the CDATA section that it is in. */
-const char *password_trouble_in_xml(struct bytes password) MUST_USE;
 
 #endif

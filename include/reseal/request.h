@@ -16,6 +16,7 @@ enum format {
     FORMAT_WINDOWS_CSP,
     FORMAT_APPLE_PROFILE,
 };
+#define FORMAT_COUNT 3
 bool format_parse(const char *name, enum format *out, struct error *err) MUST_USE;
 const char *format_name(enum format format) MUST_USE;
 

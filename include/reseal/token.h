@@ -129,6 +129,8 @@ struct reseal_job {
     enum custody custody; /* as the probe found it; nothing weaker is tried */
     struct bytes sealed;
     struct bytes prefix, suffix;
+    bool
+        in_cdata; /* they put it into a CDATA section; looked at in custody host, where it can be */
     X509 *recipient; /* already checked against the device CA */
     enum key_transport transport;
 };
@@ -136,7 +138,7 @@ struct reseal_job {
  * Appends the DER of an EnvelopedData. Where no probe was made with this key before, the custody
  * asked for is tried first with a secret of our own, and remembered in the key. FAIL_CRYPTO: this
  * message is bad (uniform text); FAIL_TOKEN: the token could not do it now; FAIL_UNSUPPORTED: this
- * custody cannot make this form.
+ * custody cannot make this form, or the password cannot stand in that text.
  */
 bool token_reseal(struct session *session, struct sealing_key *key, const struct reseal_job *job,
                   struct buf *der, struct error *err) MUST_USE;

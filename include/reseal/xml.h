@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * XML 1.0: small documents of elements and text, read by expat, and the little that writing them
- * needs. Entities of its own, another encoding than UTF-8, or more depth than the documents of
- * Azure, Apple and Windows have is refused.
+ * Reads XML 1.0 by expat: small documents of elements and text. Entities beside those of XML,
+ * another encoding than UTF-8, or more depth than the documents of Azure, Apple and Windows have is
+ * refused. What memory it took is wiped.
  */
 #ifndef RESEAL_XML_H
 #define RESEAL_XML_H
 
 #include "reseal/buf.h"
-
-/* True if XML 1.0 allows the text in a document (section 2.2): no control characters but tab, line
- * feed and carriage return, no U+FFFE or U+FFFF. That it is strict UTF-8 is known already. */
-bool xml_legal(const char *text, size_t len) MUST_USE;
-/* Appends legal text as the content of an element. */
-void xml_put_text(struct buf *out, const char *text);
 
 /* Whether the document may name a type (<!DOCTYPE plist PUBLIC ...>), which is never looked up. */
 enum xml_doctype {

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "command.h"
 #include "reseal/file.h"
+#include "reseal/payload.h"
 
 #define FILE_MAX 65536
 
@@ -116,7 +117,8 @@ static bool run_check(const struct invocation *invocation, struct error *err)
 {
     const struct config *config;
     size_t at = 0;
-    if (!load(invocation, &config, err)) {
+    struct payload_options payload;
+    if (!load(invocation, &config, err) || !payload_options_read(config, &payload, err)) {
         struct error fault = *err;
         if (invocation_json(invocation) && !print_check_json(NULL, &fault, err))
             return false;

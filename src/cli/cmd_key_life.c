@@ -98,7 +98,7 @@ static bool inventory_as_table(const struct inventory_entry *entries, size_t cou
 
 bool key_inventory_run(const struct invocation *invocation, struct error *err)
 {
-    struct opened opened = {NULL};
+    struct opened opened = {0};
     struct inventory_entry *entries = NULL;
     size_t count = 0, paths_count = invocation_count(invocation);
     const char **paths = calloc(paths_count + 1, sizeof *paths);
@@ -215,7 +215,7 @@ bool key_retire_run(const struct invocation *invocation, struct error *err)
 bool key_destroy_run(const struct invocation *invocation, struct error *err)
 {
     const struct key_life_options options = life_options(invocation);
-    struct opened opened = {NULL};
+    struct opened opened = {0};
     struct key_life_result result;
     bool ok = open_token(invocation, SESSION_READ_WRITE, &opened, err) &&
               key_end(opened.session, &opened.facts, &options, &result, err);

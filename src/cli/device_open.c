@@ -25,6 +25,7 @@ static const struct json_limits delivery_limits = {
 struct parcel {
     enum format format;
     struct buf payload;
+    struct buf der; /* the CMS in it */
     struct buf pfx; /* empty: not known yet */
     char id[DELIVERY_ID_MAX + 1];
 };
@@ -79,7 +80,15 @@ static bool read_parcel(const char *path, struct parcel *parcel, struct error *e
         buf_put(&parcel->payload, content.data, content.len);
         parcel->format = payload_guess_format(buf_bytes(&content));
     }
-    ok = buf_check(&parcel->payload, path, err);
+    if (!buf_check(&parcel->payload, path, err))
+        goto done;
+    ok = payload_take_apart(parcel->format, buf_bytes(&parcel->payload), &parcel->der, &parcel->pfx,
+                            err);
+    if (!ok) {
+        error_context(err, "%s", path);
+        error_hint(err, "is it whole, and what was delivered? a profile that was signed since is "
+                        "not opened here");
+    }
 done:
     buf_free(&content);
     return ok;
@@ -106,7 +115,6 @@ static bool choose_pfx(const char *path, const char *pfx_path, struct parcel *pa
 static bool open_password(const char *folder, struct parcel *parcel, struct secret **out,
                           struct error *err)
 {
-    struct buf der = BUF_INIT(CMS_DER_MAX);
     char path[PATH_MAX];
     EVP_PKEY *key = NULL;
     X509 *certificate = NULL;
@@ -123,9 +131,7 @@ static bool open_password(const char *folder, struct parcel *parcel, struct secr
         error_hint(err, DEVICE_HINT);
         goto done;
     }
-    if (!payload_take_apart(parcel->format, buf_bytes(&parcel->payload), &der, &parcel->pfx, err))
-        goto done;
-    ok = cms_decrypt(buf_bytes(&der), key, certificate, out, err);
+    ok = cms_decrypt(buf_bytes(&parcel->der), key, certificate, out, err);
     if (!ok && err->kind == FAIL_CRYPTO)
         error_hint(err, "a delivery opens on the device that it was asked for, and on no other: "
                         "name that device's folder with --device, or ask for a new delivery");
@@ -134,7 +140,6 @@ static bool open_password(const char *folder, struct parcel *parcel, struct secr
         ok = false;
     }
 done:
-    buf_free(&der);
     EVP_PKEY_free(key);
     X509_free(certificate);
     return ok;
@@ -173,6 +178,7 @@ static bool print_opened(const struct parcel *parcel, const struct pfx_facts *fa
 bool device_open_run(const struct invocation *invocation, struct error *err)
 {
     struct parcel parcel = {.payload = BUF_INIT(RESULT_PAYLOAD_MAX),
+                            .der = BUF_INIT(CMS_DER_MAX),
                             .pfx = BUF_INIT(RECORD_BLOB_MAX)};
     struct secret *password = NULL;
     struct pfx_facts facts;
@@ -202,6 +208,7 @@ bool device_open_run(const struct invocation *invocation, struct error *err)
 done:
     secret_free(&password);
     buf_free(&parcel.payload);
+    buf_free(&parcel.der);
     buf_free(&parcel.pfx);
     return ok;
 }

@@ -5,30 +5,39 @@
 #include "reseal/text.h"
 #include "reseal/xml.h"
 
-/* Names and values that follow each other, as in property lists and in SyncML. */
+/* A name and the value that follows it, as in property lists and in SyncML. */
+struct wanted {
+    const char *name;
+    struct buf *value;
+    bool found;
+};
+#define WANTED 2
+
 struct pair_reader {
-    const char *name_path;  /* of the element with a name, which is the part behind its last '/' */
+    const char *name_path;  /* of the element with a name */
+    char before_name;       /* the name is what comes behind the last one of these; 0: all of it */
     const char *value_path; /* what the path of the element with its value begins with */
-    struct wanted {
-        const char *name;
-        struct buf *value;
-        bool found;
-    } wanted[2];
+    struct wanted wanted[WANTED];
     struct wanted *next; /* its name was read last; or NULL */
     bool twice;
 };
+
+static struct wanted *wanted_by_name(struct pair_reader *reader, const char *text)
+{
+    const char *before = reader->before_name != '\0' ? strrchr(text, reader->before_name) : NULL;
+    const char *name = before != NULL ? before + 1 : text;
+    for (size_t i = 0; i < WANTED; i++) {
+        if (reader->wanted[i].name != NULL && strcmp(reader->wanted[i].name, name) == 0)
+            return &reader->wanted[i];
+    }
+    return NULL;
+}
 
 static void on_element(void *context, const char *path, const char *text, size_t len)
 {
     struct pair_reader *reader = context;
     if (strcmp(path, reader->name_path) == 0) {
-        const char *slash = strrchr(text, '/');
-        const char *name = slash != NULL ? slash + 1 : text;
-        reader->next = NULL;
-        for (size_t i = 0; i < 2; i++) {
-            if (reader->wanted[i].name != NULL && strcmp(reader->wanted[i].name, name) == 0)
-                reader->next = &reader->wanted[i];
-        }
+        reader->next = wanted_by_name(reader, text);
     } else if (reader->next != NULL &&
                strncmp(path, reader->value_path, strlen(reader->value_path)) == 0) {
         reader->twice = reader->twice || reader->next->found;
@@ -43,7 +52,7 @@ static bool read_pairs(struct pair_reader *reader, struct bytes xml, enum xml_do
 {
     if (!xml_read(xml, doctype, what, on_element, reader, err))
         return false;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < WANTED; i++) {
         const struct wanted *wanted = &reader->wanted[i];
         if (wanted->name != NULL && !wanted->found)
             return error_set(err, FAIL_INPUT, "%s has no %s", what, wanted->name);
@@ -89,6 +98,7 @@ static bool take_syncml(struct bytes payload, struct buf *der, struct buf *pfx, 
     struct buf password = BUF_INIT(payload.len + 1), blob = BUF_INIT(payload.len + 1);
     struct pair_reader reader = {
         .name_path = "Atomic/Add/Item/Target/LocURI",
+        .before_name = '/',
         .value_path = "Atomic/Add/Item/Data",
         .wanted = {{"PFXCertPassword", &password, false}, {"PFXCertBlob", &blob, false}},
     };
@@ -102,7 +112,11 @@ static bool take_syncml(struct bytes payload, struct buf *der, struct buf *pfx, 
 
 enum format payload_guess_format(struct bytes payload)
 {
-    static const char atomic[] = "<Atomic>";
+    static const char mark[] = "\xef\xbb\xbf", atomic[] = "<Atomic>";
+    if (payload.len >= strlen(mark) && memcmp(payload.data, mark, strlen(mark)) == 0)
+        payload = (struct bytes){payload.data + strlen(mark), payload.len - strlen(mark)};
+    while (payload.len > 0 && memchr(" \t\r\n", payload.data[0], 4) != NULL)
+        payload = (struct bytes){payload.data + 1, payload.len - 1};
     if (payload.len >= strlen(atomic) && memcmp(payload.data, atomic, strlen(atomic)) == 0)
         return FORMAT_WINDOWS_CSP;
     return payload.len > 0 && payload.data[0] == '<' ? FORMAT_APPLE_PROFILE : FORMAT_CMS;

@@ -5,10 +5,10 @@
 #include <openssl/evp.h>
 #include "reseal/clock.h"
 #include "reseal/file.h"
-#include "reseal/payload.h"
 #include "reseal/pfx.h"
 #include "reseal/public_key.h"
 #include "reseal/text.h"
+#include "reseal/xml_text.h"
 
 /* An option, or what [client] says, or NULL. `config` may be NULL. */
 static const char *option_or_config(const struct invocation *invocation,
@@ -119,7 +119,7 @@ static bool seal(const struct invocation *invocation, const char *path, EVP_PKEY
     if (facts.legacy)
         print_warning("%s uses an old algorithm (RC2 or the like) that new devices may refuse",
                       path);
-    const char *trouble = password_trouble_in_xml(secret_bytes(password));
+    const char *trouble = cdata_trouble(secret_bytes(password));
     if (trouble != NULL)
         print_warning("%s: the password %s, so Apple devices cannot get it as a profile "
                       "(apple-profile); give the PFX another password if they are to",

@@ -177,6 +177,8 @@ struct job *job_by_number(struct connector *connector, const struct helper *help
                           uint32_t number) MUST_USE;
 /* Answers with a refusal or failure. */
 void job_refuse(struct job *job, const struct error *why);
+/* What its format wants could not be made: refused where that is for good. */
+void job_unmade(struct job *job, const struct error *why);
 /* Answers with what the device gets, made of the CMS of the helper. */
 void job_answer(struct job *job, const struct resealed_message *message);
 /* Gives the message back: hidden for `delay_s` more seconds. */

@@ -38,14 +38,15 @@ static void leave_unreadable(struct job *job, const struct error *why)
  * the token. That narrows what a fault in this process's parsing of messages can do. It does not
  * stop whoever has taken this process over: it runs as the same user as the helper, and is not yet
  * sandboxed. */
-static bool check_rules(const struct request *request, struct error *err)
+static bool check_rules(const struct connector *connector, const struct request *request,
+                        struct error *err)
 {
     if (request->expires_ms <= clock_real_ms()) {
         char when[CLOCK_TEXT];
         clock_format(request->expires_ms, when);
         return error_set(err, FAIL_POLICY, "the request has expired at %s", when);
     }
-    return payload_check(request, err);
+    return payload_check(&connector->payload, request, err);
 }
 
 /* Whether one of them works, or wants a job to be tried with. */
@@ -79,7 +80,7 @@ static void take_request(struct job *job, const struct queue_message *message)
               LOG_TEXT("source", request->source), LOG_TEXT("key", request->key_name),
               LOG_TEXT("user", request->user_principal_name),
               LOG_TEXT("device", request->device_id), LOG_NUMBER("received", job->receive_count));
-    if (!check_rules(request, &err)) {
+    if (!check_rules(connector, request, &err)) {
         job_refuse(job, &err);
         return;
     }

@@ -274,6 +274,14 @@ void job_refuse(struct job *job, const struct error *why)
     result_free(&result);
 }
 
+void job_unmade(struct job *job, const struct error *why)
+{
+    if (why->kind == FAIL_INPUT || why->kind == FAIL_TOO_LARGE)
+        job_refuse(job, why);
+    else /* memory and the like */
+        job_return(job, RETURN_DELAY_S, why);
+}
+
 void job_answer(struct job *job, const struct resealed_message *message)
 {
     struct error err = ERROR_INIT;
@@ -285,7 +293,7 @@ void job_answer(struct job *job, const struct resealed_message *message)
               LOG_TEXT("custody", custody_name(message->custody)));
     if (!payload_write(&job->connector->payload, &job->request, message->der, &result.payload,
                        &err))
-        job_refuse(job, &err);
+        job_unmade(job, &err);
     else if (result_address(&result, &job->request, job->connector->name, &err))
         send_result(job, &result);
     else

@@ -101,6 +101,7 @@ static bool send_to_helper(const struct job *job, struct station *station, struc
         .sealed = buf_bytes(&request->sealed),
         .prefix = prefix,
         .suffix = suffix,
+        .in_cdata = payload_has_cdata(request),
         .device_certificate = buf_bytes(&request->device_certificate),
         .transport = connector->transport,
     };
@@ -121,7 +122,7 @@ static void job_dispatch(struct job *job, struct station *station, int64_t now_m
     buf_free(&prefix);
     buf_free(&suffix);
     if (!made) {
-        job_refuse(job, &err);
+        job_unmade(job, &err);
         return;
     }
     if (!sent) {

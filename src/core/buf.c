@@ -7,12 +7,13 @@
 #include <string.h>
 #include "reseal/secret.h"
 
-static void buf_fail(struct buf *buf)
+static void buf_fail(struct buf *buf, bool starved)
 {
     size_t max = buf->max;
     buf_free(buf);
     buf->max = max;
     buf->failed = true;
+    buf->starved = starved;
 }
 
 /* Moves to a larger place by hand: realloc would leave an unwiped copy behind. */
@@ -48,12 +49,12 @@ uint8_t *buf_extend(struct buf *buf, size_t len)
     if (buf->failed)
         return NULL;
     if (len > buf->max - buf->len) {
-        buf_fail(buf);
+        buf_fail(buf, false);
         return NULL;
     }
     size_t need = buf->len + len;
     if ((buf->data == NULL || need > buf->cap) && !buf_grow(buf, need)) {
-        buf_fail(buf);
+        buf_fail(buf, true);
         return NULL;
     }
     uint8_t *place = buf->data + buf->len;
@@ -100,7 +101,7 @@ void buf_put_u64(struct buf *buf, uint64_t value)
 void buf_put_block(struct buf *buf, const void *data, size_t len)
 {
     if (len > UINT32_MAX) {
-        buf_fail(buf);
+        buf_fail(buf, false);
         return;
     }
     buf_put_u32(buf, (uint32_t)len);
@@ -129,6 +130,8 @@ bool buf_check(const struct buf *buf, const char *what, struct error *err)
 {
     if (!buf->failed)
         return true;
+    if (buf->starved)
+        return error_memory(err);
     return error_set(err, FAIL_TOO_LARGE, "%s exceeds its bound of %zu bytes", what, buf->max);
 }
 
@@ -151,7 +154,7 @@ void buf_reset(struct buf *buf)
         buf->data[0] = '\0';
     }
     buf->len = 0;
-    buf->failed = false;
+    buf->failed = buf->starved = false;
 }
 
 void buf_free(struct buf *buf)

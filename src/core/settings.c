@@ -40,6 +40,8 @@ const struct config_key reseal_settings[] = {
      "weakest custody that is accepted: token, or host"},
     {"connector", "key_transport", CONFIG_CHOICE, 0, 0, "pkcs1|oaepSha256", "pkcs1",
      "how CMS wraps the content key for an RSA device: pkcs1 (v1.5) or oaepSha256"},
+    {"connector", "formats", CONFIG_LIST, 0, 0, "cms|apple-profile|windows-csp",
+     "cms, apple-profile, windows-csp", "what devices may get; other requests are refused"},
     {"connector", "workers", CONFIG_NUMBER, 1, 64, "auto", "auto",
      "sessions on each token that has no workers of its own; auto: as many as pay off"},
     {"connector", "helper", CONFIG_PATH, 0, 0, NULL, NULL,

@@ -3,63 +3,55 @@
 
 #include <expat.h>
 #include <limits.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include "reseal/secret.h"
 
 #define DEPTH_MAX  6
 #define PATH_BYTES 256
 
-/* Bytes. A count that the compiler knows, and no way out in between: so it looks at many at a time
- * at -O2, too. */
-#define CONTROL_BLOCK 64
+/* -- memory: what is read may be secret, and expat keeps copies of it -- */
 
-/* -- writing -- */
+#define HEAD sizeof(max_align_t) /* before each block: its length */
 
-static bool has_control(const unsigned char at[static CONTROL_BLOCK])
+static size_t block_len(const unsigned char *data)
 {
-    unsigned char found = 0;
-    for (size_t i = 0; i < CONTROL_BLOCK; i++)
-        found |=
-            (unsigned char)((at[i] < 0x20) & (at[i] != '\t') & (at[i] != '\n') & (at[i] != '\r'));
-    return found != 0;
+    size_t len;
+    memcpy(&len, data - HEAD, sizeof len);
+    return len;
 }
 
-/* No control characters but tab, line feed and carriage return, no U+FFFE or U+FFFF. */
-bool xml_legal(const char *text, size_t len)
+static void *block_new(size_t len)
 {
-    const unsigned char *at = (const unsigned char *)text;
-    size_t whole = len - len % CONTROL_BLOCK;
-    for (size_t i = 0; i < whole; i += CONTROL_BLOCK) {
-        if (has_control(at + i))
-            return false;
-    }
-    unsigned char rest[CONTROL_BLOCK];
-    memset(rest, ' ', sizeof(rest));
-    memcpy(rest, at + whole, len - whole);
-    if (has_control(rest))
-        return false;
-    const char *sequence = text; /* U+FFFE and U+FFFF are EF BF BE and EF BF BF */
-    while ((sequence = memchr(sequence, 0xef, len - (size_t)(sequence - text))) != NULL) {
-        at = (const unsigned char *)sequence;
-        if (at[1] == 0xbf && at[2] >= 0xbe) /* whole sequences only, so these two are there */
-            return false;
-        sequence++;
-    }
-    return true;
+    unsigned char *block = len <= SIZE_MAX - HEAD ? malloc(HEAD + len) : NULL;
+    if (block == NULL)
+        return NULL;
+    memcpy(block, &len, sizeof len);
+    return block + HEAD;
 }
 
-void xml_put_text(struct buf *out, const char *text)
+static void block_free(void *data)
 {
-    for (; *text != '\0'; text++) {
-        if (*text == '&')
-            buf_put_text(out, "&amp;");
-        else if (*text == '<')
-            buf_put_text(out, "&lt;");
-        else if (*text == '>')
-            buf_put_text(out, "&gt;");
-        else
-            buf_put_u8(out, (uint8_t)*text);
-    }
+    if (data == NULL)
+        return;
+    unsigned char *block = (unsigned char *)data - HEAD;
+    memory_wipe(data, block_len(data));
+    free(block);
 }
+
+static void *block_resize(void *data, size_t len)
+{
+    void *moved = block_new(len);
+    if (moved == NULL || data == NULL)
+        return moved;
+    size_t kept = block_len(data);
+    memcpy(moved, data, kept < len ? kept : len);
+    block_free(data);
+    return moved;
+}
+
+static const XML_Memory_Handling_Suite wiping = {block_new, block_resize, block_free};
 
 /* -- reading -- */
 
@@ -129,6 +121,13 @@ static void on_doctype(void *user, const XML_Char *name, const XML_Char *system_
                                      : "it has a document type");
 }
 
+/* What a document type that is not looked up might have declared. */
+static void on_skipped(void *user, const XML_Char *name, int is_parameter)
+{
+    (void)name, (void)is_parameter;
+    refuse(user, "it has an entity that is not declared");
+}
+
 bool xml_read(struct bytes xml, enum xml_doctype doctype, const char *what, xml_element *element,
               void *context, struct error *err)
 {
@@ -136,13 +135,15 @@ bool xml_read(struct bytes xml, enum xml_doctype doctype, const char *what, xml_
         .element = element, .context = context, .text = BUF_INIT(xml.len + 1), .doctype = doctype};
     if (xml.len > INT_MAX)
         return error_set(err, FAIL_INPUT, "%s is too long", what);
-    reader.parser = XML_ParserCreate("UTF-8"); /* whatever the document claims */
+    /* UTF-8 whatever the document claims. */
+    reader.parser = XML_ParserCreate_MM("UTF-8", &wiping, NULL);
     if (reader.parser == NULL)
         return error_memory(err);
     XML_SetUserData(reader.parser, &reader);
     XML_SetElementHandler(reader.parser, on_start, on_end);
     XML_SetCharacterDataHandler(reader.parser, on_text);
     XML_SetStartDoctypeDeclHandler(reader.parser, on_doctype);
+    XML_SetSkippedEntityHandler(reader.parser, on_skipped);
     bool ok =
         XML_Parse(reader.parser, (const char *)xml.data, (int)xml.len, XML_TRUE) == XML_STATUS_OK &&
         reader.refused == NULL;

@@ -231,6 +231,7 @@ bool reseal_encode(const struct reseal_message *message, struct buf *out, struct
     buf_put_block(out, message->sealed.data, message->sealed.len);
     buf_put_block(out, message->prefix.data, message->prefix.len);
     buf_put_block(out, message->suffix.data, message->suffix.len);
+    buf_put_u8(out, message->in_cdata);
     buf_put_block(out, message->device_certificate.data, message->device_certificate.len);
     return buf_check(out, "a RESEAL message", err);
 }
@@ -238,18 +239,19 @@ bool reseal_encode(const struct reseal_message *message, struct buf *out, struct
 bool reseal_decode(struct bytes body, struct reseal_message *out, struct error *err)
 {
     struct cursor cursor = cursor_over(body);
-    uint8_t transport;
+    uint8_t transport, in_cdata;
     memset(out, 0, sizeof *out);
     if (!cursor_words(&cursor, out->key_name, sizeof out->key_name) ||
         !cursor_padding(&cursor, &out->padding) || !cursor_u8(&cursor, &transport) ||
         transport > KEY_TRANSPORT_OAEP_SHA256 ||
         !cursor_block(&cursor, RECORD_SEALED_MAX, &out->sealed) ||
         !cursor_block(&cursor, HELPER_AFFIX_MAX, &out->prefix) ||
-        !cursor_block(&cursor, HELPER_AFFIX_MAX, &out->suffix) ||
-        !cursor_block(&cursor, DEVICE_CERTIFICATE_MAX, &out->device_certificate) ||
+        !cursor_block(&cursor, HELPER_AFFIX_MAX, &out->suffix) || !cursor_u8(&cursor, &in_cdata) ||
+        in_cdata > 1 || !cursor_block(&cursor, DEVICE_CERTIFICATE_MAX, &out->device_certificate) ||
         cursor.left != 0)
         return malformed("RESEAL", err);
     out->transport = (enum key_transport)transport;
+    out->in_cdata = in_cdata == 1;
     return true;
 }
 

@@ -4,7 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 #include "reseal/text.h"
-#include "reseal/xml.h"
+#include "reseal/xml_text.h"
 
 static bool read_windows(const struct config *config, struct payload_options *out,
                          struct error *err)
@@ -36,8 +36,9 @@ static bool check_text(const struct config *config, const char *section, const c
     const char *text = config_text(config, section, name);
     if (text == NULL || xml_legal(text, strlen(text)))
         return true;
-    return error_set(err, FAIL_USAGE, "%s: [%s] %s has a control character", config_path(config),
-                     section, name);
+    error_set(err, FAIL_USAGE, "%s: [%s] %s has a character that XML cannot carry",
+              config_path(config), section, name);
+    return error_hint(err, "take control characters, U+FFFE and U+FFFF out of it");
 }
 
 bool payload_options_read(const struct config *config, struct payload_options *out,
@@ -48,6 +49,12 @@ bool payload_options_read(const struct config *config, struct payload_options *o
         !check_text(config, "windows", "device_store", err))
         return false;
     *out = (struct payload_options){0};
+    for (size_t i = 0; i < config_list_count(config, "connector", "formats"); i++) {
+        enum format format;
+        if (!format_parse(config_list_at(config, "connector", "formats", i), &format, err))
+            return false;
+        out->made[format] = true;
+    }
     out->apple.identifier = config_text(config, "apple", "identifier");
     out->apple.organization = config_text(config, "apple", "organization");
     out->apple.extractable = config_flag(config, "apple", "extractable");
@@ -63,19 +70,27 @@ void thumbprint_in_case(const struct request *request, bool capital, char out[RE
     }
 }
 
-bool payload_check(const struct request *request, struct error *err)
+bool payload_check(const struct payload_options *options, const struct request *request,
+                   struct error *err)
 {
+    if (!options->made[request->format]) {
+        error_set(err, FAIL_UNSUPPORTED, "this connector does not make the format %s",
+                  format_name(request->format));
+        return error_hint(err, "formats of [connector] has those that it makes");
+    }
     if (request->format == FORMAT_CMS)
         return true;
-    if (request->pfx.len == 0)
-        return error_set(err, FAIL_INPUT,
-                         "the format %s needs the PFX, and encryptedPfxBlob is empty",
-                         format_name(request->format));
-    if (!xml_legal(request->user_principal_name, strlen(request->user_principal_name)))
-        return error_set(err, FAIL_INPUT,
-                         "userPrincipalName has a character that the format %s cannot carry",
-                         format_name(request->format));
-    return true;
+    if (request->pfx.len == 0) {
+        error_set(err, FAIL_INPUT, "the format %s needs the PFX, and encryptedPfxBlob is empty",
+                  format_name(request->format));
+        return error_hint(err, "send the PFX along, or ask for the format cms");
+    }
+    return request->format != FORMAT_APPLE_PROFILE || apple_check(request, err);
+}
+
+bool payload_has_cdata(const struct request *request)
+{
+    return request->format == FORMAT_APPLE_PROFILE;
 }
 
 bool payload_around_password(const struct payload_options *options, const struct request *request,

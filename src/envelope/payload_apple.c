@@ -9,17 +9,17 @@
 
 #include <stdio.h>
 #include <string.h>
-#include "reseal/helper_message.h"
 #include "reseal/text.h"
-#include "reseal/xml.h"
+#include "reseal/xml_text.h"
 
 #define PLIST_BEGIN                                                                                \
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"                                                 \
     "<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" "                                      \
     "\"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n"                                        \
     "<plist version=\"1.0\">\n"
-#define CDATA_BEGIN "<![CDATA["
-#define CDATA_END   "]]>"
+
+/* Bytes that CMS fills the content up to: AES-CBC (RFC 5652, section 6.3). */
+#define BLOCK 16
 
 static void put_string(struct buf *out, const char *key, const char *value)
 {
@@ -66,30 +66,49 @@ static bool put_identity(const struct payload_options *options, const struct req
     return true;
 }
 
+bool apple_check(const struct request *request, struct error *err)
+{
+    const char *user = request->user_principal_name;
+    if (!xml_legal(user, strlen(user))) {
+        error_set(err, FAIL_INPUT, "userPrincipalName has a character that a profile cannot carry");
+        return error_hint(err, "U+FFFE and U+FFFF are no characters of XML");
+    }
+    if (request->pfx.len > PAYLOAD_PFX_MAX) {
+        error_set(err, FAIL_TOO_LARGE, "the PFX has %zu bytes, and a profile takes %d",
+                  request->pfx.len, PAYLOAD_PFX_MAX);
+        return error_hint(err,
+                          "leave other certificates out of the PFX, or ask for the format cms");
+    }
+    return true;
+}
+
+/* White space behind the list, which readers pass over. */
+static void pad(const struct buf *prefix, struct buf *suffix)
+{
+    while ((prefix->len + suffix->len) % BLOCK != 0 && !suffix->failed)
+        buf_put_u8(suffix, '\n');
+}
+
 bool apple_around_password(const struct payload_options *options, const struct request *request,
                            struct buf *prefix, struct buf *suffix, struct error *err)
 {
+    char thumbprint[RECORD_THUMBPRINT];
+    thumbprint_in_case(request, false, thumbprint);
     buf_put_text(prefix, PLIST_BEGIN "<array>\n<dict>\n");
     if (!put_identity(options, request, "com.apple.security.pkcs12", ".pkcs12", prefix, err))
         return false;
     buf_printf(prefix, "<key>PayloadCertificateFileName</key><string>%s.p12</string>\n",
-               request->thumbprint);
+               thumbprint);
     put_data(prefix, "PayloadContent", buf_bytes(&request->pfx));
-    if (request->platform == PLATFORM_MACOS) {
+    if (request->platform != PLATFORM_IOS) { /* its default on macOS is yes */
         put_flag(prefix, "KeyIsExtractable", options->apple.extractable);
         put_flag(prefix, "AllowAllAppsAccess", options->apple.all_apps);
     }
-    buf_put_text(prefix, "<key>Password</key><string>" CDATA_BEGIN);
-    buf_put_text(suffix, CDATA_END "</string>\n</dict>\n</array>\n</plist>\n");
-    if (!buf_check(prefix, "the content of a profile", err) ||
-        !buf_check(suffix, "the content of a profile", err))
-        return false;
-    if (prefix->len + suffix->len > HELPER_AFFIX_MAX)
-        return error_set(err, FAIL_TOO_LARGE,
-                         "the content of a profile has %zu bytes besides the password, and %d is "
-                         "the most: the PFX has %zu",
-                         prefix->len + suffix->len, HELPER_AFFIX_MAX, request->pfx.len);
-    return true;
+    buf_put_text(prefix, "<key>Password</key><string><![CDATA[");
+    buf_put_text(suffix, "]]></string>\n</dict>\n</array>\n</plist>\n");
+    pad(prefix, suffix);
+    return buf_check(prefix, "the content of a profile", err) &&
+           buf_check(suffix, "the content of a profile", err);
 }
 
 bool apple_write(const struct payload_options *options, const struct request *request,
@@ -102,18 +121,4 @@ bool apple_write(const struct payload_options *options, const struct request *re
     put_data(out, "EncryptedPayloadContent", der);
     buf_put_text(out, "</dict>\n</plist>\n");
     return true;
-}
-
-const char *password_trouble_in_xml(struct bytes password)
-{
-    const char *text = password.len > 0 ? (const char *)password.data : "";
-    if (!utf8_is_strict(text, password.len))
-        return "is not UTF-8";
-    if (!xml_legal(text, password.len) || memchr(text, '\r', password.len) != NULL)
-        return "has a control character";
-    for (size_t i = 0; i + 3 <= password.len; i++) {
-        if (memcmp(text + i, CDATA_END, 3) == 0)
-            return "has " CDATA_END " in it";
-    }
-    return NULL;
 }

@@ -10,6 +10,7 @@
 /* The thumbprint of the request, which may be in either case, in the one that is wanted. */
 void thumbprint_in_case(const struct request *request, bool capital, char out[RECORD_THUMBPRINT]);
 
+bool apple_check(const struct request *request, struct error *err) MUST_USE;
 bool apple_around_password(const struct payload_options *options, const struct request *request,
                            struct buf *prefix, struct buf *suffix, struct error *err) MUST_USE;
 bool apple_write(const struct payload_options *options, const struct request *request,

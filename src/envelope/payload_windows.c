@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 #include "reseal/text.h"
-#include "reseal/xml.h"
+#include "reseal/xml_text.h"
 
 struct node_writer {
     const struct payload_options *options;

@@ -7,7 +7,7 @@
 #include "api_queue.h"
 #include "reseal/log.h"
 #include "reseal/request.h"
-#include "reseal/xml.h"
+#include "reseal/xml_text.h"
 #include "result_intake.h"
 #include "store_deliveries.h"
 

@@ -5,7 +5,7 @@
 #include <strings.h>
 #include <openssl/evp.h>
 #include "reseal/text.h"
-#include "reseal/xml.h"
+#include "reseal/xml_text.h"
 
 #define TRACE_HEADER     "AWSTraceHeader"
 #define DIGITS_MAX       38 /* of a Number */

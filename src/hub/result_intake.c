@@ -5,7 +5,7 @@
 #include "reseal/log.h"
 #include "reseal/queue.h"
 #include "reseal/text.h"
-#include "reseal/xml.h"
+#include "reseal/xml_text.h"
 #include "store_deliveries.h"
 
 #define KEPT_MAX (QUEUE_MESSAGE_MAX / 3 * 4 + 4) /* bytes of base64 */

@@ -443,7 +443,7 @@ static bool azure_read_messages(const struct exchange *exchange, struct message_
     entries->text = &out->text;
     bool ok = xml_read(buf_bytes(&exchange->answer), XML_NO_DOCTYPE, "the answer to Get Messages",
                        on_message, entries, err);
-    if (!ok)
+    if (!ok && err->kind == FAIL_INPUT)
         err->kind = FAIL_REMOTE;
     ok = ok && buf_check(&out->text, "the messages of one answer", err);
     for (size_t i = 0; ok && i < entries->count; i++) {

@@ -20,9 +20,9 @@ def block(data):
     return struct.pack(">I", len(data)) + data
 
 
-def reseal_body(key, padding, sealed, certificate, prefix=b"", suffix=b"", transport=0):
+def reseal_body(key, padding, sealed, certificate, prefix=b"", suffix=b"", transport=0, in_cdata=0):
     return (block(key) + bytes([padding, transport]) + block(sealed) + block(prefix) +
-            block(suffix) + block(certificate))
+            block(suffix) + bytes([in_cdata]) + block(certificate))
 
 
 class HelperPeer:

@@ -328,9 +328,9 @@ class QueueMessages(ServesOn):
         self.refused_all([("key", self.message(keyName="another key"))], code=4006)
 
     def test_formats_that_lack_what_they_need(self):
-        self.refused_all([(form, self.message(format=form, **fields))
-                          for form in ("apple-profile", "windows-csp")
-                          for fields in ({"encryptedPfxBlob": ""}, {"userPrincipalName": "a\ufffe@example.org"})])
+        self.refused_all([(form, self.message(format=form, encryptedPfxBlob=""))
+                          for form in ("apple-profile", "windows-csp")])
+        self.refused_all([("name", self.message(format="apple-profile", userPrincipalName="a\ufffe@example.org"))])
         self.refused_all([("large", self.message(format="apple-profile", encryptedPfxBlob=b64(bytes(60_000))))],
                          code=4007)
 

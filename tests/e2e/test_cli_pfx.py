@@ -59,7 +59,7 @@ class PfxNew(Case):
             self.assertIn("encryptedPfxPassword", out)
 
     def test_a_password_that_no_profile_can_carry_is_warned_of(self):
-        for password, words in (("<&>]]\"'", None), ("ends ]]> here", "]]>"), ("bell\a", "control character")):
+        for password, words in (("<&>]]\"'", None), ("ends ]]> here", "]]>"), ("bell\a", "a character that XML does not have")):
             out, err = self.make(password)
             self.assertIn("encryptedPfxPassword", out)
             self.assertEqual(words is not None, "apple-profile" in err, err)

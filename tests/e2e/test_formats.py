@@ -152,7 +152,7 @@ class Formats:
                     self.assertEqual(file.read(), b"plain enough")
 
     def test_a_large_pfx_fits_up_to_a_bound_and_is_then_refused(self):
-        large = os.urandom(46 * 1024)
+        large = os.urandom(45 * 1024)
         _, content = self.opened_profile(self.escrow("plain", pfx=large), self.phone)
         inner, = plistlib.loads(content)
         self.assertEqual((inner["PayloadContent"], inner["Password"]), (large, "plain"))
@@ -161,6 +161,14 @@ class Formats:
         self.assertEqual((refused["state"], refused["error"]["code"]), ("refused", 4007), refused)
         nodes, _ = read_syncml(self.payload(larger, self.desk, "windows-csp"))
         self.assertEqual(len(nodes), 5)
+
+    def test_a_password_that_ends_its_section_is_refused_where_it_can_be_seen(self):
+        for password in ("a]]>b", "bell\a", "two\r\nlines"):
+            outcome = self.outcome(self.escrow(password), self.phone, "apple-profile")
+            if self.stage.custody == "token":  # nobody sees it: the importer warns of it
+                self.assertEqual(outcome["state"], "resealed", outcome)
+            else:
+                self.assertEqual((outcome["state"], outcome["error"]["code"]), ("refused", 4006), outcome)
 
     def test_a_sealed_password_that_does_not_open_fails_alike_in_every_format(self):
         record_id = self.stage.api.add_record(record(os.urandom(256), "sealing", pfx=self.pfx))

@@ -239,6 +239,22 @@ static bool claim_session(struct fault_call *call)
     return call->claim = true;
 }
 
+/* A string that is longer than a limit of the module. */
+static bool text_too_long(const struct fault_call *call)
+{
+    const CK_MECHANISM *mechanism = call->derivation;
+    if (state.script.text_max == 0 || mechanism == NULL ||
+        (mechanism->mechanism != CKM_CONCATENATE_BASE_AND_DATA &&
+         mechanism->mechanism != CKM_CONCATENATE_DATA_AND_BASE) ||
+        mechanism->ulParameterLen != sizeof(CK_KEY_DERIVATION_STRING_DATA))
+        return false;
+    const CK_KEY_DERIVATION_STRING_DATA *text = mechanism->pParameter;
+    if (text->ulLen <= state.script.text_max)
+        return false;
+    state.faults++;
+    return true;
+}
+
 /* -- what they do before the call -- */
 
 static void wait_ms(unsigned long ms)
@@ -332,6 +348,9 @@ static bool prepare(struct fault_call *call, CK_RV *rv)
         collect(call);
         if (!claim_session(call)) {
             *rv = CKR_SESSION_COUNT;
+            ok = false;
+        } else if (text_too_long(call)) {
+            *rv = CKR_DATA_LEN_RANGE;
             ok = false;
         }
         call->gone = state.script.gone;

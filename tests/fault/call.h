@@ -23,7 +23,8 @@ struct fault_call {
     CK_SESSION_INFO_PTR session_info;
     CK_ATTRIBUTE_PTR rows;
     CK_ULONG row_count;
-    bool private_key; /* an operation with a private key */
+    bool private_key;            /* an operation with a private key */
+    CK_MECHANISM_PTR derivation; /* C_DeriveKey */
     /* What becomes of it. */
     struct fault_rule rules[FAULTS_AT_ONCE];
     size_t rule_count;

@@ -17,6 +17,7 @@
  *   private-key-time MS     they take so long altogether: what the real module leaves of it is waited
  *                           for, in the same way
  *   sessions-max N          C_OpenSession answers CKR_SESSION_COUNT while N are open
+ *   text-max N              C_DeriveKey takes no string of more than N bytes (CKR_DATA_LEN_RANGE)
  *   gone                    the token is away: all its sessions end, with them the login
  *   slot +N                 the token comes back in another slot: its number is higher by N
  *   FUNCTION CALLS [of ATTRIBUTE] FAULT [late] [once]

@@ -354,6 +354,8 @@ static bool take_statement(struct line *line, const char *word, struct fault_scr
         ok = take_number(line, "", &out->private_key_time_ms);
     else if (strcmp(word, "sessions-max") == 0)
         ok = take_number(line, "", &out->sessions_max);
+    else if (strcmp(word, "text-max") == 0)
+        ok = take_number(line, "", &out->text_max);
     else if (strcmp(word, "gone") == 0)
         ok = out->gone = true;
     else if (strcmp(word, "slot") == 0)

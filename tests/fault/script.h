@@ -77,6 +77,7 @@ struct fault_script {
     bool gone;
     CK_ULONG slot_shift;
     unsigned long sessions_max; /* 0: no limit */
+    unsigned long text_max;     /* 0: no limit */
     unsigned long private_key_delay_ms;
     unsigned long private_key_time_ms;
     struct fault_rule rules[FAULT_RULES_MAX];

@@ -200,6 +200,25 @@ static void a_format_gets_what_its_device_takes(void **state)
     assert_int_equal(stop(scene), 0);
 }
 
+/* What it is made of is kept until it is answered. */
+static void a_format_is_made_by_the_next_helper_when_the_first_is_lost(void **state)
+{
+    struct scene *scene = *state;
+    struct request request;
+    struct result result;
+    start(scene, "die-once", "");
+    make_request(scene, "request-1", &request);
+    request.format = FORMAT_APPLE_PROFILE;
+    offer(scene, &request, 1);
+    read_result(await(scene, "SendMessageBatch", 0), &result);
+    assert_int_equal(result.outcome, OUTCOME_RESEALED);
+    assert_int_equal(result.format, FORMAT_APPLE_PROFILE);
+    assert_non_null(strstr(buf_text(&result.payload), "<data>MAMCAQA=</data>"));
+    result_free(&result);
+    assert_int_equal(stop(scene), 0);
+    assert_int_equal(peer_count(&scene->peer, "SendMessageBatch"), 1);
+}
+
 static void a_format_that_needs_the_pfx_is_refused_without_it(void **state)
 {
     struct scene *scene = *state;
@@ -311,6 +330,7 @@ int main(int argc, char **argv)
         scene_test(requests_against_the_rules_are_refused_with_their_code),
         scene_test(what_the_helper_refuses_is_refused_with_its_reason),
         scene_test(a_format_gets_what_its_device_takes),
+        scene_test(a_format_is_made_by_the_next_helper_when_the_first_is_lost),
         scene_test(a_format_that_needs_the_pfx_is_refused_without_it),
         scene_test(a_pfx_too_large_for_its_format_is_refused),
         scene_test(a_value_that_cannot_be_is_refused_where_the_sender_is_known),

@@ -55,6 +55,7 @@ static void jobs_answers_and_counters_are_read_as_written(void **state)
                                  .padding = OAEP_SHA256,
                                  .sealed = {(const uint8_t *)"sealed", 6},
                                  .suffix = {(const uint8_t *)"]]>", 3},
+                                 .in_cdata = true,
                                  .device_certificate = {(const uint8_t *)"der", 3},
                                  .transport = KEY_TRANSPORT_OAEP_SHA256};
     struct reseal_message job_read;
@@ -64,6 +65,7 @@ static void jobs_answers_and_counters_are_read_as_written(void **state)
     assert_int_equal(job_read.prefix.len, 0);
     assert_memory_equal(job_read.suffix.data, "]]>", 3);
     assert_int_equal(job_read.transport, KEY_TRANSPORT_OAEP_SHA256);
+    assert_true(job_read.in_cdata);
 
     struct resealed_message done = {CUSTODY_TOKEN, {(const uint8_t *)"cms", 3}}, done_read;
     buf_reset(&body);

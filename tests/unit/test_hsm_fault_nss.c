@@ -126,6 +126,45 @@ static void a_secret_that_becomes_readable_later_is_refused(void **state)
     assert_int_equal(run_end(run, true), 0);
 }
 
+/* A profile is nearly all in front of the password: half of it on each side shows nothing. */
+static void text_is_tried_as_long_as_it_may_be_on_one_side(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *script;
+        size_t affixes;
+    } rows[] = {{"", HELPER_AFFIX_MAX}, {"text-max 40000", 16384}, {"text-max 5", 0}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct run *run = run_try(rows[i].script);
+        assert_true(hello.ready);
+        for (size_t k = 0; k < PADDING_COUNT; k++)
+            assert_int_equal(hello.report.keys[0].paddings[k].affixes, rows[i].affixes);
+        fault_set(fault, "");
+        assert_int_equal(run_end(run, true), 0);
+    }
+}
+
+/* Not the message is bad, but what the token takes: that may pass, and 4003 would be for good. */
+static void a_token_that_takes_less_text_than_before_is_in_trouble(void **state)
+{
+    (void)state;
+    struct error failure = ERROR_INIT;
+    struct buf sealed = BUF_INIT(1024), text = BUF_INIT(HELPER_AFFIX_MAX);
+    struct run *run = run_start();
+    struct reseal_message message = peer_job(&setting, sealing, KEY_NAME, 17, &sealed);
+    assert_non_null(buf_extend(&text, 20000));
+    memset(text.data, 't', text.len);
+    message.prefix = buf_bytes(&text);
+    fault_set(fault, "text-max 19999");
+    peer_ask(run->channel, 1, &message);
+    peer_failure(run->channel, 1, &failure);
+    assert_int_equal(failure.kind, FAIL_TOKEN);
+    fault_set(fault, "");
+    assert_int_equal(run_end(run, false), 4);
+    buf_free(&sealed);
+    buf_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +178,8 @@ int main(void)
         cmocka_unit_test(a_secret_that_can_be_read_is_never_in_custody_token),
         cmocka_unit_test(an_answer_of_the_moment_spoils_nothing_that_is_learned),
         cmocka_unit_test(a_secret_that_becomes_readable_later_is_refused),
+        cmocka_unit_test(text_is_tried_as_long_as_it_may_be_on_one_side),
+        cmocka_unit_test(a_token_that_takes_less_text_than_before_is_in_trouble),
     };
     log_open("test", LOG_AS_JSON, LEVEL_ERROR);
     return cmocka_run_group_tests(tests, start, end);
