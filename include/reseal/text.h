@@ -31,6 +31,10 @@ bool hex_decode(struct buf *out, const char *text, size_t len, const char *what,
 #define UUID_TEXT 37 /* 36 characters and the end mark */
 /* A random UUID (version 4). */
 bool uuid_random(char out[static UUID_TEXT], struct error *err) MUST_USE;
+/* A UUID that begins with the time (version 7, RFC 9562 section 5.7, the time of day to 1/4096 ms
+ * by section 6.2, method 3): those made later sort behind, unless the clock is set back. 62 bits of
+ * it are random. */
+bool uuid_ordered(char out[static UUID_TEXT], struct error *err) MUST_USE;
 /* A UUID made from the SHA-256 of the bytes (version 8): the same bytes give the same UUID. */
 bool uuid_from(const void *data, size_t len, char out[static UUID_TEXT],
                struct error *err) MUST_USE;

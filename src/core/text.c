@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -225,6 +226,23 @@ bool uuid_random(char out[static UUID_TEXT], struct error *err)
     if (RAND_bytes(raw, sizeof raw) != 1)
         return error_openssl(err, FAIL_INTERNAL, "no random numbers");
     uuid_format(raw, 4, out);
+    return true;
+}
+
+bool uuid_ordered(char out[static UUID_TEXT], struct error *err)
+{
+    uint8_t raw[16];
+    struct timespec now;
+    if (RAND_bytes(raw, sizeof raw) != 1)
+        return error_openssl(err, FAIL_INTERNAL, "no random numbers");
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    for (size_t i = 0; i < 6; i++)
+        raw[i] = (uint8_t)(ms >> (40 - 8 * i));
+    unsigned rest = (unsigned)((uint64_t)(now.tv_nsec % 1000000) * 4096 / 1000000);
+    raw[6] = (uint8_t)(rest >> 8);
+    raw[7] = (uint8_t)rest;
+    uuid_format(raw, 7, out);
     return true;
 }
 

@@ -90,7 +90,9 @@ bool delivery_create(struct database *database, const struct delivery_order *ord
     bool ok = false;
     request_init(&request);
     record_init(&record);
-    if (!uuid_random(id, err) || !record_select(database, order->record_id, &record, err) ||
+    /* In the order of time, so that a new row goes to the end of the index and not anywhere in it.
+     */
+    if (!uuid_ordered(id, err) || !record_select(database, order->record_id, &record, err) ||
         !fill_request(order, id, clock_real_ms(), &record, &request, err) ||
         !make_message(database, &request, &text, &message, err))
         goto done; /* nothing has been written yet */

@@ -193,8 +193,11 @@ static int on_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int f
 
 bool store_vfs_register(struct error *err)
 {
-    if (sqlite3_vfs_find(STORE_VFS) != NULL)
+    if (below != NULL)
         return true;
+    /* Its count of its own memory, which nobody asks for, takes a lock at every allocation. Too
+     * late where SQLite is in use already: then it goes on counting. */
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     below = sqlite3_vfs_find(NULL);
     if (below == NULL)
         return error_set(err, FAIL_INTERNAL, "SQLite knows no way to the disk");

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <time.h>
 #include "tests/unit/check.h"
 #include "reseal/clock.h"
 #include "reseal/text.h"
@@ -82,6 +83,37 @@ static void a_uuid_made_from_bytes_is_always_the_same(void **state)
     assert_int_equal(a[14], '8');
     assert_ok(uuid_random(c, &err), &err);
     assert_int_equal(c[14], '4');
+}
+
+/* The clock of a millisecond's 4096 parts stands still for two of them now and then. */
+static void uuids_in_order_sort_as_they_were_made(void **state)
+{
+    (void)state;
+    struct error err = ERROR_INIT;
+    enum {
+        COUNT = 200
+    };
+    static char made[COUNT][UUID_TEXT];
+    const struct timespec pause = {.tv_nsec = 2000};
+    struct timespec before, after;
+    clock_gettime(CLOCK_REALTIME, &before);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_ok(uuid_ordered(made[i], &err), &err);
+        nanosleep(&pause, NULL);
+    }
+    clock_gettime(CLOCK_REALTIME, &after);
+    for (size_t i = 0; i < COUNT; i++) {
+        char digits[13];
+        assert_int_equal(strlen(made[i]), 36);
+        assert_int_equal(made[i][14], '7');
+        assert_non_null(strchr("89ab", made[i][19]));
+        snprintf(digits, sizeof digits, "%.8s%.4s", made[i], made[i] + 9);
+        long long ms = strtoll(digits, NULL, 16);
+        assert_in_range(ms, before.tv_sec * 1000 + before.tv_nsec / 1000000,
+                        after.tv_sec * 1000 + after.tv_nsec / 1000000);
+        if (i > 0)
+            assert_true(strcmp(made[i - 1], made[i]) < 0);
+    }
 }
 
 static void the_nearest_name_helps_with_misspellings_only(void **state)
@@ -169,6 +201,7 @@ int main(void)
         cmocka_unit_test(base64_decoding_stays_under_the_ceiling),
         cmocka_unit_test(hexadecimal_goes_both_ways),
         cmocka_unit_test(a_uuid_made_from_bytes_is_always_the_same),
+        cmocka_unit_test(uuids_in_order_sort_as_they_were_made),
         cmocka_unit_test(the_nearest_name_helps_with_misspellings_only),
         cmocka_unit_test(times_of_rfc_3339_are_read_and_written),
         cmocka_unit_test(what_is_no_time_is_refused),
