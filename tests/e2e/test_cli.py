@@ -91,6 +91,13 @@ class Config(Case):
         self.reseal("config", "check", status=2)
         self.reseal("config", "check", "--config", "/nowhere", status=1, config=False)
 
+    def test_settings_that_contradict_each_other_are_found_by_check(self):
+        for text, words in ((b"[windows]\nexportable = yes\n", "key_location = software"),
+                            (b"[apple]\norganization = a\x01b\n", "[apple] organization")):
+            write(self.config, text)
+            _, err = self.reseal("config", "check", status=2)
+            self.assertIn(words, err)
+
     def test_check_tells_the_sections_and_warns_of_an_empty_file(self):
         out, err = self.reseal("config", "check", self.config, config=False)
         self.assertIn("it gives [client]", out)
