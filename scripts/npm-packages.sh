@@ -7,7 +7,7 @@
 #   scripts/npm-packages.sh install FOLDER GROUP... puts them into FOLDER/node_modules
 #
 # Groups: node (a Node.js 22 of its own, FOLDER/node_modules/.bin/node), sqs (an engine that speaks
-# Amazon SQS, and the real client), azure (the same for Azure Storage Queue), all.
+# Amazon SQS, and the real client), azure (the same for Azure Storage Queue), login (a server of OAuth 2.0), all.
 set -euo pipefail
 
 # The binary alone; the package "node" would fetch it in an install script.
@@ -27,9 +27,10 @@ packages() {
     node) node_package ;;
     sqs) echo fauxqs@2.4.1 @aws-sdk/client-sqs@3.1175.0 ;;
     azure) echo azurite@3.37.0 @azure/storage-queue@12.32.0 ;;
-    all) packages node && packages sqs && packages azure ;;
+    login) echo oidc-provider@9.13.3 ;;
+    all) packages node && packages sqs && packages azure && packages login ;;
     *)
-        echo "npm-packages: there is no group \"$1\": node, sqs, azure, all" >&2
+        echo "npm-packages: there is no group \"$1\": node, sqs, azure, login, all" >&2
         return 2
         ;;
     esac

@@ -18,6 +18,8 @@ void text_make_printable(char *text);
 
 /* Appends the base64 of the bytes. */
 void base64_encode(struct buf *out, const void *data, size_t len);
+/* The same in the alphabet for URLs, without padding (section 5). */
+void base64url_encode(struct buf *out, const void *data, size_t len);
 /* Appends the decoded bytes. Strict: no white space, right padding, no stray bits. `what` names the
  * field in the error (FAIL_INPUT). */
 bool base64_decode(struct buf *out, const char *text, size_t len, const char *what,

@@ -26,6 +26,7 @@ bool web_identify(struct web *web, const char *certificate, const char *key,
 struct web_answer {
     long status;         /* HTTP status */
     char request_id[80]; /* as the service names the call; empty: it does not */
+    char code[64];       /* of its error, "invalid_client"; empty: it says none */
     struct json *json;   /* NULL where the body is empty; owned */
 };
 void web_answer_free(struct web_answer *answer);
@@ -43,6 +44,9 @@ bool web_call(struct web *web, const char *method, const char *url, const struct
  * (If-Match; RFC 9110, section 13.1.1). Where it has not, the call fails with status 412. */
 bool web_call_if(struct web *web, const char *method, const char *url, const char *if_match,
                  const struct buf *body, struct web_answer *out, struct error *err) MUST_USE;
+/* POST of a form (application/x-www-form-urlencoded), as OAuth has it. */
+bool web_post_form(struct web *web, const char *url, const struct buf *form, struct web_answer *out,
+                   struct error *err) MUST_USE;
 /* Appends a percent-encoded URL part (RFC 3986 unreserved characters stay). */
 bool web_encode(struct web *web, const char *text, struct buf *out, struct error *err) MUST_USE;
 /* Checks that `url` is absolute http or https without user, query and fragment. `what` names it in

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client.h"
+#include "login.h"
 #include "reseal/tls_identity.h"
 
 #define TOKEN_MAX 8192
@@ -9,19 +10,15 @@ bool client_web(const struct config *config, struct web **out, struct error *err
     return client_web_as(config, "api_token", out, err);
 }
 
-bool client_web_as(const struct config *config, const char *key, struct web **out,
-                   struct error *err)
+/* `token` NULL: for what wants none. */
+static bool open_web(const struct config *config, const struct secret *token, struct web **out,
+                     struct error *err)
 {
-    struct secret *token = NULL;
     struct tls_identity identity;
-    const char *source = NULL;
     *out = NULL;
-    if (!tls_identity_read(config, "client", &identity, err) ||
-        !config_want(config, "client", key, &source, err) ||
-        !secret_read(source, "API token", TOKEN_MAX, &token, err))
+    if (!tls_identity_read(config, "client", &identity, err))
         return false;
     bool ok = web_open(token, config_text(config, "client", "ca_file"), out, err);
-    secret_free(&token);
     if (ok && identity.certificate[0] != '\0' &&
         !web_identify(*out, identity.certificate, identity.key, err)) {
         web_close(out);
@@ -30,10 +27,46 @@ bool client_web_as(const struct config *config, const char *key, struct web **ou
     return ok;
 }
 
+bool client_web_as(const struct config *config, const char *key, struct web **out,
+                   struct error *err)
+{
+    struct secret *token = NULL;
+    const char *source = NULL;
+    *out = NULL;
+    if (!config_want(config, "client", key, &source, err) ||
+        !secret_read(source, "API token", TOKEN_MAX, &token, err))
+        return false;
+    bool ok = open_web(config, token, out, err);
+    secret_free(&token);
+    return ok;
+}
+
+bool client_login_web(const struct config *config, struct web **out, struct error *err)
+{
+    /* The service that logs in is another one than the record store: it gets no identity of ours
+     * but the one that it asks for. */
+    return web_open(NULL, config_text(config, "client", "ca_file"), out, err);
+}
+
+bool client_records_web(const struct config *config, struct web **out, struct error *err)
+{
+    struct secret *token = NULL;
+    struct web *web = NULL;
+    *out = NULL;
+    if (login_kind(config) == LOGIN_BY_TOKEN)
+        return client_web(config, out, err);
+    bool ok = client_login_web(config, &web, err) && login_token(config, web, &token, err) &&
+              open_web(config, token, out, err);
+    secret_free(&token);
+    web_close(&web);
+    return ok;
+}
+
 bool client_open(const struct invocation *invocation, struct client *client, struct error *err)
 {
     const struct config *config;
-    return invocation_config(invocation, &config, err) && client_web(config, &client->web, err) &&
+    return invocation_config(invocation, &config, err) &&
+           client_records_web(config, &client->web, err) &&
            records_open(client->web, config_text(config, "client", "records"), &client->records,
                         err);
 }

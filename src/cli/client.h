@@ -14,6 +14,12 @@ bool client_web(const struct config *config, struct web **out, struct error *err
 bool client_web_as(const struct config *config, const char *key, struct web **out,
                    struct error *err) MUST_USE;
 
+/* The same for the record store, which wants a login of its own where the settings say so. */
+bool client_records_web(const struct config *config, struct web **out, struct error *err) MUST_USE;
+
+/* The same without a token, for the service that gives one. */
+bool client_login_web(const struct config *config, struct web **out, struct error *err) MUST_USE;
+
 struct client {
     struct web *web;
     struct records *records;

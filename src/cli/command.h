@@ -89,6 +89,7 @@ void print_warning(const char *format, ...) PRINTF_LIKE(1, 2);
 extern const struct command pfx_commands[];
 extern const struct command device_commands[];
 extern const struct command deliver_commands[];
+extern const struct command login_commands[];
 extern const struct command config_commands[];
 extern const struct command token_commands[];
 extern const struct command key_commands[];

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include "client.h"
 #include "doctor.h"
+#include "login.h"
 
 static void examine_public_key(struct doctor *doctor, const char *path)
 {
@@ -43,6 +44,19 @@ static void examine_hub(struct doctor *doctor)
     web_close(&web);
 }
 
+static void examine_login(struct doctor *doctor)
+{
+    struct web *web = NULL;
+    struct error err = ERROR_INIT;
+    if (!client_records_web(doctor->config, &web, &err))
+        doctor_error(doctor, DOCTOR_CLIENT, MARK_FAILURE, &err, NULL);
+    else
+        doctor_say(doctor, DOCTOR_CLIENT, MARK_OK, NULL, "%s gives us a token for %s",
+                   config_text(doctor->config, "client", "authority"),
+                   config_text(doctor->config, "client", "records"));
+    web_close(&web);
+}
+
 void doctor_client(struct doctor *doctor)
 {
     const char *path = config_text(doctor->config, "client", "public_key");
@@ -51,4 +65,6 @@ void doctor_client(struct doctor *doctor)
         examine_public_key(doctor, path);
     if (source != NULL)
         examine_hub(doctor);
+    if (login_kind(doctor->config) != LOGIN_BY_TOKEN)
+        examine_login(doctor);
 }

@@ -8,9 +8,19 @@
 #define SECRET_HEAP (512 * 1024)
 
 static const struct command *const tables[] = {
-    ceremony_commands, token_commands,   key_commands,    pfx_commands,
-    device_commands,   deliver_commands, config_commands, queue_commands,
-    status_commands,   doctor_commands,  access_commands, NULL,
+    ceremony_commands,
+    token_commands,
+    key_commands,
+    pfx_commands,
+    device_commands,
+    deliver_commands,
+    login_commands,
+    config_commands,
+    queue_commands,
+    status_commands,
+    doctor_commands,
+    access_commands,
+    NULL,
 };
 
 int main(int argc, char **argv)

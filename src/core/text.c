@@ -117,6 +117,20 @@ void base64_encode(struct buf *out, const void *data, size_t len)
         EVP_EncodeBlock(place, data, (int)len);
 }
 
+void base64url_encode(struct buf *out, const void *data, size_t len)
+{
+    size_t before = out->len;
+    base64_encode(out, data, len);
+    while (out->len > before && out->data[out->len - 1] == '=')
+        out->data[--out->len] = '\0';
+    for (size_t i = before; i < out->len; i++) {
+        if (out->data[i] == '+')
+            out->data[i] = '-';
+        else if (out->data[i] == '/')
+            out->data[i] = '_';
+    }
+}
+
 /* Value of each ASCII character as a base64 digit (RFC 4648, table 1); -1: none. */
 static const signed char base64_values[128] = {
     -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,

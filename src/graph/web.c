@@ -17,6 +17,7 @@
 #define PAUSE_MAX_MS     30000 /* longest single wait that we go along with */
 #define PAUSE_FIRST_MS   500   /* where the service does not say how long; doubles */
 #define IF_MATCH_MAX     128   /* bytes of an entity tag */
+#define SERVICE_CODE     sizeof(((struct web_answer *)NULL)->code)
 #define HEADER_BYTES     65536 /* of an answer's header lines, trailers among them */
 #define CONNECT_TIMEOUT  10L   /* seconds */
 #define TRANSFER_TIMEOUT 90L   /* seconds; a long poll takes 20 */
@@ -112,7 +113,7 @@ void web_answer_free(struct web_answer *answer)
 {
     json_free(&answer->json);
     answer->status = 0;
-    answer->request_id[0] = '\0';
+    answer->request_id[0] = answer->code[0] = '\0';
 }
 
 static size_t on_body(char *data, size_t size, size_t count, void *user)
@@ -221,6 +222,7 @@ struct call {
     const char *method, *url;
     const char *if_match;   /* an entity tag, or NULL */
     const struct buf *body; /* or NULL */
+    bool form;              /* it is no JSON */
 };
 
 /* One try. The header lines are borrowed by libcurl for its length, so that the token is in no
@@ -230,10 +232,11 @@ static bool perform(struct web *web, const struct call *call, const char *where,
 {
     char reason[CURL_ERROR_SIZE] = "";
     char accept[] = "Accept: application/json";
-    char type[] = "Content-Type: application/json";
+    char json[] = "Content-Type: application/json";
+    char form[] = "Content-Type: application/x-www-form-urlencoded";
     char expect[] = "Expect:"; /* no pause of a second before a body */
     char condition[IF_MATCH_MAX + 16];
-    struct curl_slist lines[5] = {{accept, NULL}, {expect, NULL}, {type, NULL}};
+    struct curl_slist lines[5] = {{accept, NULL}, {expect, NULL}, {call->form ? form : json, NULL}};
     size_t count = call->body != NULL ? 3 : 2;
     if (call->if_match != NULL) {
         snprintf(condition, sizeof condition, "If-Match: %s", call->if_match);
@@ -274,8 +277,10 @@ static enum failure kind_of_status(long status)
     return FAIL_REMOTE;
 }
 
-/* {"error":{"code","message"}}, as Graph and the hub say it; anything else is left out. */
-static void service_words(const struct reply *reply, char *out, size_t size)
+/* {"error":{"code","message"}}, as Graph and the hub say it, or {"error","error_description"} (RFC
+ * 6749, section 5.2); anything else is left out. */
+static void service_words(const struct reply *reply, char *out, size_t size,
+                          char code_out[static SERVICE_CODE])
 {
     struct json *json = NULL;
     struct error ignored = ERROR_INIT;
@@ -284,20 +289,29 @@ static void service_words(const struct reply *reply, char *out, size_t size)
     if (reply->body.len == 0 || !json_parse(reply->body.data, reply->body.len, &answer_limits,
                                             "the answer", &json, &ignored))
         return;
-    const struct json_value *error = json_get(json_root(json), "error");
-    if (json_type(json_root(json)) == JSON_OBJECT && error != NULL &&
-        json_type(error) == JSON_OBJECT && json_may_text(error, "", "code", 128, &code, &ignored) &&
-        json_may_text(error, "", "message", 4096, &message, &ignored))
+    const struct json_value *root = json_root(json), *error = NULL;
+    if (json_type(root) == JSON_OBJECT)
+        error = json_get(root, "error");
+    bool found = false;
+    if (error != NULL && json_type(error) == JSON_OBJECT)
+        found = json_may_text(error, "", "code", 128, &code, &ignored) &&
+                json_may_text(error, "", "message", 4096, &message, &ignored);
+    else if (error != NULL && json_type(error) == JSON_STRING)
+        found = json_may_text(root, "", "error", 128, &code, &ignored) &&
+                json_may_text(root, "", "error_description", 4096, &message, &ignored);
+    if (found) {
         snprintf(out, size, ": %s%s%.400s", code != NULL ? code : "",
                  code != NULL && message != NULL ? ": " : "", message != NULL ? message : "");
+        snprintf(code_out, SERVICE_CODE, "%s", code != NULL ? code : "");
+    }
     json_free(&json);
 }
 
 static bool status_failed(long status, const char *where, const struct reply *reply,
-                          struct error *err)
+                          char code[static SERVICE_CODE], struct error *err)
 {
     char words[600];
-    service_words(reply, words, sizeof words);
+    service_words(reply, words, sizeof words, code);
     error_set(err, kind_of_status(status), "%s: HTTP status %ld%s%s%s%s", where, status, words,
               reply->request_id[0] != '\0' ? " (request-id " : "", reply->request_id,
               reply->request_id[0] != '\0' ? ")" : "");
@@ -355,17 +369,18 @@ bool web_call(struct web *web, const char *method, const char *url, const struct
     return web_call_if(web, method, url, NULL, body, out, err);
 }
 
-bool web_call_if(struct web *web, const char *method, const char *url, const char *if_match,
-                 const struct buf *body, struct web_answer *out, struct error *err)
+/* With its tries. */
+static bool carry_out(struct web *web, const struct call *call, struct web_answer *out,
+                      struct error *err)
 {
-    const struct call call = {method, url, if_match, body};
+    const char *url = call->url, *if_match = call->if_match;
     struct reply reply = {.body = BUF_INIT(WEB_BODY_MAX)};
     char where[300];
     long status = 0;
     bool ok = false;
     *out = (struct web_answer){0};
     /* The query may be long and has nothing that a reader of an error needs. */
-    snprintf(where, sizeof where, "%s %.*s", method, (int)strcspn(url, "?#"), url);
+    snprintf(where, sizeof where, "%s %.*s", call->method, (int)strcspn(url, "?#"), url);
     if (strlen(url) > URL_MAX)
         return error_set(err, FAIL_TOO_LARGE, "%s: a URL of %zu bytes, at most %d are taken", where,
                          strlen(url), URL_MAX);
@@ -374,7 +389,7 @@ bool web_call_if(struct web *web, const char *method, const char *url, const cha
                          strlen(if_match));
     warn_open_line(web, url);
     for (int tries = 0;; tries++) {
-        if (!perform(web, &call, where, &reply, &status, err))
+        if (!perform(web, call, where, &reply, &status, err))
             goto done;
         if ((status != 429 && status != 503) || tries + 1 == TRIES_MAX)
             break;
@@ -386,10 +401,24 @@ bool web_call_if(struct web *web, const char *method, const char *url, const cha
     out->status = status;
     memcpy(out->request_id, reply.request_id, sizeof out->request_id);
     ok = status >= 200 && status < 300 ? read_answer(&reply, where, out, err)
-                                       : status_failed(status, where, &reply, err);
+                                       : status_failed(status, where, &reply, out->code, err);
 done:
     buf_free(&reply.body);
     return ok;
+}
+
+bool web_call_if(struct web *web, const char *method, const char *url, const char *if_match,
+                 const struct buf *body, struct web_answer *out, struct error *err)
+{
+    const struct call call = {.method = method, .url = url, .if_match = if_match, .body = body};
+    return carry_out(web, &call, out, err);
+}
+
+bool web_post_form(struct web *web, const char *url, const struct buf *form, struct web_answer *out,
+                   struct error *err)
+{
+    const struct call call = {.method = "POST", .url = url, .body = form, .form = true};
+    return carry_out(web, &call, out, err);
 }
 
 bool web_encode(struct web *web, const char *text, struct buf *out, struct error *err)
