@@ -17,7 +17,7 @@ packages() {
     build)
         echo gcc libc6-dev cmake ninja-build pkg-config libssl-dev libp11-dev libp11-kit-dev \
             libcurl4-openssl-dev libyajl-dev libsqlite3-dev libmicrohttpd-dev libgnutls28-dev libinih-dev libgfshare-dev \
-            libexpat1-dev
+            libexpat1-dev libseccomp-dev
         ;;
     softhsm) echo softhsm2 ;;
     nss) echo libnss3 libnss3-tools ;;

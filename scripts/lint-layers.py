@@ -27,7 +27,7 @@ LAYER = {"core": 0, "envelope": 1, "queue": 2, "hsm": 2, "graph": 2, "connector"
 HEADERS = {"compiler": "core", "queue": "queue", "ceremony": "hsm"}
 LIBRARIES = {"p11-kit/": ("hsm",), "pkcs11": ("hsm",), "libp11": ("hsm",), "dlfcn.h": ("hsm",),
              "curl/": ("queue", "graph"), "sqlite3": ("hub",), "microhttpd": ("hub",), "gnutls/": ("hub",),
-             "yajl/": ("core",), "ini.h": ("core",), "libgfshare": ("core",), "expat.h": ("core",)}
+             "yajl/": ("core",), "ini.h": ("core",), "libgfshare": ("core",), "expat.h": ("core",), "seccomp.h": ("connector",)}
 HIDDEN_FROM_HSM = ("json", "queue", "web", "records", "xml", "payload")
 NOT_NEEDED = {"reseald": ("p11", "sqlite3", "microhttpd"), "reseal-hub": ("p11",),
               "reseal-hsm": ("curl", "sqlite3", "microhttpd"), "reseal": ("sqlite3", "microhttpd")}

@@ -169,6 +169,17 @@ static const struct json_value *token_named(const struct json_value *root, const
     return NULL;
 }
 
+static void report_sandbox(struct doctor *doctor, const char *sandbox)
+{
+    if (strcmp(sandbox, "landlock and seccomp") == 0)
+        doctor_say(doctor, DOCTOR_CONNECTOR, MARK_OK, NULL, "reseald is shut in by %s", sandbox);
+    else
+        doctor_say(doctor, DOCTOR_CONNECTOR, MARK_WARNING,
+                   "whoever takes it over from the network can read the PIN's source; its log says "
+                   "what is missing, and sandbox of [connector] whether it is switched off",
+                   "what shuts reseald in: %s", sandbox);
+}
+
 void doctor_connector(struct doctor *doctor)
 {
     const char *path = config_text(doctor->config, "connector", "status_socket");
@@ -189,6 +200,7 @@ void doctor_connector(struct doctor *doctor)
     doctor_say(doctor, DOCTOR_CONNECTOR, serving ? MARK_OK : MARK_WARNING,
                serving ? NULL : "`reseal status` says more",
                "reseald runs as process %lld and is %s", (long long)pid, state);
+    report_sandbox(doctor, text_of(root, "sandbox"));
 }
 
 bool doctor_connector_token(struct doctor *doctor)

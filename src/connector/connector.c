@@ -13,7 +13,7 @@
 #define TURN_MS          (60 * 1000) /* longest wait where nothing is due */
 #define STOP_MS          (20 * 1000) /* on top of the helper's deadline, to finish what is in hand */
 #define LAST_RECEIVE_MS  500 /* for a receive that is just being answered when the stop begins */
-#define DESCRIPTOR_COUNT (2 + TOKENS_MAX * STATION_FDS)
+#define DESCRIPTOR_COUNT (3 + TOKENS_MAX * STATION_FDS)
 
 const char *connector_state(const struct connector *connector)
 {
@@ -157,6 +157,17 @@ static bool at_end(struct connector *connector, int64_t now_ms, struct error *er
 
 /* -- the loop -- */
 
+/* Without it no helper can be replaced: a fresh reseald has a fresh one. */
+static void on_starter_lost(struct connector *connector)
+{
+    struct error why = ERROR_INIT;
+    error_set(&why, FAIL_INTERNAL, "the process that starts token helpers has ended");
+    error_hint(&why, "start reseald again, as its unit does by itself");
+    connector->starter_lost = true;
+    if (!connector->stopping)
+        connector_fail(connector, &why);
+}
+
 static bool turn(struct connector *connector, int64_t next_ms, struct error *err)
 {
     struct pollfd fds[DESCRIPTOR_COUNT];
@@ -167,6 +178,11 @@ static bool turn(struct connector *connector, int64_t next_ms, struct error *err
         count += station_pollfds(&connector->stations[i], &fds[count]);
     }
     first[connector->station_count] = count;
+    struct pollfd *starter = NULL;
+    if (!connector->starter_lost) {
+        starter = &fds[count++];
+        *starter = (struct pollfd){.fd = nursery_fd(connector->nursery), .events = POLLIN};
+    }
     struct pollfd *status = NULL;
     if (connector->status != NULL) {
         status = &fds[count++];
@@ -181,6 +197,8 @@ static bool turn(struct connector *connector, int64_t next_ms, struct error *err
         station_serve(&connector->stations[i], &fds[first[i]], first[i + 1] - first[i]);
     if (fds[0].revents != 0)
         serve_signals(connector);
+    if (starter != NULL && starter->revents != 0)
+        on_starter_lost(connector);
     if (status != NULL && status->revents != 0)
         status_serve(connector->status, connector);
     return true;
@@ -215,6 +233,7 @@ bool connector_run(const struct config *config, struct error *err)
                   LOG_TEXT("require", custody_name(connector.require)),
                   LOG_TEXT("endpoint", queue_endpoint(connector.client)),
                   LOG_NUMBER("tokens", connector.station_count),
+                  LOG_TEXT("sandbox", sandbox_text(&connector.shut_in)),
                   LOG_NUMBER("device_cas", device_trust_count(connector.trust)));
         ok = loop(&connector, err);
         if (ok)

@@ -24,6 +24,7 @@
 #include "reseal/payload.h"
 #include "reseal/queue.h"
 #include "reseal/result.h"
+#include "sandbox.h"
 #include "station.h"
 
 #define ANSWERS_MAX                                                                                \
@@ -111,7 +112,11 @@ struct connector {
     unsigned attempts, lease_s, wait_s;
     int64_t helper_deadline_ms;
     char helper_program[4096];
+    enum sandbox_rule sandbox;
+    struct sandbox_report shut_in; /* what the sandbox keeps away */
     /* what it works with */
+    struct nursery *nursery;
+    bool starter_lost; /* its process has ended */
     struct device_trust *trust;
     struct queue_client *client;
     struct queue *requests, *results;

@@ -85,14 +85,9 @@ void helper_free(struct helper **helper)
 static bool spawn(struct helper *helper, struct error *err)
 {
     const struct helper_options *options = &helper->options;
-    const struct helper_command command = {
-        .program = options->program,
-        .config_path = options->config_path,
-        .token = options->token,
-        .pin_fd = options->pin->fd,
-    };
     int fd;
-    if (!pin_rewind(options->pin, err) || !helper_process_start(&command, &helper->pid, &fd, err))
+    if (!pin_is_there(options->pin, err) ||
+        !nursery_start(*options->nursery, options->index, &helper->pid, &fd, err))
         return false;
     helper->starts++;
     options->pin->read = true;
@@ -245,7 +240,8 @@ static bool on_hello(struct helper *helper, struct bytes body, struct error *err
     helper->state = HELPER_READY;
     helper->ready_ms = clock_monotonic_ms();
     helper->trouble = (struct error)ERROR_INIT;
-    pin_has_served(helper->options.pin);
+    if (pin_has_served(helper->options.pin))
+        nursery_drop_pin(*helper->options.nursery, helper->options.index);
     helper->options.events->ready(helper->options.context, helper);
     return true;
 }

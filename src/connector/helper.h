@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Supervision of one token helper, reseal-hsm: started by fork and exec with one end of a socket
+ * Supervision of one token helper, reseal-hsm: started by the nursery with one end of a socket
  * pair, watched, replaced when it dies, hangs or breaks the protocol.
  *
  *   down -> starting (HELLO is awaited) -> ready -> dying (until it is reaped) -> down
@@ -18,6 +18,7 @@
 
 #include <poll.h>
 #include <sys/types.h>
+#include "nursery.h"
 #include "pin_history.h"
 #include "reseal/helper_message.h"
 
@@ -40,9 +41,9 @@ struct helper_events {
 };
 
 struct helper_options {
-    const char *program;     /* path of reseal-hsm */
-    const char *config_path; /* passed on */
-    const char *token;       /* name of its token, passed on */
+    struct nursery *const *nursery; /* where it is, before the first helper_tick */
+    size_t index;                   /* of its token there */
+    const char *token;              /* its name */
     struct pin_history *pin;
     const struct helper_events *events;
     void *context;

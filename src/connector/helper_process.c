@@ -16,7 +16,8 @@
 #include "reseal/clock.h"
 #include "reseal/helper_message.h"
 
-#define COLLECT_MS 2000
+#define COLLECT_MS  2000
+#define ADOPTION_MS 5000
 
 /* Only what the helper needs stays open: it must not hold our connections. */
 static void close_others_on_exec(int keep_fd)
@@ -30,8 +31,18 @@ static void close_others_on_exec(int keep_fd)
         fcntl(keep_fd, F_SETFD, 0);
 }
 
-/* In the child, between fork and exec: system calls only. */
-static _Noreturn void become_helper(const struct helper_command *command, int fd, pid_t parent)
+/* Its parent ends at once; then it is the connector's, which alone reaps it and sees its end. */
+static void await_adoption(pid_t connector)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    for (int tries = 0; getppid() != connector; tries++) {
+        if (tries == ADOPTION_MS)
+            _exit(126);
+        nanosleep(&pause, NULL);
+    }
+}
+
+_Noreturn void helper_process_become(const struct helper_command *command, int fd, pid_t connector)
 {
     char name[] = "reseal-hsm", config[] = "--config", token[] = "--token";
     char *const argv[] = {name,
@@ -46,39 +57,14 @@ static _Noreturn void become_helper(const struct helper_command *command, int fd
         _exit(126);
     close_others_on_exec(command->pin_fd);
     setpgid(0, 0); /* ^C at the terminal is for the connector: it finishes what is in hand */
+    await_adoption(connector);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent)
+    if (getppid() != connector)
         _exit(126);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     execv(command->program, argv);
     _exit(127);
-}
-
-bool helper_process_start(const struct helper_command *command, pid_t *pid, int *fd,
-                          struct error *err)
-{
-    int ends[2];
-    if (access(command->program, X_OK) != 0) {
-        error_errno(err, FAIL_NOT_FOUND, "cannot execute the token helper %s", command->program);
-        return error_hint(err, "set helper of [connector] to the path of reseal-hsm");
-    }
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
-        return error_errno(err, FAIL_IO, "cannot make a socket pair for the token helper");
-    pid_t parent = getpid(), child = -1;
-    bool ok = fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0 && (child = fork()) >= 0;
-    if (!ok) {
-        error_errno(err, FAIL_IO, "cannot start the token helper");
-        close(ends[0]);
-        close(ends[1]);
-        return false;
-    }
-    if (child == 0)
-        become_helper(command, ends[1], parent);
-    close(ends[1]);
-    *pid = child;
-    *fd = ends[0];
-    return true;
 }
 
 /* A process that is stuck in the kernel, in a token's driver say, outlives SIGKILL for as long as

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The process of a token helper: fork and exec with one end of a socket pair, and its end. */
+/* The process of a token helper: how it becomes one after the fork (nursery.h), and its end. */
 #ifndef RESEAL_CONNECTOR_HELPER_PROCESS_H
 #define RESEAL_CONNECTOR_HELPER_PROCESS_H
 
@@ -13,10 +13,9 @@ struct helper_command {
     int pin_fd;              /* stays open in it; -1: none */
 };
 
-/* *pid becomes the process, *fd our end of its socket, close-on-exec and not blocking; the caller
- * owns both. Where it fails, nothing runs. */
-bool helper_process_start(const struct helper_command *command, pid_t *pid, int *fd,
-                          struct error *err) MUST_USE;
+/* In the child, between fork and exec: waits until the connector has adopted it, and becomes the
+ * program, with `fd` as its end of the socket. System calls only. */
+_Noreturn void helper_process_become(const struct helper_command *command, int fd, pid_t connector);
 /* After SIGKILL: waits a while for its end, and leaves it to init where it does not come. */
 void helper_process_collect(pid_t pid);
 /* What the status of waitpid says. */

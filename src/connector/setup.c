@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+#include "reseal/log.h"
 
 static bool read_settings(struct connector *connector, struct error *err)
 {
@@ -25,6 +26,7 @@ static bool read_settings(struct connector *connector, struct error *err)
         return error_set(err, FAIL_INTERNAL, "a choice of [connector] is not known");
     if (!payload_options_read(config, &connector->payload, err))
         return false;
+    connector->sandbox = sandbox_rule_of(config_text(config, "connector", "sandbox"));
     connector->attempts = (unsigned)config_number(config, "connector", "attempts");
     connector->lease_s = (unsigned)config_number(config, "queue", "lease");
     connector->wait_s = (unsigned)config_number(config, "queue", "wait");
@@ -91,18 +93,47 @@ static bool check_descriptors(const struct connector *connector, struct error *e
 static bool make_stations(struct connector *connector, struct error *err)
 {
     size_t count = settings_token_count(connector->config);
+    int fd;
     for (size_t i = 0; i < count; i++) {
         struct station *station = &connector->stations[i];
         station->connector = connector;
         station->index = i;
         station->section = settings_token_section(connector->config, i);
         station->name = settings_token_name(station->section);
-        if (!pin_descriptor(connector->config, station->section, &station->pin.fd, err) ||
-            !station_set_up(station, err))
+        if (!pin_descriptor(connector->config, station->section, &fd, err))
+            return false;
+        pin_look_at(&station->pin, fd);
+        if (!station_set_up(station, err))
             return false;
         connector->station_count = i + 1;
     }
     return check_descriptors(connector, err);
+}
+
+/* Before anything that talks to the network: what it is forked off from, it has in memory. */
+static bool open_nursery(struct connector *connector, struct error *err)
+{
+    static struct helper_command commands[TOKENS_MAX]; /* a program has one connector */
+    for (size_t i = 0; i < connector->station_count; i++) {
+        const struct station *station = &connector->stations[i];
+        commands[i] = (struct helper_command){.program = connector->helper_program,
+                                              .config_path = config_path(connector->config),
+                                              .token = station->name,
+                                              .pin_fd = station->pin.fd};
+    }
+    return nursery_open(commands, connector->station_count, &connector->nursery, err);
+}
+
+/* From here on this process starts nothing, and reads little. */
+static bool shut_in(struct connector *connector, struct error *err)
+{
+    if (!sandbox_enter(connector->config, connector->sandbox, &connector->shut_in, err))
+        return false;
+    if (connector->shut_in.trouble[0] != '\0')
+        log_event(LEVEL_WARNING, EVENT_NOTE, "the sandbox is not complete",
+                  LOG_TEXT("sandbox", sandbox_text(&connector->shut_in)),
+                  LOG_TEXT("text", connector->shut_in.trouble));
+    return true;
 }
 
 static bool open_signals(struct connector *connector, struct error *err)
@@ -125,12 +156,13 @@ bool connector_set_up(struct connector *connector, const struct config *config, 
 {
     *connector = (struct connector){.config = config, .signal_fd = -1};
     connector->jobs_end = &connector->jobs;
-    if (!read_settings(connector, err) || !load_trust(connector, err) ||
-        !open_queue(connector, err) || !open_signals(connector, err) ||
-        !make_stations(connector, err))
+    if (!read_settings(connector, err) || !make_stations(connector, err) ||
+        !open_nursery(connector, err) || !load_trust(connector, err) ||
+        !open_queue(connector, err) || !open_signals(connector, err))
         return false;
     const char *socket = config_text(config, "connector", "status_socket");
-    return socket == NULL || status_open(socket, &connector->status, err);
+    return (socket == NULL || status_open(socket, &connector->status, err)) &&
+           shut_in(connector, err);
 }
 
 void connector_tear_down(struct connector *connector)
@@ -138,6 +170,7 @@ void connector_tear_down(struct connector *connector)
     status_close(&connector->status);
     for (size_t i = 0; i < connector->station_count; i++)
         station_tear_down(&connector->stations[i]);
+    nursery_close(&connector->nursery);
     queue_client_free(&connector->client); /* runs callbacks of jobs */
     jobs_free(connector);
     device_trust_free(&connector->trust);

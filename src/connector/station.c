@@ -309,8 +309,8 @@ static const struct helper_events events = {
 bool station_helper_new(struct station *station, struct helper **out, struct error *err)
 {
     struct helper_options options = {
-        .program = station->connector->helper_program,
-        .config_path = config_path(station->connector->config),
+        .nursery = &station->connector->nursery,
+        .index = station->index,
         .token = station->name,
         .pin = &station->pin,
         .events = &events,

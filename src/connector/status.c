@@ -230,6 +230,7 @@ static bool write_document(const struct connector *connector, struct buf *out, s
     json_put_text(json, "connector", connector->name);
     json_put_text(json, "state", connector_state(connector));
     json_put_text(json, "require", custody_name(connector->require));
+    json_put_text(json, "sandbox", sandbox_text(&connector->shut_in));
     json_put_integer(json, "sessions", sum(connector, sessions_of));
     put_tokens(json, connector);
     put_queue(json, connector);

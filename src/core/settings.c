@@ -52,6 +52,9 @@ const struct config_key reseal_settings[] = {
      "jobs after which a helper is replaced by a fresh one, as modules leak memory; 0: never"},
     {"connector", "helper_growth", CONFIG_NUMBER, 0, 65536, NULL, "64",
      "MiB by which a helper may grow before it is replaced by a fresh one; 0: never"},
+    {"connector", "sandbox", CONFIG_CHOICE, 0, 0, "auto|require|off", "auto",
+     "reseald shuts itself in by Landlock and seccomp: as far as the kernel does it, or not at all "
+     "without (require)"},
     {"connector", "status_socket", CONFIG_PATH, 0, 0, NULL, NULL,
      "UNIX socket on which `reseal status` and `reseal doctor` ask the running connector"},
     {"connector", "attempts", CONFIG_NUMBER, 1, 100, NULL, "5",

@@ -31,12 +31,22 @@ def process_exists(pid):
         return False
 
 
+def name_of(pid):
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def children(pid):
+    """Its children; of reseald, the token helpers, and not the process that starts them."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
-            return [int(child) for child in file.read().split()]
+            found = [int(child) for child in file.read().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+    return [child for child in found if name_of(child) != "reseald-starter"]
 
 
 _running = set()

@@ -112,6 +112,9 @@ class MainJob:
         status = json.loads(done.stdout)
         self.assertEqual(status["state"], "serving")
         self.assertEqual(status["pid"], self.connector.pid)
+        self.assertEqual(status["sandbox"], "landlock and seccomp")
+        with open(f"/proc/{self.connector.pid}/status") as file:
+            self.assertRegex(file.read(), r"NoNewPrivs:\t1\nSeccomp:\t2\n")
         self.assertIn(status["helper"]["pid"], children(self.connector.pid))
         key, = status["keys"]
         self.assertEqual({padding["custody"] for padding in key["paddings"]}, {self.stage.custody})

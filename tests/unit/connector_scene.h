@@ -163,6 +163,31 @@ static inline int close_scene(void **state)
 
 /* -- requests and results -- */
 
+/* The process that starts the helpers. */
+static inline pid_t starter_of(const struct scene *scene)
+{
+    char path[64], name[32];
+    int pid = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)scene->pid, (int)scene->pid);
+    FILE *children = fopen(path, "r");
+    assert_non_null(children);
+    while (fscanf(children, "%d", &pid) == 1) {
+        snprintf(path, sizeof path, "/proc/%d/comm", pid);
+        FILE *comm = fopen(path, "r");
+        bool found = comm != NULL && fgets(name, sizeof name, comm) != NULL &&
+                     strcmp(name, "reseald-starter\n") == 0;
+        if (comm != NULL)
+            fclose(comm);
+        if (found) {
+            fclose(children);
+            return pid;
+        }
+    }
+    fclose(children);
+    fail_msg("there is no starter");
+    return 0;
+}
+
 static inline void make_request(const struct scene *scene, const char *id, struct request *request)
 {
     request_init(request);

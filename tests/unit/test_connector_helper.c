@@ -255,12 +255,22 @@ static void a_pin_refused_in_a_job_halts_and_gives_the_job_back(void **state)
     assert_int_equal(peer_count(&scene->peer, "DeleteMessageBatch"), 0);
 }
 
-static bool has_descriptor(const struct scene *scene, int fd)
+static bool has_descriptor(pid_t pid, int fd)
 {
     struct stat info;
     char path[64];
-    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)scene->pid, fd);
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
     return lstat(path, &info) == 0;
+}
+
+static void wait_for_drop(pid_t pid, int fd)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+    int64_t end = clock_monotonic_ms() + BOUND_MS;
+    while (has_descriptor(pid, fd)) {
+        assert_true(clock_monotonic_ms() < end);
+        nanosleep(&pause, NULL);
+    }
 }
 
 static void a_pin_from_a_pipe_is_not_replaced_by_nothing(void **state)
@@ -272,7 +282,8 @@ static void a_pin_from_a_pipe_is_not_replaced_by_nothing(void **state)
     scene->pin = "fd:20";
     start(scene, "die-once", "");
     wait_for_state(scene, "serving");
-    assert_false(has_descriptor(scene, 20)); /* it has served, and goes */
+    assert_false(has_descriptor(scene->pid, 20)); /* never while it talks to the network */
+    wait_for_drop(starter_of(scene), 20);         /* it has served, and goes */
     offer_good(scene, "request-1", 1);
     wait_for_state(scene, "halted");
     assert_int_equal(actor_starts(scene->config), 1);
@@ -296,17 +307,35 @@ static void a_pin_from_a_file_descriptor_serves_every_start(void **state)
     start(scene, "die-once", "");
     offer_good(scene, "request-1", 1);
     expect_answer(scene, OUTCOME_RESEALED, RESULT_NONE);
-    assert_true(has_descriptor(scene, 20));
+    assert_false(has_descriptor(scene->pid, 20));
+    assert_true(has_descriptor(starter_of(scene), 20));
     assert_int_equal(stop(scene), 0);
     assert_int_equal(read(20, &byte, 1), 1); /* at its beginning again */
     close(fd);
     close(20);
 }
 
+/* What was begun is finished; a fresh reseald is needed for fresh helpers. */
+static void without_its_starter_it_finishes_and_ends(void **state)
+{
+    struct scene *scene = *state;
+    int status = 0;
+    start(scene, "good", "");
+    offer_good(scene, "request-1", 1);
+    expect_answer(scene, OUTCOME_RESEALED, RESULT_NONE);
+    assert_int_equal(kill(starter_of(scene), SIGKILL), 0);
+    assert_int_equal(waitpid(scene->pid, &status, 0), scene->pid);
+    scene->pid = 0;
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+    assert_true(log_contains(scene, "the process that starts token helpers has ended"));
+}
+
 int main(int argc, char **argv)
 {
     actor_main(argc, argv);
     const struct CMUnitTest tests[] = {
+        scene_test(without_its_starter_it_finishes_and_ends),
         scene_test(a_token_failure_is_tried_again),
         scene_test(a_token_that_is_away_spends_no_attempts),
         scene_test(while_the_token_is_away_little_is_received_and_tried_rarely),
