@@ -184,9 +184,10 @@ static bool turn(struct connector *connector, int64_t next_ms, struct error *err
         *starter = (struct pollfd){.fd = nursery_fd(connector->nursery), .events = POLLIN};
     }
     struct pollfd *status = NULL;
-    if (connector->status != NULL) {
+    int listening = connector->status != NULL ? status_fd(connector->status) : -1;
+    if (listening >= 0) {
         status = &fds[count++];
-        *status = (struct pollfd){.fd = status_fd(connector->status), .events = POLLIN};
+        *status = (struct pollfd){.fd = listening, .events = POLLIN};
     }
     /* Further answers are near: results and deletions may wait a moment to travel together. */
     queue_gather(connector->client, connector->in_state[JOB_RESEALING] > 0 && !connector->stopping);

@@ -252,6 +252,7 @@ bool outage_wants_another(const struct station *station) MUST_USE;
 struct status_socket;
 bool status_open(const char *path, struct status_socket **out, struct error *err) MUST_USE;
 void status_close(struct status_socket **status);
+/* -1: it is not to be waited for now. */
 int status_fd(const struct status_socket *status) MUST_USE;
 /* Answers one caller with the state as JSON. */
 void status_serve(struct status_socket *status, const struct connector *connector);

@@ -14,12 +14,15 @@
 #include "reseal/json.h"
 #include "reseal/log.h"
 
+#define FULL_MS 500
 #define STATUS_BYTES                                                                               \
     (256 * 1024) /* fits into the socket's buffer: written at once or not at all                   \
                   */
 
 struct status_socket {
     int fd;
+    int64_t
+        full_until_ms; /* no descriptor is left for a caller: nobody is listened to until then */
     char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
 };
 
@@ -96,7 +99,7 @@ void status_close(struct status_socket **status)
 
 int status_fd(const struct status_socket *status)
 {
-    return status->fd;
+    return clock_monotonic_ms() < status->full_until_ms ? -1 : status->fd;
 }
 
 /* -- the document -- */
@@ -249,8 +252,11 @@ void status_serve(struct status_socket *status, const struct connector *connecto
     struct buf document = BUF_INIT(STATUS_BYTES);
     struct error err = ERROR_INIT;
     int fd = accept4(status->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
-        return; /* gone again */
+    if (fd < 0) { /* the caller has gone again, or it waits, and would be told of without end */
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+            status->full_until_ms = clock_monotonic_ms() + FULL_MS;
+        return;
+    }
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){STATUS_BYTES}, sizeof(int));
     if (!write_document(connector, &document, &err))
         log_error(LEVEL_WARNING, EVENT_NOTE, "the status could not be written", &err);
