@@ -261,6 +261,7 @@ static const struct command_option new_options[] = {
 
 static const struct command_option import_options[] = {
     PFX_MAKE_OPTIONS,
+    {"list", "FILE", "many: CSV with the columns pfx, user, password or password_file, purpose"},
     {NULL, NULL, NULL},
 };
 
@@ -274,8 +275,9 @@ const struct command pfx_commands[] = {
     {"pfx", "new", "--pfx FILE --user UPN",
      "seal the password of a PFX file into a record; no token is needed", new_options, 0, 0,
      run_new},
-    {"pfx", "import", "[FILE...]", "post records made by pfx new, or make and post one",
-     import_options, 0, 100000, pfx_import_run},
+    {"pfx", "import", "[FILE...]",
+     "post records made by pfx new, or make and post one, or many of a list", import_options, 0,
+     100000, pfx_import_run},
     {"pfx", "list", "", "list the records of the store", filter_rows, 0, 0, run_list},
     {"pfx", "get", "ID", "show one record", NULL, 1, 1, run_get},
     {"pfx", "remove", "[ID]", "remove a record by its id, or by --user and --thumbprint",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pfx_make.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <openssl/evp.h>
 #include "reseal/clock.h"
@@ -47,19 +48,16 @@ static bool put_text(char *out, size_t size, const char *text, const char *what,
     return true;
 }
 
+/* The names that all records of a command have in common. */
 static bool take_names(const struct invocation *invocation, const struct config *config,
                        struct record *record, struct error *err)
 {
-    const char *user = invocation_option(invocation, "user");
     const char *key_name = option_or_config(invocation, config, "key-name", "key_name");
     const char *provider = option_or_config(invocation, config, "provider", "provider_name");
     const char *padding = option_or_config(invocation, config, "padding", "padding");
-    const char *purpose = invocation_option(invocation, "purpose");
-    if (!want(user, "user", NULL, err) || !want(key_name, "key-name", "key_name", err))
+    if (!want(key_name, "key-name", "key_name", err))
         return false;
-    if (!put_text(record->user_principal_name, sizeof record->user_principal_name, user,
-                  "user principal name", err) ||
-        !put_text(record->key_name, sizeof record->key_name, key_name, "key name", err) ||
+    if (!put_text(record->key_name, sizeof record->key_name, key_name, "key name", err) ||
         !put_text(record->provider_name, sizeof record->provider_name,
                   provider != NULL ? provider : "reseal", "provider name", err))
         return false;
@@ -70,6 +68,15 @@ static bool take_names(const struct invocation *invocation, const struct config 
         }
         return false;
     }
+    return true;
+}
+
+static bool take_user(const char *user, const char *purpose, struct record *record,
+                      struct error *err)
+{
+    if (!put_text(record->user_principal_name, sizeof record->user_principal_name, user,
+                  "user principal name", err))
+        return false;
     if (!purpose_parse(purpose != NULL ? purpose : "smimeEncryption", &record->purpose, err)) {
         err->kind = FAIL_USAGE;
         return error_hint(err, "smimeEncryption, smimeSigning, wifi, vpn or unassigned");
@@ -97,25 +104,14 @@ static bool check_validity(const struct pfx_facts *facts, const char *path, bool
     return true;
 }
 
-/* What needs no password is checked before one is asked for. */
-static bool seal(const struct invocation *invocation, const char *path, EVP_PKEY *key,
+static bool seal(const struct pfx_maker *maker, const char *path, const struct secret *password,
                  struct record *record, struct error *err)
 {
-    const char *source = invocation_option(invocation, "password");
-    struct secret *password = NULL;
     struct pfx_facts facts;
-    char question[256];
-    bool ok = false;
-    snprintf(question, sizeof question, "Password of %.200s", path);
-    if (!secret_read(source != NULL ? source : "prompt", question, PFX_PASSWORD_MAX, &password,
-                     err))
-        return error_context(err, "password of the PFX");
-    if (!pfx_open(buf_bytes(&record->pfx), password, &facts, err)) {
-        error_context(err, "%s", path);
-        goto done;
-    }
-    if (!check_validity(&facts, path, invocation_flag(invocation, "force"), err))
-        goto done;
+    if (!pfx_open(buf_bytes(&record->pfx), password, &facts, err))
+        return error_context(err, "%s", path);
+    if (!check_validity(&facts, path, maker->force, err))
+        return false;
     if (facts.legacy)
         print_warning("%s uses an old algorithm (RC2 or the like) that new devices may refuse",
                       path);
@@ -127,10 +123,7 @@ static bool seal(const struct invocation *invocation, const char *path, EVP_PKEY
     memcpy(record->thumbprint, facts.thumbprint, sizeof record->thumbprint);
     record->not_before_ms = facts.not_before_ms;
     record->not_after_ms = facts.not_after_ms;
-    ok = password_seal(key, record->padding, password, &record->sealed, err);
-done:
-    secret_free(&password);
-    return ok;
+    return password_seal(maker->key, record->padding, password, &record->sealed, err);
 }
 
 static bool load_public_key(const struct invocation *invocation, const char *path, EVP_PKEY **out,
@@ -146,33 +139,81 @@ static bool load_public_key(const struct invocation *invocation, const char *pat
     return false;
 }
 
-bool pfx_make(const struct invocation *invocation, struct record *record, struct error *err)
+bool pfx_maker_open(const struct invocation *invocation, struct pfx_maker *maker, struct error *err)
 {
     const struct config *config;
-    EVP_PKEY *key = NULL;
-    const char *path = invocation_option(invocation, "pfx");
+    *maker = (struct pfx_maker){.force = invocation_flag(invocation, "force")};
+    record_init(&maker->names);
     if (!invocation_may_config(invocation, &config, err))
         return false;
-    const char *key_path = option_or_config(invocation, config, "public-key", "public_key");
+    const char *path = option_or_config(invocation, config, "public-key", "public_key");
+    return want(path, "public-key", "public_key", err) &&
+           take_names(invocation, config, &maker->names, err) &&
+           load_public_key(invocation, path, &maker->key, err);
+}
+
+void pfx_maker_close(struct pfx_maker *maker)
+{
+    EVP_PKEY_free(maker->key);
+    maker->key = NULL;
+    record_free(&maker->names);
+}
+
+static bool read_pfx(const char *path, struct record *record, struct error *err)
+{
+    record->pfx.max = RECORD_BLOB_MAX;
+    if (file_read(path, &record->pfx, err))
+        return true;
+    if (err->kind == FAIL_TOO_LARGE)
+        error_hint(err, "a PFX for devices has key and certificate, and at most a short chain");
+    if (err->kind == FAIL_NOT_FOUND)
+        error_hint(err, "--pfx names the PFX file (PKCS#12, often .pfx or .p12) to be sealed");
+    return false;
+}
+
+/* What needs no password. */
+static bool begin(const struct pfx_maker *maker, const struct pfx_wish *wish, struct record *record,
+                  struct error *err)
+{
+    memcpy(record->key_name, maker->names.key_name, sizeof record->key_name);
+    memcpy(record->provider_name, maker->names.provider_name, sizeof record->provider_name);
+    record->padding = maker->names.padding;
+    return take_user(wish->user, wish->purpose, record, err) && read_pfx(wish->path, record, err);
+}
+
+bool pfx_maker_make(const struct pfx_maker *maker, const struct pfx_wish *wish,
+                    struct record *record, struct error *err)
+{
+    return begin(maker, wish, record, err) && seal(maker, wish->path, wish->password, record, err);
+}
+
+bool pfx_make(const struct invocation *invocation, struct record *record, struct error *err)
+{
+    const struct pfx_wish wish = {.path = invocation_option(invocation, "pfx"),
+                                  .user = invocation_option(invocation, "user"),
+                                  .purpose = invocation_option(invocation, "purpose")};
     const char *source = invocation_option(invocation, "password");
+    struct pfx_maker maker = {.key = NULL};
+    struct secret *password = NULL;
+    char question[256];
+    bool ok = false;
     if (source != NULL && !secret_source_check(source, err))
         return error_context(err, "--password");
-    if (!want(path, "pfx", NULL, err) || !want(key_path, "public-key", "public_key", err) ||
-        !take_names(invocation, config, record, err) ||
-        !load_public_key(invocation, key_path, &key, err))
+    if (!want(wish.path, "pfx", NULL, err) || !want(wish.user, "user", NULL, err))
         return false;
-    bool ok = false;
-    record->pfx.max = RECORD_BLOB_MAX;
-    if (!file_read(path, &record->pfx, err)) {
-        if (err->kind == FAIL_TOO_LARGE)
-            error_hint(err, "a PFX for devices has key and certificate, and at most a short chain");
-        if (err->kind == FAIL_NOT_FOUND)
-            error_hint(err, "--pfx names the PFX file (PKCS#12, often .pfx or .p12) to be sealed");
+    snprintf(question, sizeof question, "Password of %.200s", wish.path);
+    /* What can be checked without a password is, before one is asked for. */
+    if (!pfx_maker_open(invocation, &maker, err) || !begin(&maker, &wish, record, err))
+        goto done;
+    if (!secret_read(source != NULL ? source : "prompt", question, PFX_PASSWORD_MAX, &password,
+                     err)) {
+        error_context(err, "password of the PFX");
         goto done;
     }
-    ok = seal(invocation, path, key, record, err);
+    ok = seal(&maker, wish.path, password, record, err);
 done:
-    EVP_PKEY_free(key);
+    secret_free(&password);
+    pfx_maker_close(&maker);
     return ok;
 }
 

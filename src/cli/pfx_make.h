@@ -4,7 +4,9 @@
 #define RESEAL_PFX_MAKE_H
 
 #include "command.h"
+#include <openssl/types.h>
 #include "reseal/record.h"
+#include "reseal/secret.h"
 
 /* The options that say which record to make; a command's table begins with them. */
 #define PFX_MAKE_OPTIONS                                                                           \
@@ -21,10 +23,29 @@
         "force", NULL, "take an expired certificate"                                               \
     }
 
-/* Opens the PFX with its password, seals the password, fills the record. `record` was initialised
- * by record_init and is to be freed in any case. */
+/* Opens the PFX with its password, seals the password, fills the record, all as the options say.
+ * `record` was initialised by record_init and is to be freed in any case. */
 bool pfx_make(const struct invocation *invocation, struct record *record,
               struct error *err) MUST_USE;
+
+/* What all records of one command have in common: the sealing key, and names. */
+struct pfx_maker {
+    EVP_PKEY *key;
+    struct record names; /* its PFX and what is of it are empty */
+    bool force;          /* an expired certificate is taken */
+};
+/* `maker` is to be closed in any case. */
+bool pfx_maker_open(const struct invocation *invocation, struct pfx_maker *maker,
+                    struct error *err) MUST_USE;
+void pfx_maker_close(struct pfx_maker *maker);
+/* One PFX file of a list, of whom it is and what for (NULL: smimeEncryption), and its password. */
+struct pfx_wish {
+    const char *path, *user, *purpose;
+    const struct secret *password;
+};
+/* The same for one of several. Warnings are told on standard error. */
+bool pfx_maker_make(const struct pfx_maker *maker, const struct pfx_wish *wish,
+                    struct record *record, struct error *err) MUST_USE;
 
 /* A thumbprint as people copy it (upper case, colons, spaces) as 40 lower-case digits. */
 bool thumbprint_parse(const char *text, char out[static RECORD_THUMBPRINT],

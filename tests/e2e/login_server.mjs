@@ -60,11 +60,15 @@ async function person(url) {
 
 const answers = provider.callback();
 let away = 0; // logins that get no answer
+let refusals = 0; // of the store, whatever the token
 http.createServer(async (request, response) => {
     const url = new URL(request.url, "http://127.0.0.1");
     if (url.pathname === "/away") {
         away = Number(url.searchParams.get("count"));
         response.end("gone");
+    } else if (url.pathname === "/refuse") {
+        refusals = Number(url.searchParams.get("count"));
+        response.end("will do");
     } else if (url.pathname === `${tenant}/token` && away > 0) {
         away--;
         request.destroy();
@@ -85,7 +89,8 @@ async function accepted(request) {
 }
 
 http.createServer(async (request, response) => {
-    if (!(await accepted(request))) {
+    const refused = refusals > 0 && request.method === "POST" && refusals-- > 0;
+    if (refused || !(await accepted(request))) {
         response.writeHead(401, { "Content-Type": "application/json", "request-id": "of-the-store" });
         response.end(JSON.stringify({ error: { code: "InvalidAuthenticationToken", message: "no token of ours" } }));
         return;

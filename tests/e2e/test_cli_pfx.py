@@ -233,8 +233,87 @@ class Records(Case):
         self.assertNotIn("there is one", err)  # the store's words for the same
         self.assertNotIn("http://", err)
 
+    def list_of(self, rows, mode=0o600, name="list.csv"):
+        path = write(self.path(name), "".join(f"{row}\r\n" for row in rows).encode())
+        os.chmod(path, mode)
+        return path
+
+    def certificates(self, count):
+        """PFX files p0.pfx ... of certificates of their own, with passwords of all kinds."""
+        passwords = ["correct horse", 'with "quotes", and; so', "p\u00e4\U0001f600 battery", "staple " * 4]
+        for i in range(count):
+            openssl("req", "-x509", "-key", f"{self.shared}/user.key", "-subj", f"/CN=user {i}", "-days", "30", "-out",
+                    self.path(f"p{i}.pem"))
+            password = passwords[i % len(passwords)]
+            source = self.password(password)
+            openssl("pkcs12", "-export", "-inkey", f"{self.shared}/user.key", "-in", self.path(f"p{i}.pem"), "-passout",
+                    source, "-out", self.path(f"p{i}.pfx"))
+            yield f"p{i}.pfx", password, '"' + password.replace('"', '""') + '"'
+
+    def test_a_list_is_imported_and_can_be_begun_again(self):
+        made = list(self.certificates(4))
+        rows = ["pfx,user,password,purpose"] + [f"{name},u{i}@example.org,{cell},{'wifi' if i == 1 else ''}"
+                                               for i, (name, _, cell) in enumerate(made)]
+        listed = self.list_of(rows[:3])
+        out, err = self.reseal("pfx", "import", "--list", listed)
+        self.assertEqual(len(out.split()), 2)
+        self.assertIn("2 imported, 0 there already, 0 failed", err)
+        listed = self.list_of(rows)
+        out, err = self.reseal("pfx", "import", "--list", listed, "--json")
+        self.assertIn("2 imported, 2 there already, 0 failed", err)
+        reported = json.loads(out)["imported"]
+        self.assertEqual([("id" in row, row.get("already")) for row in reported],
+                         [(False, True), (False, True), (True, None), (True, None)])
+        self.assertEqual(len(self.server.records), 4)
+        by_user = {record["userPrincipalName"]: record for record in self.server.records.values()}
+        for i, (_, password, _) in enumerate(made):
+            record = by_user[f"u{i}@example.org"]
+            self.assertEqual(record["intendedPurpose"], "wifi" if i == 1 else "smimeEncryption")
+            sealed = base64.b64decode(record["encryptedPfxPassword"])
+            self.assertEqual(unseal(self.shared, sealed, "oaepSha512"), password.encode())
+
+    def test_passwords_of_a_list_may_be_in_files(self):
+        (name, _, _), = self.certificates(1)
+        listed = self.list_of(["user;pfx;password_file", f"u@example.org;{name};password"], mode=0o644)
+        out, _ = self.reseal("pfx", "import", "--list", listed)
+        self.assertIn(out.strip(), self.server.records)
+
+    def test_each_row_that_fails_is_told_with_its_line_and_the_others_go_on(self):
+        (good, _, cell), (other, _, _) = self.certificates(2)
+        listed = self.list_of(["pfx,user,password", f"{other},a@example.org,wrong password", "missing.pfx,b@example.org,x",
+                               f"{good},,{cell}", f"{good},c@example.org,{cell}"])
+        self.secrets.append("wrong password")
+        out, err = self.reseal("pfx", "import", "--list", listed, status=1)
+        self.assertEqual(len(out.split()), 1)
+        for words in ("line 2: ", "line 3: ", "missing.pfx", "line 4: ", "user principal name",
+                      "1 imported, 0 there already, 3 failed"):
+            self.assertIn(words, err)
+
+    def test_a_list_that_is_none_or_that_everybody_reads_is_refused(self):
+        for rows, words in ((["pfx,user"], "column"), (["pfx,user,password,passwort"], "passwort"),
+                            (["pfx,user,password,password_file"], "column"), (["pfx,pfx,user,password"], "twice"),
+                            (["pfx,user,password", "a,b"], "line 2"), ([""], "empty")):
+            _, err = self.reseal("pfx", "import", "--list", self.list_of(rows), status=1)
+            self.assertIn(words, err)
+            self.assertIn("list.csv", err)
+        listed = self.list_of(["pfx,user,password", "a,b,hunter22"], mode=0o644)
+        self.secrets.append("hunter22")
+        _, err = self.reseal("pfx", "import", "--list", listed, status=3)
+        self.assertIn("chmod 600", err)
+        self.assertEqual(self.server.records, {})
+
+    def test_a_list_stops_where_the_store_is_away(self):
+        made = list(self.certificates(7))
+        listed = self.list_of(["pfx,user,password"] + [f"{name},u@example.org,{cell}" for name, _, cell in made])
+        self.write_config(records="http://127.0.0.1:1/beta")
+        _, err = self.reseal("pfx", "import", "--list", listed, status=5)
+        self.assertIn("up to line 6", err)
+        self.assertIn("0 imported, 0 there already, 5 failed", err)
+        self.assertIn("run the command again", err)
+
     def test_files_and_options_of_making_do_not_mix(self):
-        for words in ([], ["x", "--pfx", "y"], ["x", "--user", "u"], ["x", "--padding", "p"]):
+        for words in ([], ["x", "--pfx", "y"], ["x", "--user", "u"], ["x", "--padding", "p"], ["x", "--list", "y"],
+                      ["--pfx", "x", "--list", "y"], ["--list", "x", "--user", "u"]):
             self.reseal("pfx", "import", *words, status=2)
 
     def test_list_and_get_show_records_without_secrets(self):

@@ -133,6 +133,19 @@ class Login(StageTest):
             login_key=None, login_pin=f"file:{stage.token.pin_file}",
             login_uri=f"pkcs11:token={stage.token.label};object=importer?module-path={stage.token.module}"))
 
+    def test_a_login_that_runs_out_within_a_list_is_renewed(self):
+        folder = self.stage.folder
+        rows = ["pfx,user,password"]
+        for i in range(3):
+            pfx, _ = make_pfx(folder, f"member{i}", "a password")
+            rows.append(f"{pfx},member{i}@example.org,a password")
+        write_secret(f"{folder}/list.csv", "\n".join(rows) + "\n")
+        self.server.call("/refuse?count=1")
+        done = self.stage.succeeds("pfx", "import", "--list", f"{folder}/list.csv", config=self.by_certificate())
+        self.assertIn("3 imported, 0 there already, 0 failed", done.stderr)
+        for record_id in done.stdout.split():
+            self.stage.succeeds("pfx", "remove", record_id, config=self.by_certificate())
+
     def test_doctor_logs_in_as_well(self):
         for config, mark, words in ((self.by_certificate(), "ok", "gives us a token for"),
                                     (self.by_secret(client_id="nobody"), "failure", "invalid_client")):
