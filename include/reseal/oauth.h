@@ -52,8 +52,8 @@ void oauth_device_free(struct oauth_device *device);
 /* `out` is to be freed in any case. */
 bool oauth_device_begin(struct web *web, const struct oauth_client *client,
                         struct oauth_device *out, struct error *err) MUST_USE;
-/* One poll. *done false: he has not finished, ask again after interval_s. FAIL_AUTH: he declined,
- * or the code is too old. */
+/* One poll. *done false: he has not finished, or the service is away; ask again after interval_s.
+ * FAIL_AUTH: he declined, or the code is too old. FAIL_REMOTE: what came in the end is no grant. */
 bool oauth_device_poll(struct web *web, const struct oauth_client *client,
                        struct oauth_device *device, bool *done, struct oauth_grant *out,
                        struct error *err) MUST_USE;

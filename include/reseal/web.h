@@ -52,6 +52,8 @@ bool web_encode(struct web *web, const char *text, struct buf *out, struct error
 /* Checks that `url` is absolute http or https without user, query and fragment. `what` names it in
  * the error (FAIL_USAGE). */
 bool web_check_base(const char *url, const char *what, struct error *err) MUST_USE;
+/* Where a secret of a login is to go: https, or this machine itself; FAIL_USAGE otherwise. */
+bool web_check_private(const char *url, const char *what, struct error *err) MUST_USE;
 /* True if both have the same scheme, host and port (RFC 6454). */
 bool web_same_origin(const char *a, const char *b) MUST_USE;
 

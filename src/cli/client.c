@@ -48,13 +48,32 @@ bool client_login_web(const struct config *config, struct web **out, struct erro
     return web_open(NULL, config_text(config, "client", "ca_file"), out, err);
 }
 
+/* The hub's token goes to the hub alone. */
+static bool by_token(const struct config *config, struct web **out, struct error *err)
+{
+    const char *records = config_text(config, "client", "records");
+    const char *hub = config_text(config, "client", "hub");
+    if (config_text(config, "client", "records_token") != NULL)
+        return client_web_as(config, "records_token", out, err);
+    if (web_same_origin(records, hub))
+        return client_web(config, out, err);
+    error_set(err, FAIL_USAGE,
+              "%s: the record store is %s, which is not the hub, and has no token of its own",
+              config_path(config), records);
+    return error_hint(err, "give records_token or login in section [client]; api_token is for %s",
+                      hub);
+}
+
 bool client_records_web(const struct config *config, struct web **out, struct error *err)
 {
+    const char *records = config_text(config, "client", "records");
     struct secret *token = NULL;
     struct web *web = NULL;
     *out = NULL;
     if (login_kind(config) == LOGIN_BY_TOKEN)
-        return client_web(config, out, err);
+        return by_token(config, out, err);
+    if (!web_check_private(records, "records in section [client]", err))
+        return false;
     bool ok = client_login_web(config, &web, err) && login_token(config, web, &token, err) &&
               open_web(config, token, out, err);
     secret_free(&token);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `reseal login`: a person logs in to the record store with a browser, here or elsewhere. */
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include "client.h"
@@ -29,8 +30,8 @@ static bool wait_for_person(struct web *web, const struct oauth_client *client,
             return error_hint(err, "begin again: reseal login --out FILE");
         }
         nanosleep(&pause, NULL);
-        if (!oauth_device_poll(web, client, device, &done, grant, err) && err->kind != FAIL_REMOTE)
-            return false; /* a service that is away for a moment does not end it */
+        if (!oauth_device_poll(web, client, device, &done, grant, err))
+            return false;
     }
     return true;
 }
@@ -40,19 +41,22 @@ static bool print_done(const struct invocation *invocation, const char *path,
 {
     struct json_writer *json = NULL;
     char until[CLOCK_TEXT];
+    char *whole = realpath(path, NULL); /* the configuration may be in another folder */
     clock_format(clock_real_ms() + grant->lifetime_s * 1000, until);
     if (!invocation_json(invocation)) {
         fprintf(stderr,
-                "Logged in. The token is good until %s; name it with api_token = file:%s "
-                "in section [client].\n",
-                until, path);
+                "Logged in%s%s. Name the token with records_token = file:%s in section [client].\n",
+                grant->lifetime_s > 0 ? " until " : "", grant->lifetime_s > 0 ? until : "",
+                whole != NULL ? whole : path);
+        free(whole);
         return true;
     }
+    free(whole);
     if (!json_writer_new(true, &json, err))
         return false;
     json_object(json, NULL);
     json_put_text(json, "file", path);
-    json_put_text(json, "expires", until);
+    json_put_text(json, "expires", grant->lifetime_s > 0 ? until : NULL);
     json_object_end(json);
     bool ok = print_json(json, err);
     json_writer_free(&json);

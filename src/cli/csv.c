@@ -52,7 +52,7 @@ static bool take_quoted(struct csv *csv, char *from, unsigned *line, char **end,
 /* One cell; *last: it ends the row. */
 static bool take_cell(struct csv *csv, char **cell, bool *last, unsigned *line, struct error *err)
 {
-    char *from = csv->at, *end;
+    char *from = csv->at, *end = from;
     const char stops[] = {csv->separator, '\r', '\n', '\0'};
     if (*from == '"') {
         if (!take_quoted(csv, from, line, &end, err))
@@ -85,7 +85,7 @@ bool csv_next(struct csv *csv, char *cells[static CSV_COLUMNS_MAX], bool *found,
     size_t count = 0;
     bool last = false;
     while (!last) {
-        char *cell;
+        char *cell = NULL;
         if (!take_cell(csv, &cell, &last, &csv->next_line, err))
             return false;
         if (count == CSV_COLUMNS_MAX || (csv->columns > 0 && count == csv->columns))

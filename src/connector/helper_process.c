@@ -42,7 +42,17 @@ static void await_adoption(pid_t connector)
     }
 }
 
-_Noreturn void helper_process_become(const struct helper_command *command, int fd, pid_t connector)
+/* Its starter passes over some signals; what is passed over stays so after exec, and the helper
+ * must go when reseald does. */
+static void restore_signals(void)
+{
+    static const int numbers[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD, SIGPIPE};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        signal(numbers[i], SIG_DFL);
+}
+
+_Noreturn void helper_process_become(const struct helper_command *command, int fd, int gate,
+                                     pid_t connector)
 {
     char name[] = "reseal-hsm", config[] = "--config", token[] = "--token";
     char *const argv[] = {name,
@@ -52,6 +62,10 @@ _Noreturn void helper_process_become(const struct helper_command *command, int f
                           (char *)(uintptr_t)command->token,
                           NULL};
     sigset_t none;
+    char go;
+    restore_signals();
+    if (read(gate, &go, 1) != 1) /* nobody knows of this process */
+        _exit(126);
     /* The connector's end may be anywhere, this one must be HELPER_FD and survive exec. */
     if (fd == HELPER_FD ? fcntl(fd, F_SETFD, 0) != 0 : dup2(fd, HELPER_FD) < 0)
         _exit(126);

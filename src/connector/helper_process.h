@@ -13,9 +13,11 @@ struct helper_command {
     int pin_fd;              /* stays open in it; -1: none */
 };
 
-/* In the child, between fork and exec: waits until the connector has adopted it, and becomes the
- * program, with `fd` as its end of the socket. System calls only. */
-_Noreturn void helper_process_become(const struct helper_command *command, int fd, pid_t connector);
+/* In the child, between fork and exec: waits until a byte comes from `gate` (its end is the end of
+ * the child, too) and the connector has adopted it, and becomes the program, with `fd` as its end
+ * of the socket. System calls only. */
+_Noreturn void helper_process_become(const struct helper_command *command, int fd, int gate,
+                                     pid_t connector);
 /* After SIGKILL: waits a while for its end, and leaves it to init where it does not come. */
 void helper_process_collect(pid_t pid);
 /* What the status of waitpid says. */

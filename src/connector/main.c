@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reseald: the connector daemon. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "reseal/log.h"
 #include "reseal/secret.h"
 #include "reseal/settings.h"
@@ -43,11 +45,25 @@ static bool open_log(const struct config *config, struct error *err)
     return true;
 }
 
+/* A descriptor that is opened in the place of one that was closed at the start would be written to
+ * as the log. */
+static bool fill_standard(struct error *err)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd < 0)
+        return error_errno(err, FAIL_IO, "cannot open /dev/null");
+    close(fd);
+    return true;
+}
+
 static int run(const char *path)
 {
     struct config *config = NULL;
     struct error err = ERROR_INIT;
-    bool ok = process_harden(&err) && settings_load(path, &config, &err) &&
+    bool ok = fill_standard(&err) && process_harden(&err) && settings_load(path, &config, &err) &&
               open_log(config, &err) && secret_heap_open(SECRET_HEAP, &err) &&
               connector_run(config, &err);
     int status = ok ? 0 : fail(&err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE /* close_range, pipe2, accept4 */
+#define _GNU_SOURCE /* pipe2 */
 #include "nursery.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include "reseal/helper_message.h"
 
-#define ANSWER_S 20 /* seconds for one start; it takes milliseconds */
+#define ANSWER_S 5 /* seconds for one start; it takes milliseconds */
 
 enum nursery_call {
     CALL_START = 's',
@@ -24,16 +24,20 @@ enum nursery_call {
 struct order {
     unsigned char call; /* enum nursery_call */
     unsigned char index;
+    unsigned number; /* the answer has the same */
 };
 
 /* With a descriptor where `failure` is 0. */
 struct answer {
+    unsigned number;
     int failure; /* errno */
     pid_t pid;
 };
 
 struct nursery {
     int fd;
+    unsigned last_number;
+    bool lost; /* an answer was missing: what comes now may be it */
     const struct helper_command *commands;
     size_t count;
 };
@@ -61,50 +65,79 @@ static bool send_answer(int to, const struct answer *answer, int fd)
     return sendmsg(to, &message, MSG_NOSIGNAL) == (ssize_t)sizeof *answer;
 }
 
-/* The parent of a helper ends at once, so that the helper becomes the connector's. */
+/* What the intermediate parent of a helper tells. */
+struct birth {
+    int failure; /* errno */
+    pid_t pid;
+};
+
+/* It ends at once, so that the helper becomes the connector's. */
 static _Noreturn void be_parent(const struct helper_command *command, int helper_end, int tell,
-                                pid_t connector)
+                                int gate, pid_t connector)
 {
-    pid_t child = fork();
-    if (child == 0)
-        helper_process_become(command, helper_end, connector);
-    (void)!write(tell, &child, sizeof child);
+    struct birth birth = {.pid = fork()};
+    if (birth.pid == 0)
+        helper_process_become(command, helper_end, gate, connector);
+    birth.failure = birth.pid < 0 ? errno : 0;
+    (void)!write(tell, &birth, sizeof birth);
     _exit(0);
 }
 
+/* Descriptors of one start, each pair the end that stays here and the one that goes. */
+enum {
+    SOCKET,
+    TELL,
+    GATE,
+    PAIRS,
+};
+
+static void close_pairs(int pairs[PAIRS][2])
+{
+    for (int i = 0; i < PAIRS; i++) {
+        for (int j = 0; j < 2; j++) {
+            if (pairs[i][j] >= 0)
+                close(pairs[i][j]);
+        }
+    }
+}
+
+/* The helper waits at the gate until it is known by its number; were it not, it would end. */
 static void start_helper(const struct helper_command *command, pid_t connector,
                          struct answer *answer, int *connector_end)
 {
-    int ends[2] = {-1, -1}, tell[2] = {-1, -1};
-    pid_t parent = -1, child = -1;
+    int pairs[PAIRS][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
+    struct birth birth = {.failure = EAGAIN};
+    pid_t parent = -1;
     *connector_end = -1;
     /* The helper that was started before has read the PIN from there. */
     if (command->pin_fd >= 0)
         (void)lseek(command->pin_fd, 0, SEEK_SET);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0 ||
-        pipe2(tell, O_CLOEXEC) != 0 || (parent = fork()) < 0) {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[SOCKET]) != 0 ||
+        pipe2(pairs[TELL], O_CLOEXEC) != 0 || pipe2(pairs[GATE], O_CLOEXEC) != 0 ||
+        (parent = fork()) < 0) {
         answer->failure = errno;
-    } else if (parent == 0) {
-        be_parent(command, ends[1], tell[1], connector);
-    } else {
-        close(tell[1]);
-        tell[1] = -1;
-        if (read(tell[0], &child, sizeof child) != (ssize_t)sizeof child || child < 0)
-            answer->failure = EAGAIN;
-        while (waitpid(parent, NULL, 0) < 0 && errno == EINTR)
-            ;
+        close_pairs(pairs);
+        return;
     }
-    if (answer->failure == 0) {
-        answer->pid = child;
-        *connector_end = ends[0];
-        ends[0] = -1;
+    if (parent == 0) {
+        close(pairs[GATE][1]); /* the nursery alone can open the gate, or shut it by its end */
+        be_parent(command, pairs[SOCKET][1], pairs[TELL][1], pairs[GATE][0], connector);
     }
-    for (int i = 0; i < 2; i++) {
-        if (ends[i] >= 0)
-            close(ends[i]);
-        if (tell[i] >= 0)
-            close(tell[i]);
+    close(pairs[TELL][1]);
+    pairs[TELL][1] = -1;
+    if (read(pairs[TELL][0], &birth, sizeof birth) != (ssize_t)sizeof birth)
+        birth.failure = EAGAIN;
+    while (waitpid(parent, NULL, 0) < 0 && errno == EINTR)
+        ;
+    if (birth.failure == 0 && write(pairs[GATE][1], "", 1) != 1)
+        birth.failure = errno;
+    answer->failure = birth.failure;
+    if (birth.failure == 0) {
+        answer->pid = birth.pid;
+        *connector_end = pairs[SOCKET][0];
+        pairs[SOCKET][0] = -1;
     }
+    close_pairs(pairs);
 }
 
 /* Of all that was open when it was forked off, only its socket and the PINs stay. */
@@ -121,7 +154,7 @@ static void close_others(const struct nursery *nursery)
 }
 
 static _Noreturn void be_nursery(struct nursery *nursery, struct helper_command *commands,
-                                 pid_t connector)
+                                 int connector_end, pid_t connector)
 {
     struct order order;
     prctl(PR_SET_NAME, "reseald-starter");
@@ -129,6 +162,7 @@ static _Noreturn void be_nursery(struct nursery *nursery, struct helper_command 
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGCHLD, SIG_DFL);
+    close(connector_end); /* whatever its number: its end is what ends this */
     close_others(nursery);
     for (;;) {
         struct answer answer = {0};
@@ -145,6 +179,7 @@ static _Noreturn void be_nursery(struct nursery *nursery, struct helper_command 
             command->pin_fd = -1;
             continue;
         }
+        answer.number = order.number;
         start_helper(command, connector, &answer, &fd);
         bool told = send_answer(nursery->fd, &answer, fd);
         if (fd >= 0)
@@ -186,7 +221,7 @@ bool nursery_open(const struct helper_command *commands, size_t count, struct nu
         return error_memory(err);
     }
     memcpy(own, commands, count * sizeof *own);
-    *nursery = (struct nursery){-1, commands, count};
+    *nursery = (struct nursery){.fd = -1, .commands = commands, .count = count};
     pid_t connector = getpid(), child = -1;
     bool ok = prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 &&
               socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0 &&
@@ -194,7 +229,7 @@ bool nursery_open(const struct helper_command *commands, size_t count, struct nu
               (child = fork()) >= 0;
     if (child == 0) {
         nursery->fd = ends[1];
-        be_nursery(nursery, own, connector);
+        be_nursery(nursery, own, ends[0], connector);
     }
     if (!ok)
         error_errno(err, FAIL_IO, "cannot make the process that starts token helpers");
@@ -264,29 +299,32 @@ static bool ask(struct nursery *nursery, const struct order *order, struct answe
 
 bool nursery_start(struct nursery *nursery, size_t index, pid_t *pid, int *fd, struct error *err)
 {
-    const struct order order = {CALL_START, (unsigned char)index};
+    const struct order order = {CALL_START, (unsigned char)index, ++nursery->last_number};
     const struct helper_command *command = &nursery->commands[index];
     struct answer answer = {0};
     if (access(command->program, X_OK) != 0) {
         error_errno(err, FAIL_NOT_FOUND, "cannot execute the token helper %s", command->program);
         return error_hint(err, "set helper of [connector] to the path of reseal-hsm");
     }
-    if (!ask(nursery, &order, &answer, fd))
-        return error_set(err, FAIL_INTERNAL, "the process that starts token helpers is gone");
-    errno = answer.failure;
-    if (answer.failure != 0)
+    bool answered = !nursery->lost && ask(nursery, &order, &answer, fd);
+    if (answered && answer.number == order.number && answer.failure != 0) {
+        errno = answer.failure;
         return error_errno(err, FAIL_IO, "cannot start the token helper");
-    if (*fd < 0 || fcntl(*fd, F_SETFL, O_NONBLOCK) != 0) {
-        if (*fd >= 0)
-            close(*fd); /* the helper sees it, and ends */
-        return error_set(err, FAIL_INTERNAL, "a token helper came without its socket");
     }
-    *pid = answer.pid;
-    return true;
+    if (answered && answer.number == order.number && *fd >= 0 &&
+        fcntl(*fd, F_SETFL, O_NONBLOCK) == 0) {
+        *pid = answer.pid;
+        return true;
+    }
+    if (answered && *fd >= 0)
+        close(*fd); /* the helper sees it, and ends */
+    nursery->lost = true;
+    (void)shutdown(nursery->fd, SHUT_RDWR); /* it ends, and whoever polls is told */
+    return error_set(err, FAIL_INTERNAL, "the process that starts token helpers does not answer");
 }
 
 void nursery_drop_pin(struct nursery *nursery, size_t index)
 {
-    const struct order order = {CALL_DROP_PIN, (unsigned char)index};
+    const struct order order = {CALL_DROP_PIN, (unsigned char)index, 0};
     (void)!send(nursery->fd, &order, sizeof order, MSG_NOSIGNAL);
 }

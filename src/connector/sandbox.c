@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,12 +32,18 @@ static const struct {
     uint64_t rights;
 } of_system[] = {
     {"/etc", READ},
-    {"/usr", READ},
+    {"/usr/lib", READ},
+    {"/usr/lib64", READ},
+    {"/usr/share", READ},
+    {"/usr/local/share/ca-certificates", READ},
+    {"/var/lib/ca-certificates", READ},
     {"/lib", READ},
     {"/lib64", READ},
     {"/run/systemd/resolve", READ},
     {"/run/NetworkManager", READ},
     {"/run/resolvconf", READ},
+    {"/run/connman", READ},
+    {"/run/netconfig", READ},
     {"/dev/null", OF_FILES},
     {"/dev/urandom", READ},
 #ifdef RESEAL_SANITIZED
@@ -55,6 +63,13 @@ static const char *const no_calls[] = {
 #ifndef RESEAL_SANITIZED
     "ptrace",
 #endif
+    /* files, which Landlock does not look after, or not in its first versions */
+    "truncate", "truncate64", "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "chown32",
+    "fchown", "fchown32", "lchown", "lchown32", "fchownat", "setxattr", "lsetxattr", "fsetxattr",
+    "removexattr", "lremovexattr", "fremovexattr", "utime", "utimes", "utimensat", "futimesat",
+    "utimensat_time64", "mknod", "mknodat",
+    /* memory and queues that tokens' daemons share */
+    "shmget", "shmat", "semget", "msgget", "mq_open",
     /* the kernel's rarer parts */
     "bpf", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register", "keyctl",
     "add_key", "request_key", "mount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount",
@@ -62,6 +77,16 @@ static const char *const no_calls[] = {
     "name_to_handle_at", "fanotify_init", "init_module", "finit_module", "delete_module",
     "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "quotactl", "acct",
     "lookup_dcookie", "vmsplice"};
+
+/* Daemons of tokens and buses listen on UNIX sockets; our own was made before, and pairs are made
+ * by another call. Name services that are asked that way are passed over: /etc/nsswitch.conf has
+ * others. */
+static const int no_families[] = {AF_UNIX, AF_PACKET, AF_ALG,  AF_VSOCK, AF_BLUETOOTH,
+                                  AF_CAN,  AF_TIPC,   AF_KEY,  AF_RDS,   AF_NFC,
+                                  AF_AX25, AF_X25,    AF_CAIF, AF_IB,    AF_XDP};
+
+/* Characters that a terminal takes for typed ones. */
+static const unsigned long no_ioctls[] = {TIOCSTI, TIOCLINUX};
 
 enum sandbox_rule sandbox_rule_of(const char *name)
 {
@@ -100,47 +125,60 @@ static bool allow(int rules, const char *path, uint64_t rights, struct error *er
     return added == 0;
 }
 
-static bool allow_folder(int rules, const char *path, uint64_t rights, struct error *err)
+static bool allow_folder(int rules, const char *path, struct error *err)
 {
     char folder[PATH_BYTES];
     const char *slash = strrchr(path, '/');
     if (slash == NULL)
         return true;
-    snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    return allow(rules, folder, rights, err);
+    if (slash == path) {
+        error_set(err, FAIL_USAGE, "%s lies in the root folder, and all below it could be read",
+                  path);
+        return error_hint(err,
+                          "keep it in a folder of its own, or set sandbox = off in [connector]");
+    }
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+    return allow(rules, folder, READ, err);
 }
 
-/* What systemd hands over stays as it is: the one file, for the PIN may be beside it. */
-static bool allow_credential(int rules, const char *name, struct error *err)
+/* The folder that it is named in, and the one that it is in, where links lead there. What systemd
+ * hands over stays as it is: of that the one file, for the PIN may be beside it. */
+static bool allow_file(int rules, const char *path, struct error *err)
 {
-    char path[PATH_BYTES];
-    const char *folder = getenv("CREDENTIALS_DIRECTORY");
-    if (folder == NULL)
-        return true;
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return allow(rules, path, READ, err);
+    const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+    size_t len = credentials != NULL ? strlen(credentials) : 0;
+    if (len > 0 && strncmp(path, credentials, len) == 0 && path[len] == '/')
+        return allow(rules, path, READ, err);
+    char *real = realpath(path, NULL);
+    bool ok = allow_folder(rules, path, err) && (real == NULL || allow_folder(rules, real, err));
+    free(real);
+    return ok;
 }
 
 static bool allow_configured(int rules, const struct config *config, struct error *err)
 {
     for (size_t i = 0; i < sizeof of_queue / sizeof of_queue[0]; i++) {
         const char *value = config_text(config, "queue", of_queue[i]);
-        bool ok = true;
+        const char *folder = getenv("CREDENTIALS_DIRECTORY");
+        char path[PATH_BYTES] = "";
         if (value != NULL && strncmp(value, "file:", 5) == 0)
-            ok = allow_folder(rules, value + 5, READ, err);
-        else if (value != NULL && strncmp(value, "credential:", 11) == 0)
-            ok = allow_credential(rules, value + 11, err);
+            snprintf(path, sizeof path, "%s", value + 5);
+        else if (value != NULL && strncmp(value, "credential:", 11) == 0 && folder != NULL)
+            snprintf(path, sizeof path, "%s/%s", folder, value + 11);
         else if (value != NULL && value[0] == '/')
-            ok = allow_folder(rules, value, READ, err);
-        if (!ok)
+            snprintf(path, sizeof path, "%s", value);
+        if (path[0] != '\0' && !allow_file(rules, path, err))
             return false;
     }
-    const char *socket = config_text(config, "connector", "status_socket");
-    return socket == NULL || allow_folder(rules, socket, LANDLOCK_ACCESS_FS_REMOVE_FILE, err);
+    return true;
 }
 
 static bool allow_all(int rules, const struct config *config, struct error *err)
 {
+    /* These two are links on some systems. */
+    if (!allow_file(rules, "/etc/resolv.conf", err) ||
+        !allow_file(rules, "/etc/ssl/certs/ca-certificates.crt", err))
+        return false;
     for (size_t i = 0; i < sizeof of_system / sizeof of_system[0]; i++) {
         if (!allow(rules, of_system[i].path, of_system[i].rights, err))
             return false;
@@ -183,6 +221,12 @@ static bool enter_seccomp(struct sandbox_report *report, struct error *err)
         if (number != __NR_SCMP_ERROR) /* known to this libseccomp */
             status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0);
     }
+    for (size_t i = 0; status == 0 && i < sizeof no_families / sizeof no_families[0]; i++)
+        status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
+                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)no_families[i]));
+    for (size_t i = 0; status == 0 && i < sizeof no_ioctls / sizeof no_ioctls[0]; i++)
+        status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
+                                  SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffU, no_ioctls[i]));
     if (status == 0)
         status = seccomp_load(filter);
     if (filter != NULL)

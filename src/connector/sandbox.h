@@ -5,13 +5,16 @@
  * files, and log in by himself. From sandbox_enter on
  *
  * - Landlock: it reads the folders of its own certificates and credentials, and what name
- *   resolution, TLS and the C library want of the system; it writes and makes nothing, starts no
- *   program, and looks into no process that is not shut in with it;
- * - seccomp: system calls for starting programs, for looking into other processes, and for what
- *   only administrators and exploits need, fail.
+ *   resolution, TLS and the C library want of the system; it writes, makes and removes nothing,
+ *   starts no program, and looks into no process that is not shut in with it;
+ * - seccomp: system calls for starting programs, for looking into other processes, for changing
+ *   files past Landlock, for UNIX sockets and shared memory of others, and for what only
+ *   administrators and exploits need, fail.
  *
- * What is kept in the same folder as the credentials of the queue, or below /etc, stays readable as
- * far as the user may read it: a PIN belongs elsewhere, a credential of the service manager best.
+ * What is kept in or below a folder of the queue's credentials and certificates, or below /etc,
+ * stays readable as far as the user may read it: a PIN and a token's files belong elsewhere, a PIN
+ * best among the credentials of the service manager. Folders are the ones of the start: where one
+ * is replaced later, or a link leads elsewhere, what is there then cannot be read.
  */
 #ifndef RESEAL_CONNECTOR_SANDBOX_H
 #define RESEAL_CONNECTOR_SANDBOX_H

@@ -92,7 +92,7 @@ void status_close(struct status_socket **status)
     if (status == NULL || *status == NULL)
         return;
     close((*status)->fd);
-    unlink((*status)->path);
+    (void)!unlink((*status)->path); /* shut in, it is left to the next start */
     free(*status);
     *status = NULL;
 }

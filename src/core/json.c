@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <yajl/yajl_parse.h>
+#include "reseal/secret.h"
 #include "reseal/text.h"
 
 struct json_value {
@@ -328,6 +329,7 @@ void json_free(struct json **json)
         return;
     for (struct arena_block *block = (*json)->blocks, *next; block != NULL; block = next) {
         next = block->next;
+        memory_wipe(block->data, block->used); /* tokens come in JSON, too */
         free(block);
     }
     free(*json);

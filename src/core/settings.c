@@ -53,8 +53,8 @@ const struct config_key reseal_settings[] = {
     {"connector", "helper_growth", CONFIG_NUMBER, 0, 65536, NULL, "64",
      "MiB by which a helper may grow before it is replaced by a fresh one; 0: never"},
     {"connector", "sandbox", CONFIG_CHOICE, 0, 0, "auto|require|off", "auto",
-     "reseald shuts itself in by Landlock and seccomp: as far as the kernel does it, or not at all "
-     "without (require)"},
+     "reseald shuts itself in by Landlock and seccomp; auto: with what the kernel has; require: no "
+     "start unless both are in force; off: not at all"},
     {"connector", "status_socket", CONFIG_PATH, 0, 0, NULL, NULL,
      "UNIX socket on which `reseal status` and `reseal doctor` ask the running connector"},
     {"connector", "attempts", CONFIG_NUMBER, 1, 100, NULL, "5",
@@ -163,10 +163,14 @@ const struct config_key reseal_settings[] = {
     {"client", "records", CONFIG_TEXT, 8, 512, NULL, "http://127.0.0.1:9324/beta",
      "URL of the Graph-shaped record store"},
     {"client", "hub", CONFIG_TEXT, 8, 512, NULL, "http://127.0.0.1:9324", "URL of the hub's API"},
-    {"client", "api_token", CONFIG_SECRET, 0, 0, NULL, NULL, "where the bearer token for both is"},
+    {"client", "api_token", CONFIG_SECRET, 0, 0, NULL, NULL,
+     "where the hub's bearer token is; also for its record store"},
+    {"client", "records_token", CONFIG_SECRET, 0, 0, NULL, NULL,
+     "where the bearer token for a record store is that is not the hub's, as `reseal login` writes "
+     "it"},
     {"client", "login", CONFIG_CHOICE, 0, 0, "token|secret|certificate", "token",
-     "how commands log in to the record store: with api_token, or by OAuth 2.0 as an application, "
-     "with its client_secret or login_certificate (Microsoft Graph)"},
+     "how commands log in to the record store: with a token that is there, or by OAuth 2.0 as an "
+     "application, with its client_secret or login_certificate (Microsoft Graph)"},
     {"client", "authority", CONFIG_TEXT, 8, 256, NULL, "https://login.microsoftonline.com",
      "URL of the service that logs in by OAuth 2.0"},
     {"client", "tenant", CONFIG_TEXT, 1, 128, NULL, NULL, "id or domain of the tenant there"},

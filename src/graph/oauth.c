@@ -12,6 +12,7 @@
 #define FORM_BYTES      16384
 #define ACCESS_MAX      8192 /* bytes of an access token */
 #define DEVICE_CODE_MAX 4096
+#define INTERVAL_MIN    1   /* second */
 #define INTERVAL        5   /* seconds, where the server says none (RFC 8628, section 3.2) */
 #define SLOWER          5   /* seconds that slow_down adds (section 3.5) */
 #define INTERVAL_MAX    300 /* seconds */
@@ -34,9 +35,12 @@ void oauth_device_free(struct oauth_device *device)
 static bool endpoint(struct web *web, const struct oauth_client *client, const char *name,
                      struct buf *out, struct error *err)
 {
-    if (!web_check_base(client->authority, "authority in section [client]", err))
+    size_t len = strlen(client->authority);
+    if (!web_check_private(client->authority, "authority in section [client]", err))
         return false;
-    buf_put_text(out, client->authority);
+    while (len > 0 && client->authority[len - 1] == '/')
+        len--;
+    buf_put(out, client->authority, len);
     buf_put_text(out, "/");
     if (!web_encode(web, client->tenant, out, err))
         return false;
@@ -242,7 +246,7 @@ static bool read_device(const struct web_answer *answer, struct oauth_device *ou
         snprintf(out->url, sizeof out->url, "%s", url);
         text_make_printable(out->user_code); /* both are for a terminal */
         text_make_printable(out->url);
-        out->interval_s = (unsigned)interval;
+        out->interval_s = (unsigned)(interval < INTERVAL_MIN ? INTERVAL_MIN : interval);
     } else if (err->kind == FAIL_INPUT) {
         err->kind = FAIL_REMOTE;
     }
@@ -263,15 +267,18 @@ bool oauth_device_begin(struct web *web, const struct oauth_client *client,
     return ok;
 }
 
-/* RFC 8628, section 3.5: what is no refusal. */
-static bool is_to_be_asked_again(const struct web_answer *answer, struct oauth_device *device)
+/* RFC 8628, section 3.5: what is no refusal. A service that is away for a moment is asked again,
+ * and more rarely. */
+static bool is_to_be_asked_again(const struct web_answer *answer, struct oauth_device *device,
+                                 const struct error *err)
 {
-    if (strcmp(answer->code, "slow_down") == 0) {
-        if (device->interval_s + SLOWER <= INTERVAL_MAX)
-            device->interval_s += SLOWER;
+    if (strcmp(answer->code, "authorization_pending") == 0)
         return true;
-    }
-    return strcmp(answer->code, "authorization_pending") == 0;
+    if (strcmp(answer->code, "slow_down") != 0 && err->kind != FAIL_REMOTE)
+        return false;
+    if (device->interval_s + SLOWER <= INTERVAL_MAX)
+        device->interval_s += SLOWER;
+    return true;
 }
 
 bool oauth_device_poll(struct web *web, const struct oauth_client *client,
@@ -287,7 +294,7 @@ bool oauth_device_poll(struct web *web, const struct oauth_client *client,
     if (ok && ask(web, client, "token", &form, &answer, err))
         ok = *done = read_grant(&answer, out, err);
     else if (ok)
-        ok = is_to_be_asked_again(&answer, device);
+        ok = is_to_be_asked_again(&answer, device, err);
     web_answer_free(&answer);
     buf_free(&form);
     return ok;

@@ -292,14 +292,15 @@ static void service_words(const struct reply *reply, char *out, size_t size,
     const struct json_value *root = json_root(json), *error = NULL;
     if (json_type(root) == JSON_OBJECT)
         error = json_get(root, "error");
-    bool found = false;
-    if (error != NULL && json_type(error) == JSON_OBJECT)
-        found = json_may_text(error, "", "code", 128, &code, &ignored) &&
-                json_may_text(error, "", "message", 4096, &message, &ignored);
-    else if (error != NULL && json_type(error) == JSON_STRING)
-        found = json_may_text(root, "", "error", 128, &code, &ignored) &&
-                json_may_text(root, "", "error_description", 4096, &message, &ignored);
-    if (found) {
+    /* One that is too long or no text is left out, and the other told. */
+    if (error != NULL && json_type(error) == JSON_OBJECT) {
+        (void)!json_may_text(error, "", "code", 128, &code, &ignored);
+        (void)!json_may_text(error, "", "message", 65536, &message, &ignored);
+    } else if (error != NULL && json_type(error) == JSON_STRING) {
+        (void)!json_may_text(root, "", "error", 128, &code, &ignored);
+        (void)!json_may_text(root, "", "error_description", 65536, &message, &ignored);
+    }
+    if (code != NULL || message != NULL) {
         snprintf(out, size, ": %s%s%.400s", code != NULL ? code : "",
                  code != NULL && message != NULL ? ": " : "", message != NULL ? message : "");
         snprintf(code_out, SERVICE_CODE, "%s", code != NULL ? code : "");
@@ -318,7 +319,8 @@ static bool status_failed(long status, const char *where, const struct reply *re
     if (status >= 300 && status < 400)
         return error_hint(err, "redirects are not followed; put the final URL into [client]");
     if (status == 401 || status == 403)
-        return error_hint(err, "check api_token in section [client]");
+        return error_hint(err, "check api_token, records_token or login in section [client], and "
+                               "what it is allowed to do there");
     if (status == 429 || status == 503)
         return error_hint(err, "the service is busy; try again later");
     return false;
@@ -428,6 +430,7 @@ bool web_encode(struct web *web, const char *text, struct buf *out, struct error
     if (encoded == NULL)
         return error_memory(err);
     buf_put_text(out, encoded);
+    memory_wipe(encoded, strlen(encoded)); /* it may be a secret */
     curl_free(encoded);
     return buf_check(out, "a URL", err);
 }

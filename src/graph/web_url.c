@@ -70,3 +70,15 @@ bool web_same_origin(const char *a, const char *b)
            strcmp(first.scheme, second.scheme) == 0 && strcmp(first.host, second.host) == 0 &&
            strcmp(first.port, second.port) == 0;
 }
+
+bool web_check_private(const char *url, const char *what, struct error *err)
+{
+    struct url_parts parts;
+    if (!web_check_base(url, what, err))
+        return false;
+    if (url_parse(url, &parts) && (strcmp(parts.scheme, "https") == 0 || url_is_loopback(&parts)))
+        return true;
+    error_set(err, FAIL_USAGE,
+              "%s: %s is not https, and what we log in with would be read on the way", what, url);
+    return error_hint(err, "give the https URL of the service");
+}

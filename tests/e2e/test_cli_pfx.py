@@ -305,7 +305,7 @@ class Records(Case):
     def test_a_list_stops_where_the_store_is_away(self):
         made = list(self.certificates(7))
         listed = self.list_of(["pfx,user,password"] + [f"{name},u@example.org,{cell}" for name, _, cell in made])
-        self.write_config(records="http://127.0.0.1:1/beta")
+        self.write_config(records="http://127.0.0.1:1/beta", hub="http://127.0.0.1:1")
         _, err = self.reseal("pfx", "import", "--list", listed, status=5)
         self.assertIn("up to line 6", err)
         self.assertIn("0 imported, 0 there already, 5 failed", err)
@@ -373,7 +373,7 @@ class Records(Case):
         self.reseal("pfx", "list", status=1)
 
     def test_a_store_that_is_away_is_a_remote_failure(self):
-        self.write_config(records="http://127.0.0.1:1/beta")
+        self.write_config(records="http://127.0.0.1:1/beta", hub="http://127.0.0.1:1")
         self.reseal("pfx", "list", status=5)
         self.write_config(records="ftp://127.0.0.1/beta")
         self.reseal("pfx", "list", status=2)

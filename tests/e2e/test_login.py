@@ -111,8 +111,13 @@ class Login(StageTest):
 
     def test_the_store_takes_nobody_without_a_token_of_the_server(self):
         write_secret(f"{self.stage.folder}/forged", secrets.token_urlsafe(32))
-        self.fails(5, self.config(api_token=f"file:{self.stage.folder}/forged"), "401", "InvalidAuthenticationToken",
+        self.fails(5, self.config(records_token=f"file:{self.stage.folder}/forged"), "401", "InvalidAuthenticationToken",
                    "of-the-store")
+
+    def test_the_hubs_token_goes_to_no_other_record_store(self):
+        done = self.stage.reseal("pfx", "list", config=self.config(api_token=f"file:{self.stage.folder}/api-token"))
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("records_token", done.stderr)
 
     def test_an_application_logs_in_with_its_secret(self):
         self.works(self.by_secret())
@@ -185,6 +190,8 @@ class Login(StageTest):
                 (1, self.by_certificate(login_key=f"file:{folder}/stray.key"), "app.pem"),
                 (1, self.by_certificate(login_key=f"file:{folder}/ec.key", login_certificate=f"{folder}/ec.pem"), "RSA"),
                 (2, self.by_secret(authority="ftp://127.0.0.1"), "authority"),
+                (2, self.by_secret(authority="http://login.example"), "authority"),
+                (2, self.by_secret(records="http://graph.example/beta"), "records"),
                 (5, self.by_secret(authority="http://127.0.0.1:1"), "127.0.0.1")):
             with self.subTest(word=word):
                 done = self.stage.reseal("pfx", "list", config=config)
@@ -193,7 +200,7 @@ class Login(StageTest):
 
     def begin(self, out):
         config = self.config(client_id="by-person", scope=f"openid http://127.0.0.1:{self.server.store_port}/.default",
-                             api_token=f"file:{out}")
+                             records_token=f"file:{out}")
         login = subprocess.Popen([f"{BIN}/reseal", "login", "--out", out, "--json", "--config", config],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(login.kill)

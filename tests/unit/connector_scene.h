@@ -163,8 +163,8 @@ static inline int close_scene(void **state)
 
 /* -- requests and results -- */
 
-/* The process that starts the helpers. */
-static inline pid_t starter_of(const struct scene *scene)
+/* The child of the connector that starts the helpers, or the first other one, which is a helper. */
+static inline pid_t child_of(const struct scene *scene, bool starter)
 {
     char path[64], name[32];
     int pid = 0;
@@ -175,7 +175,7 @@ static inline pid_t starter_of(const struct scene *scene)
         snprintf(path, sizeof path, "/proc/%d/comm", pid);
         FILE *comm = fopen(path, "r");
         bool found = comm != NULL && fgets(name, sizeof name, comm) != NULL &&
-                     strcmp(name, "reseald-starter\n") == 0;
+                     (strcmp(name, "reseald-starter\n") == 0) == starter;
         if (comm != NULL)
             fclose(comm);
         if (found) {
@@ -184,8 +184,18 @@ static inline pid_t starter_of(const struct scene *scene)
         }
     }
     fclose(children);
-    fail_msg("there is no starter");
+    fail_msg("there is no such child");
     return 0;
+}
+
+static inline pid_t starter_of(const struct scene *scene)
+{
+    return child_of(scene, true);
+}
+
+static inline pid_t helper_of(const struct scene *scene)
+{
+    return child_of(scene, false);
 }
 
 static inline void make_request(const struct scene *scene, const char *id, struct request *request)
@@ -426,13 +436,13 @@ static inline void wait_for_state(struct scene *scene, const char *wanted)
     }
 }
 
-static inline void wait_until_nothing_is_in_hand(struct scene *scene)
+static inline void wait_until_in_hand(struct scene *scene, int64_t wanted)
 {
     const struct timespec pause = {.tv_nsec = 10000000};
     int64_t end = clock_monotonic_ms() + BOUND_MS, number;
     for (bool reached = false; !reached; nanosleep(&pause, NULL)) {
         struct json *json = ask_status(scene);
-        reached = json_integer(json_get(json_root(json), "inHand"), 0, 0, &number);
+        reached = json_integer(json_get(json_root(json), "inHand"), wanted, wanted, &number);
         json_free(&json);
         assert_true(clock_monotonic_ms() < end);
     }

@@ -315,15 +315,33 @@ static void a_pin_from_a_file_descriptor_serves_every_start(void **state)
     close(20);
 }
 
+/* Of what its starter passes over nothing is left: it goes when it is told to. */
+static void a_helper_begins_with_the_signals_of_a_fresh_process(void **state)
+{
+    struct scene *scene = *state;
+    char path[64], line[256], ignored[64] = "";
+    start(scene, "good", "");
+    wait_for_state(scene, "serving");
+    snprintf(path, sizeof path, "/proc/%d/status", (int)helper_of(scene));
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL)
+        (void)!sscanf(line, "SigIgn: %63s", ignored);
+    fclose(file);
+    assert_string_equal(ignored, "0000000000000000");
+    assert_int_equal(stop(scene), 0);
+}
+
 /* What was begun is finished; a fresh reseald is needed for fresh helpers. */
 static void without_its_starter_it_finishes_and_ends(void **state)
 {
     struct scene *scene = *state;
     int status = 0;
-    start(scene, "good", "");
+    start(scene, "slow", "");
     offer_good(scene, "request-1", 1);
-    expect_answer(scene, OUTCOME_RESEALED, RESULT_NONE);
+    wait_until_in_hand(scene, 1);
     assert_int_equal(kill(starter_of(scene), SIGKILL), 0);
+    expect_answer(scene, OUTCOME_RESEALED, RESULT_NONE);
     assert_int_equal(waitpid(scene->pid, &status, 0), scene->pid);
     scene->pid = 0;
     assert_true(WIFEXITED(status));
@@ -336,6 +354,7 @@ int main(int argc, char **argv)
     actor_main(argc, argv);
     const struct CMUnitTest tests[] = {
         scene_test(without_its_starter_it_finishes_and_ends),
+        scene_test(a_helper_begins_with_the_signals_of_a_fresh_process),
         scene_test(a_token_failure_is_tried_again),
         scene_test(a_token_that_is_away_spends_no_attempts),
         scene_test(while_the_token_is_away_little_is_received_and_tried_rarely),

@@ -295,7 +295,7 @@ static void attempts_are_counted_where_the_queue_does_not(void **state)
         offer(scene, &request, 0);
         if (i < 2)
             await(scene, "ChangeMessageVisibilityBatch", i);
-        wait_until_nothing_is_in_hand(scene);
+        wait_until_in_hand(scene, 0);
     }
     expect_answer(scene, OUTCOME_REFUSED, RESULT_NOT_SUPPORTED);
     assert_int_equal(stop(scene), 0);

@@ -135,6 +135,8 @@ static void a_secret_that_is_none_is_not_sent(void **state)
     assert_refused(by_secret(&login, "", &grant, &err), &err, FAIL_USAGE);
     login.client.authority = "http://user@127.0.0.1/";
     assert_refused(by_secret(&login, "secret", &grant, &err), &err, FAIL_USAGE);
+    login.client.authority = "http://login.example"; /* in clear, over the network */
+    assert_refused(by_secret(&login, "secret", &grant, &err), &err, FAIL_USAGE);
     assert_int_equal(peer_count(login.peer), 0);
     close_login(&login);
 }
@@ -225,6 +227,7 @@ static void a_login_of_a_person_is_asked_for_until_it_is_decided(void **state)
         {.status = 200, .body = DEVICE(",\"interval\":7")},
         {.status = 400, .body = "{\"error\":\"authorization_pending\"}"},
         {.status = 400, .body = "{\"error\":\"slow_down\"}"},
+        {.status = 500, .body = "{}"},
         {.status = 200, .body = GRANT},
         {.status = 400, .body = "{\"error\":\"expired_token\"}"},
     };
@@ -240,14 +243,14 @@ static void a_login_of_a_person_is_asked_for_until_it_is_decided(void **state)
     assert_int_equal(device.interval_s, 7);
     assert_int_equal(device.lifetime_s, 900);
     assert_string_equal(login.peer->heard[0].target, "/example.org/oauth2/v2.0/devicecode");
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         assert_ok(oauth_device_poll(login.web, &login.client, &device, &done, &grant, &err), &err);
         assert_false(done);
     }
-    assert_int_equal(device.interval_s, 12);
+    assert_int_equal(device.interval_s, 17);
     assert_ok(oauth_device_poll(login.web, &login.client, &device, &done, &grant, &err), &err);
     assert_true(done);
-    assert_non_null(strstr(login.peer->heard[3].body, "device_code=the%20device%20code"));
+    assert_non_null(strstr(login.peer->heard[4].body, "device_code=the%20device%20code"));
     oauth_grant_free(&grant);
     assert_refused(oauth_device_poll(login.web, &login.client, &device, &done, &grant, &err), &err,
                    FAIL_AUTH);
