@@ -3,12 +3,14 @@
 import base64
 import json
 import os
+import random
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fault_support import Fault  # noqa: E402
-from harness import (Stage, StageTest, b64, children, make_pfx, process_exists,  # noqa: E402
+from harness import (LONG, Stage, StageTest, b64, children, make_pfx, process_exists,  # noqa: E402
                      record, seal, together, tool, wait_until, write_secret)
 
 UNUSUAL = "Gr\u00fc\u00dfe, \u4e16\u754c \U0001f511 <&>]]>\"'"
@@ -186,6 +188,32 @@ class Lifetime(StageTest):
         helper, = children(connector.pid)
         connector.kill()
         wait_until(lambda: not process_exists(helper), "the helper ends when its connector is gone")
+
+    @staticmethod
+    def of_configuration(path):
+        """Processes that were started with that configuration: reseald, its starter, helpers."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    if path.encode() in file.read().split(b"\0"):
+                        found.append(int(pid))
+            except OSError:
+                pass  # it has ended meanwhile
+        return found
+
+    def test_a_connector_that_is_killed_while_it_starts_leaves_nothing_running(self):
+        config = self.stage.config("cut-off")
+        chance = random.Random(7)
+        met = set()
+        for _ in range(200 if LONG else 25):
+            connector = self.stage.daemon("reseald", config, "cut-off.log")
+            connector.start()
+            time.sleep(chance.uniform(0, 0.3))
+            met.add(len(self.of_configuration(config)))
+            connector.kill()
+            wait_until(lambda: not self.of_configuration(config), "all of it ends with the connector")
+        self.assertIn(3, met, "no helper was ever there: the test shows nothing")
 
     def test_two_connectors_share_one_queue(self):
         both = [self.stage.connector("left"), self.stage.connector("right")]
