@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 #include "memory_lock.h"
 #include "reseal/key_descriptor.h"
 #include "reseal/log.h"
 #include "reseal/settings.h"
 #include "service.h"
+
+#define LOGIN_GRACE_S 5 /* for a login that is under way when this process is told to end */
 
 /* Locked memory: one whole content for each worker that works in custody host, and the PIN. Most
  * content is a password alone; a system's limit is often 8 MiB. */
@@ -73,6 +77,33 @@ static bool announce_login(void *context, struct error *err)
     return true;
 }
 
+/* -- a login that is not cut off -- */
+
+static volatile sig_atomic_t told_to_end;
+
+static void end_later(int number)
+{
+    told_to_end = number;
+    alarm(LOGIN_GRACE_S);
+}
+
+/*
+ * A login that is cut off may have cost a try, and SoftHSM writes the token's own file in it: cut
+ * off there, the token is lost. So the SIGTERM that comes when reseald dies waits until the login
+ * is over; a module that does not come back from it soon ends with the alarm.
+ */
+static bool log_in_whole(struct token_service *service, struct error *err)
+{
+    struct sigaction later = {.sa_handler = end_later, .sa_flags = SA_RESTART}, before;
+    sigemptyset(&later.sa_mask);
+    sigaction(SIGTERM, &later, &before);
+    bool ok = token_service_login(service, err);
+    sigaction(SIGTERM, &before, NULL);
+    if (told_to_end != 0)
+        raise(told_to_end);
+    return ok;
+}
+
 static bool open_token(struct token_service *service, struct error *err)
 {
     struct token_address address;
@@ -85,7 +116,7 @@ static bool open_token(struct token_service *service, struct error *err)
         return error_context(err, "the token's PIN");
     token_before_first_login(service->token, announce_login, service);
     /* Once more in the session: a token that went and came back in between knows of no login. */
-    return token_service_login(service, err) &&
+    return log_in_whole(service, err) &&
            session_open(service->token, SESSION_READ_ONLY, &service->session, err) &&
            token_service_login_again(service, service->session, err);
 }

@@ -319,6 +319,17 @@ class WrongPin(unittest.TestCase):
         self.assertEqual(self.count("C_Login"), 1)
         self.assertEqual(self.stage.complaints(), [])
 
+    def test_a_login_is_not_cut_off_with_the_connector(self):
+        self.fault.set("C_Login * delay 800ms late")
+        connector = self.stage.connector("short", ready=False, token=self.fault.token)
+        wait_until(lambda: self.count("C_Initialize") == 1, "a helper has begun")
+        helper, = children(connector.pid)
+        time.sleep(0.3)  # it is in C_Login, which takes longer than that
+        self.assertEqual(self.count("C_Login"), 0)
+        connector.kill()
+        wait_until(lambda: not process_exists(helper), "the helper ends as well")
+        self.assertEqual(self.fault.calls("C_Login"), [(helper, "CKR_OK")])
+
     def test_a_right_pin_is_tried_once(self):
         connector = self.stage.connector("right", token=self.fault.token)
         self.assertEqual(self.count("C_Login"), 1)

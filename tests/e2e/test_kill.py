@@ -131,7 +131,12 @@ class Killed:
             return []
 
     def keep_running(self):
-        """What ended by itself is started again, as a service manager would."""
+        """What ended by itself is started again, as a service manager would. Two helpers in a row that are killed while
+        they log in may have cost two tries of the PIN: the connector tries no third, and a person does what it says."""
+        if any(event.get("event") == 1003 and "PIN" in event.get("message", "") for event in self.connector.since()):
+            self.ended.append("the PIN was left alone")
+            self.connector.kill()
+            self.connector.start()
         for daemon in (self.connector, self.stage.hub):
             if not daemon.alive():
                 self.ended.append(f"{daemon.program} ended with {daemon.process.wait()}")

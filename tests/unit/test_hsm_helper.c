@@ -285,7 +285,8 @@ static bool has_got_so_far(const char *log_path, int openings, const char *line)
 }
 
 /* Where a module may hang, before jobs are taken. */
-static void a_sigterm_ends_the_start_at_once(void **state)
+/* At once; from within a login, which is left time to come to its end, a moment later. */
+static void a_sigterm_ends_the_start(void **state)
 {
     (void)state;
     static const struct {
@@ -319,7 +320,8 @@ static void a_sigterm_ends_the_start_at_once(void **state)
             clock_sleep_ms(5);
         assert_int_equal(kill(run.pid, SIGTERM), 0);
         assert_int_equal(waitpid(run.pid, &status, 0), run.pid);
-        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+        int wanted = strcmp(rows[i].hang, "C_Login") == 0 ? SIGALRM : SIGTERM;
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == wanted);
         frame_channel_free(&run.channel);
     }
     assert_int_equal(unsetenv("RESEAL_FAULT"), 0);
@@ -408,7 +410,7 @@ int main(void)
         cmocka_unit_test(status_counts_what_was_done),
         cmocka_unit_test(more_jobs_than_there_is_room_for_are_answered_as_well),
         cmocka_unit_test(signals_of_the_terminal_do_not_stop_jobs),
-        cmocka_unit_test(a_sigterm_ends_the_start_at_once),
+        cmocka_unit_test(a_sigterm_ends_the_start),
         cmocka_unit_test(a_peer_that_breaks_the_protocol_ends_the_helper),
         cmocka_unit_test(a_token_that_reaches_host_only_is_refused_where_token_is_required),
         cmocka_unit_test(what_is_missing_at_the_start_is_named),
