@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `reseal login`: a person logs in to the record store with a browser, here or elsewhere. */
+#include <libgen.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "client.h"
 #include "login.h"
 #include "reseal/clock.h"
@@ -63,6 +66,17 @@ static bool print_done(const struct invocation *invocation, const char *path,
     return ok;
 }
 
+/* Before a person is troubled. */
+static bool out_possible(const char *path, struct error *err)
+{
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof copy, "%s", path);
+    if (access(dirname(copy), W_OK) == 0)
+        return true;
+    error_errno(err, FAIL_IO, "cannot write %s", path);
+    return error_hint(err, "make its folder, or name another file with --out");
+}
+
 static bool run_login(const struct invocation *invocation, struct error *err)
 {
     const struct config *config;
@@ -78,7 +92,7 @@ static bool run_login(const struct invocation *invocation, struct error *err)
         return error_hint(err, "the token is a secret, and goes into a file: reseal login --out "
                                "FILE");
     }
-    if (!invocation_config(invocation, &config, err) ||
+    if (!invocation_config(invocation, &config, err) || !out_possible(path, err) ||
         !login_client(config, scope, &client, err) || !client_login_web(config, &web, err) ||
         !oauth_device_begin(web, &client, &device, err))
         goto done;

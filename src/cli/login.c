@@ -129,6 +129,8 @@ static bool by_certificate(const struct config *config, struct web *web,
         return false;
     if (!read_certificate(path, &certificate, err)) {
         error_context(err, "login_certificate in section [client]");
+        error_hint(err, "it names the certificate that is registered with the application, PEM or "
+                        "DER");
         goto done;
     }
     int len = i2d_X509(certificate, &der);

@@ -179,6 +179,8 @@ static void import_row(const struct invocation *invocation, struct client *clien
     } else {
         tally->failed++;
         error_context(&reason, "line %u", row->line);
+        if (reason.kind == FAIL_NOT_FOUND && reason.hint[0] == '\0')
+            error_hint(&reason, "paths of a list are relative to the list");
         report_failure(report, row->path, &reason);
     }
     record_free(&record);
@@ -200,11 +202,13 @@ static bool import_list(const struct invocation *invocation, struct client *clie
     struct pfx_list list;
     struct pfx_list_row row;
     bool found = true, ok = false;
-    if (!pfx_list_open(path, &list, err) || !pfx_maker_open(invocation, &maker, err))
+    bool begun = pfx_list_open(path, &list, err) && pfx_maker_open(invocation, &maker, err);
+    if (!begun)
         goto done;
     while (found) {
         if (!pfx_list_next(&list, &row, &found, err)) {
             error_context(err, "%s", path);
+            error_hint(err, "mend it and run the command again: what is there is passed over");
             goto done;
         }
         if (found)
@@ -216,8 +220,9 @@ static bool import_list(const struct invocation *invocation, struct client *clie
     }
     ok = true;
 done:
-    fprintf(stderr, "%zu imported, %zu there already, %zu failed\n", tally.imported, tally.there,
-            tally.failed);
+    if (begun)
+        fprintf(stderr, "%zu imported, %zu there already, %zu failed\n", tally.imported,
+                tally.there, tally.failed);
     pfx_maker_close(&maker);
     pfx_list_close(&list);
     return ok;

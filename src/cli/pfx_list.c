@@ -54,6 +54,13 @@ static bool check_mode(const char *path, const struct pfx_list *list, struct err
     return error_hint(err, "chmod 600 %s, and consider the passwords known", path);
 }
 
+static bool fail_list(const char *path, struct error *err)
+{
+    if (err->hint[0] == '\0')
+        error_hint(err, COLUMNS_HINT);
+    return error_context(err, "%s", path);
+}
+
 bool pfx_list_open(const char *path, struct pfx_list *list, struct error *err)
 {
     const char *slash = strrchr(path, '/');
@@ -61,10 +68,10 @@ bool pfx_list_open(const char *path, struct pfx_list *list, struct error *err)
     snprintf(list->folder, sizeof list->folder, "%.*s", slash != NULL ? (int)(slash - path + 1) : 0,
              path);
     if (!file_read(path, &list->text, err))
-        return false;
+        return error_hint(err, "--list names a CSV file: " COLUMNS_HINT);
     return (csv_open(&list->text, &list->csv, err) && take_columns(list, err) &&
             check_mode(path, list, err)) ||
-           error_context(err, "%s", path);
+           fail_list(path, err);
 }
 
 void pfx_list_close(struct pfx_list *list)

@@ -166,8 +166,6 @@ static bool read_pfx(const char *path, struct record *record, struct error *err)
         return true;
     if (err->kind == FAIL_TOO_LARGE)
         error_hint(err, "a PFX for devices has key and certificate, and at most a short chain");
-    if (err->kind == FAIL_NOT_FOUND)
-        error_hint(err, "--pfx names the PFX file (PKCS#12, often .pfx or .p12) to be sealed");
     return false;
 }
 
@@ -203,8 +201,13 @@ bool pfx_make(const struct invocation *invocation, struct record *record, struct
         return false;
     snprintf(question, sizeof question, "Password of %.200s", wish.path);
     /* What can be checked without a password is, before one is asked for. */
-    if (!pfx_maker_open(invocation, &maker, err) || !begin(&maker, &wish, record, err))
+    if (!pfx_maker_open(invocation, &maker, err))
         goto done;
+    if (!begin(&maker, &wish, record, err)) {
+        if (err->kind == FAIL_NOT_FOUND)
+            error_hint(err, "--pfx names the PFX file (PKCS#12, often .pfx or .p12) to be sealed");
+        goto done;
+    }
     if (!secret_read(source != NULL ? source : "prompt", question, PFX_PASSWORD_MAX, &password,
                      err)) {
         error_context(err, "password of the PFX");

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -12,7 +13,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "reseal/helper_message.h"
+#include "reseal/descriptor.h"
 
 #define ANSWER_S 5 /* seconds for one start; it takes milliseconds */
 
@@ -262,17 +263,6 @@ int nursery_fd(const struct nursery *nursery)
     return nursery->fd;
 }
 
-/* The descriptor that came along, or -1. */
-static int take_descriptor(struct msghdr *message)
-{
-    int fd = -1;
-    struct cmsghdr *header = CMSG_FIRSTHDR(message);
-    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-        header->cmsg_len == CMSG_LEN(sizeof fd))
-        memcpy(&fd, CMSG_DATA(header), sizeof fd);
-    return fd;
-}
-
 static bool ask(struct nursery *nursery, const struct order *order, struct answer *answer, int *fd)
 {
     union {
@@ -293,7 +283,7 @@ static bool ask(struct nursery *nursery, const struct order *order, struct answe
     while (len < 0 && errno == EINTR);
     if (len <= 0)
         return false;
-    *fd = take_descriptor(&message);
+    *fd = descriptor_take(&message);
     return len == (ssize_t)sizeof *answer;
 }
 

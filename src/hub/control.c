@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "reseal/descriptor.h"
 #include "reseal/log.h"
 
 #define SOCKET_ENDING  ".control"
@@ -251,17 +252,6 @@ static bool call(const char *database, int *peer, struct error *err)
                 : error_hint(err, "run this as the hub's user or as root");
 }
 
-/* The descriptor that came with a message, or -1. */
-static int take_descriptor(struct msghdr *message)
-{
-    int fd = -1;
-    struct cmsghdr *header = CMSG_FIRSTHDR(message);
-    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-        header->cmsg_len == CMSG_LEN(sizeof fd))
-        memcpy(&fd, CMSG_DATA(header), sizeof fd);
-    return fd;
-}
-
 bool control_backup(const char *database, int *fd, struct error *err)
 {
     union {
@@ -287,7 +277,7 @@ bool control_backup(const char *database, int *fd, struct error *err)
         return error_set(err, FAIL_IO, "the hub has ended before the backup was whole");
     answer[got] = '\0';
     answer[strcspn(answer, "\n")] = '\0';
-    *fd = take_descriptor(&message);
+    *fd = descriptor_take(&message);
     if (*fd >= 0)
         return true;
     return error_set(err, FAIL_IO, "the hub makes no backup: %s",

@@ -285,7 +285,8 @@ class Records(Case):
         self.secrets.append("wrong password")
         out, err = self.reseal("pfx", "import", "--list", listed, status=1)
         self.assertEqual(len(out.split()), 1)
-        for words in ("line 2: ", "line 3: ", "missing.pfx", "line 4: ", "user principal name",
+        self.assertNotIn("--pfx", err)
+        for words in ("line 2: ", "line 3: ", "missing.pfx", "relative to the list", "line 4: ", "user principal name",
                       "1 imported, 0 there already, 3 failed"):
             self.assertIn(words, err)
 
@@ -296,6 +297,8 @@ class Records(Case):
             _, err = self.reseal("pfx", "import", "--list", self.list_of(rows), status=1)
             self.assertIn(words, err)
             self.assertIn("list.csv", err)
+            self.assertIn("hint: ", err)
+            self.assertEqual("imported" in err, words == "line 2", err)  # its rows were begun
         listed = self.list_of(["pfx,user,password", "a,b,hunter22"], mode=0o644)
         self.secrets.append("hunter22")
         _, err = self.reseal("pfx", "import", "--list", listed, status=3)

@@ -246,6 +246,10 @@ class Login(StageTest):
         done = self.stage.reseal("login", config=self.config(client_id="by-person"))
         self.assertEqual(done.returncode, 2, done.stderr)
         self.assertIn("--out", done.stderr)
+        done = self.stage.reseal("login", "--out", "/nowhere/token", config=self.config(client_id="by-person"))
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("/nowhere/token", done.stderr)
+        self.assertNotIn("type this code", done.stderr)
 
 
 if __name__ == "__main__":
