@@ -60,7 +60,7 @@ static inline struct scene *connect_azure(struct account *account, unsigned max_
                                     .max_receives = max_receives};
     queue_client_free(&scene->client);
     assert_ok(queue_client_new(&options, &scene->client, &err), &err);
-    assert_ok(queue_named(scene->client, "work", &scene->queue, &err), &err);
+    assert_ok(queue_named(scene->client, "orders", &scene->queue, &err), &err);
     return scene;
 }
 

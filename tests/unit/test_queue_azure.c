@@ -16,12 +16,12 @@ static void requests_are_signed_by_the_account_key(void **state)
         struct azure_request request;
         const char *wanted;
     } cases[] = {
-        {{"PUT", "/account/work/messages/id", "", 0, "Mon, 05 Jan 2026 10:00:00 GMT", "2021-12-02",
-          two},
-         "SharedKey account:I8q/A7k0O8SMv33dEbf9W5L+fSbIFHBfNpE98FRYOzw="},
-        {{"POST", "/work/messages", "application/xml", 105, "Mon, 05 Jan 2026 10:00:00 GMT",
+        {{"PUT", "/account/orders/messages/id", "", 0, "Mon, 05 Jan 2026 10:00:00 GMT",
+          "2021-12-02", two},
+         "SharedKey account:JodhIIj+5vylung3aWNF87IvydCp5dZzso8cnBEnSI8="},
+        {{"POST", "/orders/messages", "application/xml", 105, "Mon, 05 Jan 2026 10:00:00 GMT",
           "2021-12-02", none},
-         "SharedKey account:05IpfwrPYXMrsyVpau/jZXrCVRkP2IvzeWu1xM3dQQs="},
+         "SharedKey account:iknH9WyJKgdDuYHMOd9+Mq2lCDuPmCJkxBdU3t3P5NA="},
     };
     struct account *account = *state;
     struct access_key key = {0};
@@ -109,7 +109,7 @@ static void a_message_comes_decoded_or_as_it_is(void **state)
         assert_string_equal(received.receipts[0], "m-1 r+1=");
         assert_int_equal(received.receive_count, 3);
     }
-    assert_string_equal(seen(scene, "GET messages", 0)->url, "/account/work/messages");
+    assert_string_equal(seen(scene, "GET messages", 0)->url, "/account/orders/messages");
 }
 
 static void what_is_sent_is_base64_and_one_by_one(void **state)
@@ -169,7 +169,7 @@ static void each_extension_gives_the_receipt_of_the_next_call(void **state)
     bool found = false;
     for (size_t i = 0; i < 2; i++) {
         const struct seen_call *call = seen(scene, "DELETE message", i);
-        bool ours = strcmp(call->url, "/account/work/messages/m-1") == 0;
+        bool ours = strcmp(call->url, "/account/orders/messages/m-1") == 0;
         assert_string_equal(call->receipt, ours ? "new-2" : "r2");
         found = found || ours;
     }
@@ -321,7 +321,7 @@ static void an_examination_counts_all_messages(void **state)
     assert_int_equal(facts.visible, 7);
     assert_int_equal(facts.in_flight, -1);
     assert_true(llabs((long long)facts.clock_skew_ms) < 3000);
-    assert_string_equal(seen(scene, "GET queue", 0)->url, "/account/work");
+    assert_string_equal(seen(scene, "GET queue", 0)->url, "/account/orders");
 }
 
 static void names_that_no_queue_there_can_have_are_refused(void **state)
