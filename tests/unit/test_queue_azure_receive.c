@@ -63,7 +63,7 @@ static void what_was_received_too_often_goes_to_the_poison_queue(void **state)
     assert_string_equal(sent->url, "/account/work-poison/messages");
     assert_non_null(strstr(sent->body, "aGVsbG8="));
     const struct seen_call *deleted = seen(scene, "DELETE message", 0);
-    assert_string_equal(deleted->url, "/account/work/messages/m-1");
+    assert_string_equal(deleted->url, "/account/orders/messages/m-1");
     assert_true(sent < deleted); /* sent first */
 }
 
