@@ -60,7 +60,7 @@ static void what_was_received_too_often_goes_to_the_poison_queue(void **state)
     while (queue_in_flight(scene->client) > 0)
         assert_ok(queue_turn(scene->client, NULL, 0, 50, &err), &err);
     const struct seen_call *sent = seen(scene, "POST messages", 0);
-    assert_string_equal(sent->url, "/account/work-poison/messages");
+    assert_string_equal(sent->url, "/account/orders-poison/messages");
     assert_non_null(strstr(sent->body, "aGVsbG8="));
     const struct seen_call *deleted = seen(scene, "DELETE message", 0);
     assert_string_equal(deleted->url, "/account/orders/messages/m-1");
