@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #include "api_graph.h"
 #include "exchange.h"
+#include "header_check.h"
+#include "http_loop.h"
 #include "reseal/clock.h"
 #include "reseal/log.h"
 #include "tls.h"
@@ -42,6 +43,7 @@ struct guest {
 struct server {
     struct hub *hub;
     struct MHD_Daemon *daemon;
+    struct http_loop *loop;
     pthread_mutex_t lock; /* guards in_hand and stopping */
     pthread_cond_t idle;
     size_t in_hand; /* requests that are whole and not yet answered */
@@ -195,10 +197,18 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 static void on_job_finished(struct job *job, const struct error *err)
 {
     struct exchange *exchange = job->context;
+    if (err == NULL && exchange->next_run != NULL) {
+        job->run = exchange->next_run;
+        exchange->next_run = NULL;
+        store_submit(exchange->hub->store, job);
+        return;
+    }
     if (err != NULL)
         exchange->route->fail(exchange, err);
     exchange->stage = STAGE_ANSWER;
+    struct http_loop *loop = exchange->hub->server->loop; /* the exchange may be gone behind it */
     MHD_resume_connection(exchange->connection);
+    http_loop_wake(loop);
 }
 
 static void add_header(struct MHD_Response *response, const char *name, const char *value)
@@ -287,77 +297,6 @@ static void give_id(struct server *server, struct exchange *exchange)
 {
     snprintf(exchange->request_id, UUID_TEXT, "%.24s%012" PRIx64, server->id_prefix,
              ++server->id_count & ID_COUNT_MASK);
-}
-
-/* Counts the headers that say where the body ends. */
-static enum MHD_Result count_framing(void *context, enum MHD_ValueKind kind, const char *name,
-                                     const char *value)
-{
-    unsigned *count = context;
-    (void)kind;
-    (void)value;
-    if (strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0)
-        ++*count;
-    return MHD_YES;
-}
-
-/* Where two headers say it, or one in a way that is not known here, a proxy and the hub may see
- * different requests in the same bytes (RFC 9112, sections 6.1 and 11.2), so the connection is of
- * no use any more. */
-static bool refuse_framing(struct exchange *exchange)
-{
-    struct error err = ERROR_INIT;
-    unsigned count = 0;
-    (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, count_framing, &count);
-    const char *coding = exchange_header(exchange, "Transfer-Encoding");
-    bool known = coding == NULL || strcasecmp(coding, "chunked") == 0;
-    if (count <= 1 && known)
-        return false;
-    if (count > 1)
-        error_set(&err, FAIL_INPUT, "the end of the body is given more than once");
-    else
-        error_set(&err, FAIL_INPUT, "no transfer coding but chunked is taken");
-    error_hint(&err, "send one Content-Length, or one Transfer-Encoding: chunked");
-    graph_fail_with(exchange, MHD_HTTP_BAD_REQUEST, RESULT_DATA_SERIALIZATION, &err);
-    exchange->close = true;
-    return true;
-}
-
-/* Headers that say who asks for what. */
-static const char *const steering[] = {"Authorization", "Content-Type", "Host", "X-Amz-Date",
-                                       "X-Amz-Target"};
-
-struct steering_seen {
-    unsigned seen;     /* a bit for each of them */
-    const char *twice; /* NULL where there is none */
-};
-
-static enum MHD_Result see_steering(void *context, enum MHD_ValueKind kind, const char *name,
-                                    const char *value)
-{
-    struct steering_seen *found = context;
-    (void)kind;
-    (void)value;
-    for (size_t i = 0; i < ARRAY_LEN(steering); i++) {
-        if (strcasecmp(name, steering[i]) != 0)
-            continue;
-        if (found->seen & 1U << i)
-            found->twice = steering[i];
-        found->seen |= 1U << i;
-    }
-    return MHD_YES;
-}
-
-/* Only the first of two would be under the signature, and a proxy may go by the second. */
-static void refuse_repeated(struct exchange *exchange)
-{
-    struct error err = ERROR_INIT;
-    struct steering_seen found = {.twice = NULL};
-    (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, see_steering, &found);
-    if (found.twice == NULL)
-        return;
-    error_set(&err, FAIL_INPUT, "the header %s is given more than once", found.twice);
-    graph_fail_with(exchange, MHD_HTTP_BAD_REQUEST, RESULT_DATA_SERIALIZATION, &err);
 }
 
 /* The headers are there: everything that can be refused now is. */
@@ -517,6 +456,30 @@ static void on_server_log(void *context, const char *format, va_list arguments)
     log_event(LEVEL_DEBUG, EVENT_NOTE, "http", LOG_TEXT("text", line));
 }
 
+static struct MHD_Daemon *start_daemon(struct server *server, int listener)
+{
+    static const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    const struct tls *tls = server->hub->tls;
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    if (tls != NULL)
+        flags |= MHD_USE_TLS;
+    return MHD_start_daemon(
+        flags, 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_server_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)CONNECTION_IDLE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
+        tls != NULL ? tls_options(tls) : none, MHD_OPTION_END);
+}
+
+static void server_free(struct server *server)
+{
+    pthread_cond_destroy(&server->idle);
+    pthread_mutex_destroy(&server->lock);
+    free(server);
+}
+
 bool server_start(struct hub *hub, int listener, struct server **out, struct error *err)
 {
     *out = NULL;
@@ -527,35 +490,26 @@ bool server_start(struct hub *hub, int listener, struct server **out, struct err
     }
     server->hub = hub;
     server->strangers.next = server->strangers.previous = &server->strangers;
-    if (!uuid_random(server->id_prefix, err)) {
-        close(listener);
-        free(server);
-        return false;
-    }
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->idle, NULL);
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    static const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-    const struct MHD_OptionItem *options = hub->tls != NULL ? tls_options(hub->tls) : none;
-    if (hub->tls != NULL)
-        flags |= MHD_USE_TLS;
-    server->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_server_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)CONNECTION_IDLE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, options,
-        MHD_OPTION_END);
-    if (server->daemon == NULL) {
+    if (!uuid_random(server->id_prefix, err)) {
         close(listener);
-        pthread_cond_destroy(&server->idle);
-        pthread_mutex_destroy(&server->lock);
-        free(server);
-        return error_errno(err, FAIL_IO, "cannot start the HTTP server");
+        goto failed;
     }
-    *out = server;
-    return true;
+    server->daemon = start_daemon(server, listener);
+    if (server->daemon == NULL) {
+        error_errno(err, FAIL_IO, "cannot start the HTTP server");
+        close(listener);
+        goto failed;
+    }
+    *out = server; /* before anybody is served */
+    if (http_loop_start(server->daemon, &server->loop, err))
+        return true;
+    *out = NULL;
+    MHD_stop_daemon(server->daemon);
+failed:
+    server_free(server);
+    return false;
 }
 
 static void wait_until_idle(struct server *server)
@@ -580,17 +534,14 @@ void server_stop(struct server **server)
 {
     if (server == NULL || *server == NULL)
         return;
-    int listener = MHD_quiesce_daemon((*server)->daemon);
-    if (listener >= 0)
-        close(listener);
+    http_loop_quiesce((*server)->loop);
     store_drain((*server)->hub->store);
     wait_until_idle(*server);
     /* Requests may still be with the store if their clients read slowly: a suspended connection
      * must be resumed before the server may stop. */
     store_stop((*server)->hub->store);
+    http_loop_stop(&(*server)->loop);
     MHD_stop_daemon((*server)->daemon);
-    pthread_cond_destroy(&(*server)->idle);
-    pthread_mutex_destroy(&(*server)->lock);
-    free(*server);
+    server_free(*server);
     *server = NULL;
 }

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -363,6 +364,34 @@ class GivenUp(HubTest):
                          ("failed", 4101, "given up after 2 tries"))
         self.assertLess(time.monotonic() - begun, 15)
         self.assertEqual(self.hub.waiting("reseal-requests-dead"), (1, 0))
+
+
+class ManyAtOnce(HubTest):
+    EPOLL_BATCH = 128  # events that libmicrohttpd takes at a time
+
+    def answers(self, clients):
+        """What comes back when all of them ask at the same moment."""
+        request = (f"GET /v1/status HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {self.hub.token}"
+                   "\r\n\r\n").encode()
+        self.hub.process.send_signal(signal.SIGSTOP)
+        try:
+            for client in clients:
+                client.sendall(request)
+        finally:
+            self.hub.process.send_signal(signal.SIGCONT)
+        return [client.recv(65536)[:15] for client in clients]
+
+    def test_as_many_clients_as_the_server_looks_at_in_one_go_are_answered_at_once(self):
+        with contextlib.ExitStack() as open_ones:
+            clients = [open_ones.enter_context(socket.create_connection(("127.0.0.1", self.hub.port),
+                                                                        SLOW))
+                       for _ in range(2 * self.EPOLL_BATCH)]
+            begun = time.monotonic()
+            for count in (self.EPOLL_BATCH, self.EPOLL_BATCH, self.EPOLL_BATCH + 1,
+                          2 * self.EPOLL_BATCH):
+                self.assertEqual(self.answers(clients[:count]), [b"HTTP/1.1 200 OK"] * count)
+            # The first of all waits that the server may fall into takes a minute.
+            self.assertLess(time.monotonic() - begun, 30)
 
 
 class Http(HubTest):
