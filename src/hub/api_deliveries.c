@@ -10,16 +10,35 @@
 
 #define WAIT_MAX_S 20
 
-struct ordering {
+/* What one exchange is about. */
+struct subject {
+    char id[UUID_TEXT]; /* of the delivery; of a new one, once it is stored */
+    bool ordered;       /* here and now */
     struct delivery_order order;
     struct buf certificate; /* what the order's certificate points into */
 };
 
-static void free_ordering(void *work)
+static void free_subject(void *work)
 {
-    struct ordering *ordering = work;
-    buf_free(&ordering->certificate);
-    free(ordering);
+    struct subject *subject = work;
+    buf_free(&subject->certificate);
+    free(subject);
+}
+
+/* NULL: refused for lack of memory. */
+static struct subject *subject_new(struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
+    struct subject *subject = calloc(1, sizeof *subject);
+    if (subject == NULL) {
+        error_memory(&err);
+        graph_fail(exchange, &err);
+        return NULL;
+    }
+    subject->certificate = (struct buf)BUF_INIT(DEVICE_CERTIFICATE_MAX + 3);
+    exchange->work = subject;
+    exchange->work_free = free_subject;
+    return subject;
 }
 
 static bool answer_delivery(struct exchange *exchange, struct database *database, unsigned status,
@@ -34,15 +53,33 @@ static bool answer_delivery(struct exchange *exchange, struct database *database
     return ok;
 }
 
-static enum job_verdict run_post(struct job *job, struct database *database, struct error *err)
+/* Answers with the delivery, once it has ended or the time to wait is over. */
+static enum job_verdict run_show(struct job *job, struct database *database, struct error *err)
 {
     struct exchange *exchange = job->context;
-    struct ordering *ordering = exchange->work;
-    char id[UUID_TEXT];
-    if (!delivery_create(database, &ordering->order, id, err) ||
-        !answer_delivery(exchange, database, MHD_HTTP_ACCEPTED, id, err))
+    const struct subject *subject = exchange->work;
+    enum delivery_state state;
+    if (!delivery_state(database, subject->id, &state, err))
         return JOB_FAILED;
-    return JOB_DONE;
+    if (state == DELIVERY_PENDING && !job->last) {
+        memcpy(job->wait_delivery, subject->id, UUID_TEXT);
+        return JOB_WAIT;
+    }
+    unsigned status =
+        subject->ordered && state == DELIVERY_PENDING ? MHD_HTTP_ACCEPTED : MHD_HTTP_OK;
+    return answer_delivery(exchange, database, status, subject->id, err) ? JOB_DONE : JOB_FAILED;
+}
+
+static enum job_verdict run_order(struct job *job, struct database *database, struct error *err)
+{
+    struct exchange *exchange = job->context;
+    struct subject *subject = exchange->work;
+    if (!delivery_create(database, &subject->order, subject->id, err))
+        return JOB_FAILED;
+    if (exchange->next_run != NULL)
+        return JOB_DONE;
+    return answer_delivery(exchange, database, MHD_HTTP_ACCEPTED, subject->id, err) ? JOB_DONE
+                                                                                    : JOB_FAILED;
 }
 
 static bool want_field(const struct json_value *object, const char *where, const char *key,
@@ -76,7 +113,7 @@ static bool check_der(struct bytes der, struct error *err)
     return error_set(err, FAIL_INPUT, "device.certificate is not the DER of a certificate");
 }
 
-static bool read_order(const struct json_value *root, struct ordering *out, struct error *err)
+static bool read_order(const struct json_value *root, struct subject *out, struct error *err)
 {
     struct delivery_order *order = &out->order;
     const struct json_value *device;
@@ -93,44 +130,6 @@ static bool read_order(const struct json_value *root, struct ordering *out, stru
         return false;
     order->certificate = buf_bytes(&out->certificate);
     return check_der(order->certificate, err);
-}
-
-void deliveries_post_handle(struct exchange *exchange)
-{
-    struct error err = ERROR_INIT;
-    struct json *json = NULL;
-    struct ordering *ordering = calloc(1, sizeof *ordering);
-    if (ordering == NULL) {
-        error_memory(&err);
-        graph_fail(exchange, &err);
-        return;
-    }
-    ordering->certificate = (struct buf)BUF_INIT(DEVICE_CERTIFICATE_MAX + 3);
-    exchange->work = ordering;
-    exchange->work_free = free_ordering;
-    if (!graph_body(exchange, "the delivery", &json))
-        return;
-    ordering->order.lifetime_ms = exchange->hub->request_lifetime_ms;
-    ordering->order.queue = exchange->hub->requests_id;
-    if (read_order(json_root(json), ordering, &err))
-        exchange->job.run = run_post;
-    else
-        graph_fail(exchange, &err);
-    json_free(&json);
-}
-
-static enum job_verdict run_get(struct job *job, struct database *database, struct error *err)
-{
-    struct exchange *exchange = job->context;
-    const char *id = exchange->work;
-    enum delivery_state state;
-    if (!delivery_state(database, id, &state, err))
-        return JOB_FAILED;
-    if (state == DELIVERY_PENDING && !job->last) {
-        memcpy(job->wait_delivery, id, UUID_TEXT);
-        return JOB_WAIT;
-    }
-    return answer_delivery(exchange, database, MHD_HTTP_OK, id, err) ? JOB_DONE : JOB_FAILED;
 }
 
 /* The only parameter is wait=SECONDS. */
@@ -153,19 +152,51 @@ static bool read_wait(const char *query, int64_t *wait_s, struct error *err)
     return true;
 }
 
+/* A job that may wait does so for as long as its client is there. */
+static void let_wait(struct exchange *exchange, int64_t wait_s)
+{
+    if (wait_s == 0)
+        return;
+    exchange->job.deadline_ms = job_deadline_ms(wait_s);
+    exchange->job.alive = exchange_client_is_there;
+}
+
+void deliveries_post_handle(struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
+    struct json *json = NULL;
+    int64_t wait_s;
+    struct subject *subject = subject_new(exchange);
+    if (subject == NULL)
+        return;
+    if (!read_wait(exchange->query, &wait_s, &err)) {
+        graph_fail(exchange, &err);
+        return;
+    }
+    if (!graph_body(exchange, "the delivery", &json))
+        return;
+    subject->ordered = true;
+    subject->order.lifetime_ms = exchange->hub->request_lifetime_ms;
+    subject->order.queue = exchange->hub->requests_id;
+    if (read_order(json_root(json), subject, &err)) {
+        exchange->job.run = run_order;
+        exchange->next_run = wait_s > 0 ? run_show : NULL;
+        let_wait(exchange, wait_s);
+    } else {
+        graph_fail(exchange, &err);
+    }
+    json_free(&json);
+}
+
 void deliveries_get_handle(struct exchange *exchange)
 {
     struct error err = ERROR_INIT;
     int64_t wait_s;
-    char *id = malloc(UUID_TEXT);
-    if (id == NULL) {
-        error_memory(&err);
-        graph_fail(exchange, &err);
+    struct subject *subject = subject_new(exchange);
+    if (subject == NULL)
         return;
-    }
-    exchange->work = id;
-    exchange->work_free = free;
-    if (!uri_decode(URI_PATH, exchange->suffix, strlen(exchange->suffix), id, UUID_TEXT)) {
+    if (!uri_decode(URI_PATH, exchange->suffix, strlen(exchange->suffix), subject->id,
+                    sizeof subject->id)) {
         error_set(&err, FAIL_NOT_FOUND, "there is no delivery \"%.64s\"", exchange->suffix);
         graph_fail(exchange, &err);
         return;
@@ -174,9 +205,6 @@ void deliveries_get_handle(struct exchange *exchange)
         graph_fail(exchange, &err);
         return;
     }
-    if (wait_s > 0) {
-        exchange->job.deadline_ms = job_deadline_ms(wait_s);
-        exchange->job.alive = exchange_client_is_there;
-    }
-    exchange->job.run = run_get;
+    let_wait(exchange, wait_s);
+    exchange->job.run = run_show;
 }

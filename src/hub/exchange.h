@@ -4,7 +4,7 @@
  *
  * A handler runs in the server's thread once the whole body is there. It either fills the answer at
  * once or sets up `job` for the store thread; the job's `run` then fills the answer, which is sent
- * when the job has been committed.
+ * when the job has been committed. With `next_run` the job is submitted a second time instead.
  */
 #ifndef RESEAL_HUB_EXCHANGE_H
 #define RESEAL_HUB_EXCHANGE_H
@@ -55,7 +55,8 @@ struct exchange {
     struct buf body;
     struct answer answer;
     struct job job;
-    void *work; /* the handler's own, freed by work_free with the exchange */
+    job_run *next_run; /* what the job does next, once its first run is on disk; NULL: answer */
+    void *work;        /* the handler's own, freed by work_free with the exchange */
     void (*work_free)(void *work);
     char uri[URI_MAX]; /* as it came, cut at the '?'; the last member, as it is not cleared */
 };

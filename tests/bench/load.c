@@ -4,12 +4,12 @@
  * each result.
  *
  *   load HUB_URL TOKEN_FILE RECORD_ID DEVICE_PEM CA_FOLDER DEVICES COUNT CONNECTIONS
- * post|fetch|both IDS_FILE
+ * post|fetch|both|poll IDS_FILE
  *
  * The deliveries go round over DEVICES certificates of the device's key, issued here by the CA of
  * CA_FOLDER. post: only asks, and writes the delivery ids to IDS_FILE; fetch: reads ids and waits
- * for each result; both: asks and waits, one delivery after another on each connection. Prints one
- * line of JSON.
+ * for each result; both: asks and waits in one request, one delivery after another on each
+ * connection; poll: the same in two requests. Prints one line of JSON.
  *
  * It runs beside what it measures, on the same processors, so it does as little as it can: one
  * thread, epoll, and no more of HTTP/1.1 (RFC 9112) than the hub's answers have.
@@ -53,6 +53,7 @@ static char bearer[600];
 static char **post_bodies; /* one for each device */
 static size_t devices;
 static bool want_post, want_fetch;
+static const char *wait_query = ""; /* of a POST */
 static char (*ids)[64];
 static size_t count, begun, ended, resealed;
 static double *latencies;
@@ -104,9 +105,9 @@ static void begin(struct connection *connection)
     if (connection->step == STEP_POST) {
         const char *body = post_bodies[begun % devices];
         len = snprintf(request, sizeof request,
-                       "POST /v1/deliveries HTTP/1.1\r\nHost: %s\r\n%s\r\n"
+                       "POST /v1/deliveries%s HTTP/1.1\r\nHost: %s\r\n%s\r\n"
                        "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                       host, bearer, strlen(body), body);
+                       wait_query, host, bearer, strlen(body), body);
     } else {
         len = snprintf(request, sizeof request,
                        "GET /v1/deliveries/%s?wait=20 HTTP/1.1\r\nHost: %s\r\n%s\r\n\r\n",
@@ -152,20 +153,18 @@ static void answered(struct connection *connection)
     const char *body = connection->answer + connection->head;
     if (strncmp(connection->answer, "HTTP/1.1 20", 11) != 0)
         bench_give_up(connection->answer);
-    if (connection->step == STEP_POST) {
+    bool pending = strstr(body, "\"state\":\"pending\"") != NULL;
+    if (connection->step == STEP_POST && pending)
         take_id(connection);
-        if (want_fetch) {
-            connection->step = STEP_FETCH;
-            begin(connection);
-            return;
-        }
-        memcpy(ids[ended], connection->id, sizeof connection->id);
-    } else if (strstr(body, "\"state\":\"pending\"") != NULL) {
+    if (pending && want_fetch) {
+        connection->step = STEP_FETCH;
         begin(connection);
         return;
-    } else {
-        resealed += strstr(body, "\"state\":\"resealed\"") != NULL;
     }
+    if (want_fetch)
+        resealed += strstr(body, "\"state\":\"resealed\"") != NULL;
+    else
+        memcpy(ids[ended], connection->id, sizeof connection->id);
     latencies[ended++] = now() - connection->started;
     next(connection);
 }
@@ -277,7 +276,7 @@ int main(int argc, char **argv)
     char token[512] = "";
     if (argc != 11)
         bench_give_up("usage: load HUB_URL TOKEN_FILE RECORD_ID DEVICE_PEM CA_FOLDER DEVICES COUNT "
-                      "CONNECTIONS post|fetch|both IDS_FILE");
+                      "CONNECTIONS post|fetch|both|poll IDS_FILE");
     read_url(argv[1]);
     FILE *file = fopen(argv[2], "r");
     if (file == NULL || fscanf(file, "%511s", token) != 1)
@@ -292,6 +291,8 @@ int main(int argc, char **argv)
         bench_give_up("devices, count or connections out of range");
     want_post = strcmp(argv[9], "fetch") != 0;
     want_fetch = strcmp(argv[9], "post") != 0;
+    if (strcmp(argv[9], "both") == 0)
+        wait_query = "?wait=20";
     if (want_post)
         post_bodies = calloc(devices, sizeof *post_bodies);
     if (want_post)

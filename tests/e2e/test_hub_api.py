@@ -266,6 +266,47 @@ class Deliveries(HubTest):
         self.assertEqual(self.show(delivery["id"], wait=1)["state"], "pending")
         self.assertGreaterEqual(time.monotonic() - begun, 1)
 
+    def order_and_wait(self, added, wait):
+        """The answer to a POST that waits, once it is there."""
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(self.hub.api(
+            "POST", f"/v1/deliveries?wait={wait}", order(added))))
+        thread.start()
+        return answers, thread
+
+    def test_an_order_that_waits_is_answered_by_its_result(self):
+        added = self.hub.api("POST", RECORDS, record()).json["id"]
+        self.hub.sqs("PurgeQueue", QueueUrl=self.hub.url("reseal-requests"))
+        answers, thread = self.order_and_wait(added, 20)
+        message, = self.hub.receive("reseal-requests", WaitTimeSeconds=10)
+        self.assertEqual(answers, [], "answered before its result")
+        delivery = json.loads(message["Body"])["id"]
+        self.assertEqual(self.show(delivery)["state"], "pending")
+        self.hub.send("reseal-results", result(delivery, b"payload"))
+        thread.join(SLOW)
+        self.assertEqual(answers[0].status, 200, answers)
+        self.assertEqual(answers[0].json, self.show(delivery))
+        self.assertEqual((answers[0].json["state"], answers[0].json["payload"]),
+                         ("resealed", b64(b"payload")))
+
+    def test_an_order_that_waits_in_vain_can_be_asked_for_later(self):
+        added = self.hub.api("POST", RECORDS, record()).json["id"]
+        begun = time.monotonic()
+        answers, thread = self.order_and_wait(added, 1)
+        thread.join(SLOW)
+        self.assertGreaterEqual(time.monotonic() - begun, 1)
+        self.assertEqual((answers[0].status, answers[0].json["state"]), (202, "pending"))
+        self.hub.send("reseal-results", result(answers[0].json["id"], b"later"))
+        self.assertEqual(self.show(answers[0].json["id"], wait=20)["payload"], b64(b"later"))
+
+    def test_a_refused_order_does_not_wait(self):
+        begun = time.monotonic()
+        self.denied(self.hub.api("POST", "/v1/deliveries?wait=20", order("nobody")), 404, 4004)
+        for query in ("wait=21", "wait=", "wait=-1", "other=1", "wait=1&wait=x"):
+            self.assertEqual(self.hub.api("POST", f"/v1/deliveries?{query}",
+                                          order("nobody")).status, 400, query)
+        self.assertLess(time.monotonic() - begun, 15)
+
     def test_results_that_cannot_be_taken_are_kept_as_dead_letters(self):
         _, delivery = self.order()
         bad = ["no JSON", "{}", result(str(uuid.uuid4())), result(delivery["id"], outcome="maybe"),
