@@ -7,7 +7,7 @@
 #include "reseal/log.h"
 
 #define AHEAD_US    (20 * 1000) /* of the token's work that may wait here */
-#define AHEAD_MAX   32          /* jobs, where sessions are fewer */
+#define AHEAD_MAX   64          /* jobs, where sessions are fewer */
 #define PACE_WEIGHT 32          /* answers over which the pace is smoothed */
 
 /* Each configured key must do its job with the custody that is required, with one padding at
