@@ -73,15 +73,36 @@ static void parse_visibility(const struct json_value *object, const char *where,
         entry_fail(entry, SQS_INVALID_PARAMETER_VALUE, err.text);
 }
 
+/* MD5OfMessageBody; here and not by the store's thread, which has more to do with a large body: it
+ * copies it to the disk. */
+static void digest_bodies(const struct hub *hub, struct queue_call *call)
+{
+    for (size_t i = 0; i < call->count; i++) {
+        struct entry *entry = &call->entries[i];
+        const struct bytes body = entry->message.body;
+        if (!entry->failed &&
+            EVP_Digest(body.data, body.len, entry->message.md5, NULL, hub->md5, NULL) != 1) {
+            entry_fail(entry, SQS_SERVICE_UNAVAILABLE, "MD5 failed");
+            entry->malformed = true; /* for each run of the job */
+        }
+    }
+}
+
 bool parse_send(struct exchange *exchange, const struct json_value *root, struct queue_call *call)
 {
-    return parse_one(exchange, root, call, parse_message);
+    if (!parse_one(exchange, root, call, parse_message))
+        return false;
+    digest_bodies(exchange->hub, call);
+    return true;
 }
 
 bool parse_send_batch(struct exchange *exchange, const struct json_value *root,
                       struct queue_call *call)
 {
-    return parse_batch(exchange, root, call, parse_message);
+    if (!parse_batch(exchange, root, call, parse_message))
+        return false;
+    digest_bodies(exchange->hub, call);
+    return true;
 }
 
 bool parse_change(struct exchange *exchange, const struct json_value *root, struct queue_call *call)
@@ -192,17 +213,6 @@ static bool too_large(struct entry *entry, const struct queue_row *queue)
     return true;
 }
 
-/* MD5OfMessageBody; here and not while the request is parsed, as the server thread has more to do
- * than the store's, which waits for the disk. */
-static bool digest_body(const struct hub *hub, struct entry *entry)
-{
-    const struct bytes body = entry->message.body;
-    if (EVP_Digest(body.data, body.len, entry->message.md5, NULL, hub->md5, NULL) == 1)
-        return true;
-    entry_fail(entry, SQS_SERVICE_UNAVAILABLE, "MD5 failed");
-    return false;
-}
-
 enum job_verdict run_send(struct job *job, struct database *database, struct error *err)
 {
     struct exchange *exchange = job->context;
@@ -217,7 +227,7 @@ enum job_verdict run_send(struct job *job, struct database *database, struct err
     entries_renew(call);
     for (size_t i = 0; i < call->count; i++) {
         struct entry *entry = &call->entries[i];
-        if (entry->failed || too_large(entry, queue) || !digest_body(exchange->hub, entry))
+        if (entry->failed || too_large(entry, queue))
             continue;
         struct outgoing message = entry->message;
         if (message.delay_s < 0)
