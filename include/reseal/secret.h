@@ -48,6 +48,8 @@ bool secret_read(const char *source, const char *prompt, size_t max, struct secr
                  struct error *err) MUST_USE;
 /* True if `source` has one of the forms above; does not read it. */
 bool secret_source_check(const char *source, struct error *err) MUST_USE;
+/* Fills `out` and returns true where the source is a file, which need not be there. */
+bool secret_source_path(const char *source, char *out, size_t size) MUST_USE;
 
 /* Makes this process non-dumpable, sets RLIMIT_CORE to 0 and ignores SIGPIPE. */
 bool process_harden(struct error *err) MUST_USE;

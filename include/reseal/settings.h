@@ -34,6 +34,10 @@ const char *settings_token_name(const char *section) MUST_USE;
 /* The section of the token `name`; NULL means the only one. FAIL_USAGE tells the names. */
 bool settings_token_find(const struct config *config, const char *name, const char **section,
                          struct error *err) MUST_USE;
+/* For a PIN that reseald, shut in, could read. */
+#define EXPOSED_PIN_HINT                                                                           \
+    "keep it apart from the queue's credentials and certificates and from /etc, best as a "        \
+    "credential of the service manager: pin = credential:NAME"
 /* Sessions on that token, each with a thread of its own. */
 unsigned settings_workers(const struct config *config, const char *section) MUST_USE;
 

@@ -169,15 +169,30 @@ static const struct json_value *token_named(const struct json_value *root, const
     return NULL;
 }
 
-static void report_sandbox(struct doctor *doctor, const char *sandbox)
+static void report_exposed_pins(struct doctor *doctor, const struct json_value *tokens)
 {
-    if (strcmp(sandbox, "landlock and seccomp") == 0)
+    for (size_t i = 0; i < json_count(tokens); i++) {
+        const struct json_value *token = json_at(tokens, i);
+        if (json_true(json_get(token, "pinExposed")))
+            doctor_say(doctor, DOCTOR_CONNECTOR, MARK_WARNING, EXPOSED_PIN_HINT,
+                       "%s: the PIN lies where reseald can read it, though it is shut in",
+                       text_of(token, "name"));
+    }
+}
+
+static void report_sandbox(struct doctor *doctor, const struct json_value *root)
+{
+    const char *sandbox = text_of(root, "sandbox");
+    bool whole = strcmp(sandbox, "landlock and seccomp") == 0;
+    if (whole)
         doctor_say(doctor, DOCTOR_CONNECTOR, MARK_OK, NULL, "reseald is shut in by %s", sandbox);
     else
         doctor_say(doctor, DOCTOR_CONNECTOR, MARK_WARNING,
                    "whoever takes it over from the network can read the PIN's source; its log says "
                    "what is missing, and sandbox of [connector] whether it is switched off",
                    "what shuts reseald in: %s", sandbox);
+    if (whole)
+        report_exposed_pins(doctor, json_get(root, "tokens"));
 }
 
 void doctor_connector(struct doctor *doctor)
@@ -200,7 +215,7 @@ void doctor_connector(struct doctor *doctor)
     doctor_say(doctor, DOCTOR_CONNECTOR, serving ? MARK_OK : MARK_WARNING,
                serving ? NULL : "`reseal status` says more",
                "reseald runs as process %lld and is %s", (long long)pid, state);
-    report_sandbox(doctor, text_of(root, "sandbox"));
+    report_sandbox(doctor, root);
 }
 
 bool doctor_connector_token(struct doctor *doctor)

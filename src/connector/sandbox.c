@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "reseal/secret.h"
 
 #ifndef LANDLOCK_ACCESS_FS_TRUNCATE /* Linux 6.2 */
 #define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
@@ -260,4 +261,17 @@ bool sandbox_enter(const struct config *config, enum sandbox_rule rule,
     return error_hint(err,
                       "with sandbox = auto in [connector] reseald does without what the kernel "
                       "does not do");
+}
+
+bool sandbox_leaves(const char *source)
+{
+    char path[PATH_BYTES];
+    struct stat st;
+    int fd = secret_source_path(source, path, sizeof path)
+                 ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+                 : -1;
+    bool left = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    if (fd >= 0)
+        close(fd);
+    return left;
 }

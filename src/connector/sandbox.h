@@ -38,6 +38,8 @@ struct sandbox_report {
  * part cannot be had. */
 bool sandbox_enter(const struct config *config, enum sandbox_rule rule,
                    struct sandbox_report *report, struct error *err) MUST_USE;
+/* True if this process can still read the secret of this source (secret_read), as by doing it. */
+bool sandbox_leaves(const char *source) MUST_USE;
 /* "landlock and seccomp", "seccomp alone", "landlock alone" or "none". */
 const char *sandbox_text(const struct sandbox_report *report) MUST_USE;
 

@@ -124,6 +124,20 @@ static bool open_nursery(struct connector *connector, struct error *err)
     return nursery_open(commands, connector->station_count, &connector->nursery, err);
 }
 
+/* What it takes to log in should be out of reach of the process that talks to the network. */
+static void look_for_exposed_pins(struct connector *connector)
+{
+    for (size_t i = 0; i < connector->station_count; i++) {
+        struct station *station = &connector->stations[i];
+        const char *source = config_text(connector->config, station->section, "pin");
+        station->pin_exposed = source != NULL && sandbox_leaves(source);
+        if (station->pin_exposed && connector->shut_in.landlock > 0)
+            log_event(LEVEL_WARNING, EVENT_NOTE,
+                      "the PIN lies where reseald can read it, though it is shut in",
+                      LOG_TEXT("token", station->name), LOG_TEXT("hint", EXPOSED_PIN_HINT));
+    }
+}
+
 /* From here on this process starts nothing, and reads little. */
 static bool shut_in(struct connector *connector, struct error *err)
 {
@@ -133,6 +147,7 @@ static bool shut_in(struct connector *connector, struct error *err)
         log_event(LEVEL_WARNING, EVENT_NOTE, "the sandbox is not complete",
                   LOG_TEXT("sandbox", sandbox_text(&connector->shut_in)),
                   LOG_TEXT("text", connector->shut_in.trouble));
+    look_for_exposed_pins(connector);
     return true;
 }
 

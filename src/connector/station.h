@@ -61,6 +61,7 @@ struct station {
     const char *section; /* of the configuration */
     const char *name;    /* of the token, as the configuration calls it */
     struct pin_history pin;
+    bool pin_exposed;           /* reseald itself can read its source, shut in as it is */
     struct hello_message hello; /* of the newest helper that was ready; counts once it has served */
     struct helper *helper;
     struct helper *successor;  /* being started; NULL: none, as the next */

@@ -157,6 +157,7 @@ static void put_token(struct json_writer *json, const struct station *station)
     json_put_integer(json, "sessions", hello != NULL ? hello->sessions : 0);
     json_put_integer(json, "inHand", (int64_t)(station->busy + station->leaving_busy));
     json_put_integer(json, "jobs", (int64_t)station->jobs);
+    json_put_bool(json, "pinExposed", station->pin_exposed);
     put_helper(json, station);
     put_recycling(json, station);
     if (hello != NULL)

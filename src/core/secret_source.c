@@ -68,6 +68,18 @@ bool secret_source_check(const char *source, struct error *err)
     return bad_source(err);
 }
 
+bool secret_source_path(const char *source, char *out, size_t size)
+{
+    const char *file = after(source, "file:"), *name = after(source, "credential:");
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    int len = -1;
+    if (file != NULL)
+        len = snprintf(out, size, "%s", file);
+    else if (name != NULL && folder != NULL)
+        len = snprintf(out, size, "%s/%s", folder, name);
+    return len >= 0 && (size_t)len < size;
+}
+
 static void strip_line_end(struct secret *secret)
 {
     size_t len = secret_len(secret);
@@ -169,17 +181,16 @@ done:
     return ok;
 }
 
-static bool read_credential(const char *name, size_t max, struct secret **out, struct error *err)
+static bool read_credential(const char *source, size_t max, struct secret **out, struct error *err)
 {
-    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    const char *name = after(source, "credential:");
     char path[PATH_MAX];
-    if (folder == NULL) {
+    if (getenv("CREDENTIALS_DIRECTORY") == NULL) {
         error_set(err, FAIL_USAGE, "credential %s: the service manager passed no credentials",
                   name);
         return error_hint(err, "add LoadCredential=%s:PATH to the unit", name);
     }
-    int len = snprintf(path, sizeof path, "%s/%s", folder, name);
-    if (len < 0 || (size_t)len >= sizeof path)
+    if (!secret_source_path(source, path, sizeof path))
         return error_set(err, FAIL_USAGE, "credential %s: the path is too long", name);
     return read_file(path, false, max, out, err);
 }
@@ -307,8 +318,8 @@ bool secret_read(const char *source, const char *prompt, size_t max, struct secr
         return false;
     if ((rest = after(source, "file:")) != NULL)
         return read_file(rest, true, max, out, err);
-    if ((rest = after(source, "credential:")) != NULL)
-        return read_credential(rest, max, out, err);
+    if (after(source, "credential:") != NULL)
+        return read_credential(source, max, out, err);
     if ((rest = after(source, "shares:")) != NULL)
         return read_shares(rest, prompt, max, out, err);
     if ((rest = after(source, "fd:")) != NULL && parse_descriptor(rest, &fd))

@@ -99,7 +99,7 @@ class Fauxqs(Engine):
 
     def section(self, stage):
         return {"engine": "sqs", "endpoint": f"http://127.0.0.1:{self.port}", "region": "us-east-1",
-                "credentials": f"{stage.folder}/access-keys", "wait": 2}
+                "credentials": f"{stage.folder}/queue/access-keys", "wait": 2}
 
 
 class Azurite(Engine):

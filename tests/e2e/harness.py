@@ -122,12 +122,13 @@ class Stage:
         self.secret_key = secrets.token_hex(20)
         self.secrets += [self.token.pin, self.api_token, self.secret_key]
         write_secret(f"{self.folder}/api-token", self.api_token + "\n")
-        write_secret(f"{self.folder}/access-keys",
+        os.makedirs(f"{self.folder}/queue", exist_ok=True)  # apart: reseald may read all of this one
+        write_secret(f"{self.folder}/queue/access-keys",
                      f"[default]\naws_access_key_id = {self.access_key}\n"
                      f"aws_secret_access_key = {self.secret_key}\n")
         hub = {"listen": f"127.0.0.1:{port}", "database": f"{self.folder}/hub.sqlite",
                "api_token": f"file:{self.folder}/api-token",
-               "credentials": f"{self.folder}/access-keys"}
+               "credentials": f"{self.folder}/queue/access-keys"}
         hub.update(more)
         config = write_ini(f"{self.folder}/hub.conf",
                            {"hub": hub, **self.hub_sections,
@@ -161,7 +162,7 @@ class Stage:
             "connector": {"name": name, "device_ca": self.ca.path, "require": self.require,
                           "workers": 2, "helper": f"{BIN}/reseal-hsm",
                           "status_socket": f"{self.folder}/{name}.sock", **(connector or {})},
-            "queue": {"endpoint": self.url, "credentials": f"{self.folder}/access-keys",
+            "queue": {"endpoint": self.url, "credentials": f"{self.folder}/queue/access-keys",
                       "lease": self.lease, **(queue or {})},
             "client": {"records": f"{self.url}/beta", "hub": self.url,
                        "api_token": f"file:{self.folder}/api-token"},

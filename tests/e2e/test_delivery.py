@@ -115,6 +115,7 @@ class MainJob:
         self.assertEqual(status["state"], "serving")
         self.assertEqual(status["pid"], self.connector.pid)
         self.assertEqual(status["sandbox"], "landlock and seccomp")
+        self.assertIs(status["tokens"][0]["pinExposed"], False)
         with open(f"/proc/{self.connector.pid}/status") as file:
             self.assertRegex(file.read(), r"NoNewPrivs:\t1\nSeccomp:\t2\n")
         self.assertIn(status["helper"]["pid"], children(self.connector.pid))

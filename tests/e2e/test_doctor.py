@@ -448,6 +448,17 @@ class RunningConnector(unittest.TestCase):
         listed = stage.succeeds("token", "list", "--json", config=daemon.config)
         self.assertIn("no failed try is counted", listed.stdout)
 
+    def test_a_pin_within_reach_of_the_network_side_is_a_warning(self):
+        """The access keys lie beside the PIN, and reseald may read the folder of its access keys."""
+        stage = self.stage
+        keys = f"{os.path.dirname(stage.token.pin_file)}/keys-beside-the-pin"
+        shutil.copy(f"{stage.folder}/queue/access-keys", keys)
+        daemon = stage.connector(queue={"credentials": keys})
+        warning, = self.texts(self.doctor(0, daemon.config), "connector", "warning")
+        self.assertIn("default: the PIN lies where reseald can read it", warning)
+        self.assertTrue(any("the PIN lies where" in event.get("message", "")
+                            for event in daemon.since()))
+
     def test_status_shows_the_connector_and_passes_its_document_through(self):
         daemon = self.stage.connector()
         self.stage.succeeds("status", "--wait", "60", config=daemon.config)

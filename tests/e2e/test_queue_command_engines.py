@@ -23,8 +23,10 @@ class Commands:
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="reseal-e2e-")
         self.addCleanup(shutil.rmtree, self.folder)
-        write_secret(f"{self.folder}/access-keys", "[default]\naws_access_key_id = AKTEST\n"
-                                                   "aws_secret_access_key = not checked here\n")
+        os.mkdir(f"{self.folder}/queue")
+        write_secret(f"{self.folder}/queue/access-keys",
+                     "[default]\naws_access_key_id = AKTEST\n"
+                     "aws_secret_access_key = not checked here\n")
         self.engine = self.engine_class(f"{self.folder}/engine").start()
         self.addCleanup(self.engine.kill)
         self.conf = write_ini(f"{self.folder}/reseal.conf", {"queue": self.engine.section(self)})

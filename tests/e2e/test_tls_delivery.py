@@ -47,7 +47,7 @@ class Deliveries(StageTest):
         stage = self.stage
         key, secret = "AKCONNECTOR", secrets.token_hex(20)
         stage.secrets.append(secret)
-        with open(f"{stage.folder}/access-keys", "a") as out:
+        with open(f"{stage.folder}/queue/access-keys", "a") as out:
             out.write(f"[connector]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
                       "rights = receive:reseal-requests send:reseal-results\n")
         connector = stage.connector(queue={"profile": "connector"})
@@ -92,7 +92,7 @@ class Deliveries(StageTest):
             ca.certificate("server", **more)
             config = f"{stage.folder}/{name}.conf"
             write_private(config, f"[hub]\nlisten = 127.0.0.1:0\ndatabase = {name}.db\n"
-                          f"api_token = file:api-token\ncredentials = access-keys\n"
+                          f"api_token = file:api-token\ncredentials = queue/access-keys\n"
                           f"tls_certificate = {name}/server.pem\ntls_key = file:{name}/server.key\n"
                           "[log]\nformat = json\n")
             hub = stage.daemon("reseal-hub", config, f"{name}.log")

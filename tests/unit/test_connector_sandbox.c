@@ -139,6 +139,12 @@ static int try_files(void)
         return 7;
     if (!can_open("/etc/passwd", O_RDONLY) || !can_open("/dev/null", O_RDWR))
         return 8;
+    snprintf(path, sizeof path, "file:%s", pin_file);
+    if (sandbox_leaves(path) || sandbox_leaves("fd:0") || sandbox_leaves("file:/dev/null"))
+        return 10;
+    snprintf(path, sizeof path, "file:%s", queue_file);
+    if (!sandbox_leaves(path))
+        return 11;
     if (can_open("/etc/reseal-sandbox", O_WRONLY | O_CREAT) || can_open("/root", O_RDONLY) ||
         can_open("/var/lib", O_RDONLY) || can_open("/home", O_RDONLY) ||
         can_open("/usr/bin", O_RDONLY))
