@@ -16,7 +16,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "reseal/key_descriptor.h"
 #include "reseal/secret.h"
+#include "reseal/settings.h"
 
 #ifndef LANDLOCK_ACCESS_FS_TRUNCATE /* Linux 6.2 */
 #define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
@@ -174,6 +176,23 @@ static bool allow_configured(int rules, const struct config *config, struct erro
     return true;
 }
 
+/* Looked at again when a helper serves a key no more: these files, not their folders, which may be
+ * the token's. */
+static bool allow_key_descriptors(int rules, const struct config *config, struct error *err)
+{
+    for (size_t i = 0; i < settings_token_count(config); i++) {
+        const char *section = settings_token_section(config, i);
+        for (size_t j = 0; j < config_list_count(config, section, "descriptor"); j++) {
+            char path[PATH_BYTES];
+            if (!key_descriptor_path(config, config_list_at(config, section, "descriptor", j), path,
+                                     sizeof path, err) ||
+                !allow(rules, path, READ, err))
+                return false;
+        }
+    }
+    return true;
+}
+
 static bool allow_all(int rules, const struct config *config, struct error *err)
 {
     /* These two are links on some systems. */
@@ -184,7 +203,7 @@ static bool allow_all(int rules, const struct config *config, struct error *err)
         if (!allow(rules, of_system[i].path, of_system[i].rights, err))
             return false;
     }
-    return allow_configured(rules, config, err);
+    return allow_configured(rules, config, err) && allow_key_descriptors(rules, config, err);
 }
 
 static bool enter_landlock(const struct config *config, struct sandbox_report *report,

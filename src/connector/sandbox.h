@@ -4,9 +4,10 @@
  * helpers, so whoever took it over could read what they read, the source of the PIN and the token's
  * files, and log in by himself. From sandbox_enter on
  *
- * - Landlock: it reads the folders of its own certificates and credentials, and what name
- *   resolution, TLS and the C library want of the system; it writes, makes and removes nothing,
- *   starts no program, and looks into no process that is not shut in with it;
+ * - Landlock: it reads the folders of its own certificates and credentials, the descriptors of
+ *   sealing keys, and what name resolution, TLS and the C library want of the system; it writes,
+ *   makes and removes nothing, starts no program, and looks into no process that is not shut in
+ *   with it;
  * - seccomp: system calls for starting programs, for looking into other processes, for changing
  *   files past Landlock, for UNIX sockets and shared memory of others, and for what only
  *   administrators and exploits need, fail.

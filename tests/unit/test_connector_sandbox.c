@@ -18,7 +18,7 @@
 #include "src/connector/sandbox.h"
 
 /* A folder for the queue's files, and one for what belongs to the token. */
-static char root[64], queue_file[128], pin_file[128], socket_path[128];
+static char root[64], queue_file[128], pin_file[128], key_file[128], socket_path[128];
 
 static void write_text(const char *path, const char *text)
 {
@@ -48,8 +48,10 @@ static int make_folders(void **state)
     snprintf(queue_file, sizeof queue_file, "%s/queue/credentials", root);
     snprintf(pin_file, sizeof pin_file, "%s/token/pin", root);
     snprintf(socket_path, sizeof socket_path, "%s/run/status.sock", root);
+    snprintf(key_file, sizeof key_file, "%s/token/key.descriptor", root);
     write_text(queue_file, "access key");
     write_text(pin_file, "1234");
+    write_text(key_file, "[key]");
     write_text(socket_path, "");
     return 0;
 }
@@ -59,6 +61,7 @@ static int drop_folders(void **state)
     static const char *const names[] = {"queue/credentials",
                                         "queue/new",
                                         "token/pin",
+                                        "token/key.descriptor",
                                         "run/status.sock",
                                         "queue",
                                         "token",
@@ -78,8 +81,9 @@ static bool enter(enum sandbox_rule rule, struct sandbox_report *report, struct 
     static struct config *config; /* owns what the rules are made of */
     char text[1024];
     snprintf(text, sizeof text,
-             "[queue]\ncredentials = %s\n[connector]\nstatus_socket = %s\n[token]\npin = file:%s\n",
-             queue_file, socket_path, pin_file);
+             "[queue]\ncredentials = %s\n[connector]\nstatus_socket = %s\n[token]\npin = file:%s\n"
+             "descriptor = %s\n",
+             queue_file, socket_path, pin_file, key_file);
     struct bytes content = {(const uint8_t *)text, strlen(text)};
     bool ok = config_parse("/etc/reseal/reseal.conf", content, reseal_settings, &config, err) &&
               sandbox_enter(config, rule, report, err);
@@ -120,7 +124,8 @@ static int try_files(void)
     char path[160];
     if (can_open(pin_file, O_RDONLY) || errno != EACCES)
         return 1;
-    if (!can_open(queue_file, O_RDONLY))
+    if (!can_open(queue_file, O_RDONLY) || !can_open(key_file, O_RDONLY) ||
+        can_open(key_file, O_WRONLY))
         return 2;
     if (can_open(queue_file, O_WRONLY))
         return 3;
